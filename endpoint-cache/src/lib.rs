@@ -1,0 +1,14 @@
+//! The model of a cluster's Services as one node sees them.
+//!
+//! Kubernetes objects go in as [`Update`]s; out come [`Delta`]s: per service port and address family, what a mode has
+//! to program ([`ServicePort`]), before and after. Which endpoints traffic may use (topology hints, traffic policies,
+//! the terminating fallback) is decided here, once, for every mode.
+//!
+//! This crate is pure: no I/O, no clock, no threads, no async. The same objects give the same state in whatever order
+//! they arrive. Start reading at [`Cache`], then `select.rs` for how endpoints are chosen.
+
+mod service_port;
+
+pub use service_port::{
+    Endpoint, Family, HealthCheck, NodeState, Protocol, ServicePort, ServicePortName, Traffic, TrafficPolicy,
+};

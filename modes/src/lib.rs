@@ -1,0 +1,58 @@
+//! The ways to program a node, one folder a mode.
+//!
+//! Each mode is two halves: `render` turns a [`Delta`](endpoint_cache::Delta) into the fewest kernel operations (pure:
+//! values in, values out), and the mode itself hands them to [`kernel`] as one transaction. A mode knows nothing of
+//! where objects come from and calls nobody back; what came of a sync is its return value.
+//!
+//! Start reading at [`Mode`], then `nftables/mod.rs`.
+
+mod settings;
+
+use endpoint_cache::{Delta, Desired};
+
+pub use settings::{DetectLocal, NodePortAddresses, Settings};
+
+/// One way to program the node.
+pub trait Mode {
+    /// The name that `--proxy-mode` chooses it by.
+    fn name(&self) -> &'static str;
+
+    /// Reads what the kernel holds and changes only what differs from `desired`. The first sync, and the one after
+    /// any failure.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read or refuses the transaction; nothing is half done then, and calling it again
+    /// starts from a fresh read.
+    fn resync(&mut self, desired: &Desired) -> Result<Report, Error>;
+
+    /// Programs what changed since the last successful call.
+    ///
+    /// # Errors
+    /// When the kernel refuses the transaction. What this mode remembers is void then: call [`Mode::resync`] next.
+    fn apply(&mut self, delta: &Delta) -> Result<Report, Error>;
+
+    /// Removes what earlier transactions left without use. Called when there is nothing else to do.
+    ///
+    /// # Errors
+    /// As [`Mode::apply`].
+    fn tidy(&mut self) -> Result<Report, Error>;
+}
+
+/// What a sync did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Kernel operations: chains, rules and elements written or removed. 0 when everything was right already.
+    pub operations: usize,
+    /// Bytes handed to the kernel.
+    pub bytes: usize,
+    /// Conntrack entries removed because their endpoint is gone.
+    pub flows_removed: usize,
+}
+
+/// Why a sync failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused, or could not be read.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+}

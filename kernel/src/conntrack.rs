@@ -1,0 +1,212 @@
+//! Removing flows from the connection tracking table (`linux/netfilter/nfnetlink_conntrack.h`).
+//!
+//! The kernel filters what it lists (`CTA_FILTER`), so that a node with a hundred thousand flows hands over only the
+//! ones asked for; each is then removed by its own tuple and id, which cannot hit a flow that took its place.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use nix::errno::Errno;
+
+use crate::Error;
+use crate::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Socket, Writer};
+
+const SUBSYSTEM: u16 = 1;
+const GET: u16 = SUBSYSTEM << 8 | 1;
+const DELETE: u16 = SUBSYSTEM << 8 | 2;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+const CTA_FILTER: u16 = 25;
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
+
+/// Bits of `CTA_FILTER`: which fields of the tuples given must match.
+mod filter {
+    pub(super) const IP_SRC: u32 = 1;
+    pub(super) const IP_DST: u32 = 2;
+    pub(super) const PROTO_NUM: u32 = 8;
+    pub(super) const SRC_PORT: u32 = 16;
+    pub(super) const DST_PORT: u32 = 32;
+}
+
+/// Deletions sent at a time, so that their answers fit the receive buffer.
+const PIPELINE: usize = 256;
+
+/// Which flows to list; a field that is `None` matches any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowFilter {
+    /// List IPv6 flows, else IPv4.
+    pub ipv6: bool,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Where the client sent to.
+    pub destination: Option<IpAddr>,
+    /// To which port.
+    pub destination_port: Option<u16>,
+    /// Who answers.
+    pub replier: Option<IpAddr>,
+    /// From which port.
+    pub replier_port: Option<u16>,
+}
+
+/// A flow, as far as it matters to who answers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Where the client sent to.
+    pub destination: IpAddr,
+    /// To which port.
+    pub destination_port: u16,
+    /// Who answers: another address than `destination` where that was translated.
+    pub replier: IpAddr,
+    /// From which port.
+    pub replier_port: u16,
+    tuple: Vec<u8>,
+    id: Vec<u8>,
+    zone: Option<Vec<u8>>,
+}
+
+/// A connection to the connection tracking table of the process's network namespace.
+pub struct Conntrack {
+    socket: Socket,
+}
+
+impl Conntrack {
+    /// Opens a connection. It may be kept for as long as the process lives.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self { socket: Socket::open()? })
+    }
+
+    /// The flows that match.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn list(&mut self, filter: &FlowFilter) -> Result<Vec<Flow>, Error> {
+        let request = |sequence| {
+            let mut writer = Writer::default();
+            let family = if filter.ipv6 { AF_INET6 } else { AF_INET };
+            writer.message(GET, NLM_F_REQUEST | NLM_F_DUMP, sequence, (family, 0), |w| encode(filter, w));
+            writer
+        };
+        self.socket.dump("conntrack entries", request, |message, found| found.extend(flow(message)))
+    }
+
+    /// Removes flows, and says how many were still there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn delete(&mut self, flows: &[Flow]) -> Result<usize, Error> {
+        let mut deleted = 0;
+        for chunk in flows.chunks(PIPELINE) {
+            deleted += self.delete_chunk(chunk)?;
+        }
+        Ok(deleted)
+    }
+
+    fn delete_chunk(&mut self, flows: &[Flow]) -> Result<usize, Error> {
+        let operation = || "delete conntrack entries".to_owned();
+        let count = u32::try_from(flows.len()).unwrap_or(u32::MAX);
+        let mut writer = Writer::default();
+        for (sequence, flow) in (self.socket.next_sequence(count)..).zip(flows) {
+            let family = if flow.destination.is_ipv6() { AF_INET6 } else { AF_INET };
+            writer.message(DELETE, NLM_F_REQUEST | NLM_F_ACK, sequence, (family, 0), |w| {
+                w.attribute(CTA_TUPLE_ORIG | NESTED, &flow.tuple);
+                w.attribute(CTA_ID, &flow.id);
+                if let Some(zone) = &flow.zone {
+                    w.attribute(CTA_ZONE, zone);
+                }
+            });
+        }
+        self.socket.send(writer.bytes()).map_err(|source| Error::io(operation(), source))?;
+        let (deleted, refusals) =
+            self.socket.drain_answers().map_err(|source| Error::io(operation(), source))?;
+        match refusals.into_iter().find(|refusal| refusal.errno != Errno::ENOENT) {
+            None => Ok(deleted),
+            Some(refusal) => Err(Error::from_errno(operation(), refusal.errno, refusal.extended)),
+        }
+    }
+}
+
+const NESTED: u16 = 0x8000;
+
+fn encode(wanted: &FlowFilter, w: &mut Writer) {
+    let flag = |given: bool, bit: u32| if given { bit } else { 0 };
+    let original = filter::PROTO_NUM
+        | flag(wanted.destination.is_some(), filter::IP_DST)
+        | flag(wanted.destination_port.is_some(), filter::DST_PORT);
+    let reply = flag(wanted.replier.is_some(), filter::IP_SRC)
+        | flag(wanted.replier_port.is_some(), filter::SRC_PORT | filter::PROTO_NUM);
+    w.nest(CTA_TUPLE_ORIG, |w| {
+        tuple(w, wanted.protocol, (1, wanted.destination), (CTA_PROTO_DST_PORT, wanted.destination_port));
+    });
+    if reply != 0 {
+        w.nest(CTA_TUPLE_REPLY, |w| {
+            tuple(w, wanted.protocol, (0, wanted.replier), (CTA_PROTO_SRC_PORT, wanted.replier_port));
+        });
+    }
+    w.nest(CTA_FILTER, |w| {
+        w.attribute(1, &original.to_ne_bytes());
+        w.attribute(2, &reply.to_ne_bytes());
+    });
+}
+
+/// A tuple with at most one address and one port; `side` is 0 for the source, 1 for the destination.
+fn tuple(
+    w: &mut Writer,
+    protocol: u8,
+    (side, ip): (u16, Option<IpAddr>),
+    (port_kind, port): (u16, Option<u16>),
+) {
+    if let Some(ip) = ip {
+        w.nest(CTA_TUPLE_IP, |w| match ip {
+            IpAddr::V4(ip) => w.attribute(1 + side, &ip.octets()),
+            IpAddr::V6(ip) => w.attribute(3 + side, &ip.octets()),
+        });
+    }
+    w.nest(CTA_TUPLE_PROTO, |w| {
+        w.attribute(CTA_PROTO_NUM, &[protocol]);
+        if let Some(port) = port {
+            w.attribute(port_kind, &port.to_be_bytes());
+        }
+    });
+}
+
+fn flow(message: &Message<'_>) -> Option<Flow> {
+    let attributes = message.attributes();
+    let original = attributes.nested(CTA_TUPLE_ORIG)?;
+    let reply = attributes.nested(CTA_TUPLE_REPLY)?;
+    let protocol = *original.nested(CTA_TUPLE_PROTO)?.get(CTA_PROTO_NUM)?.first()?;
+    Some(Flow {
+        protocol,
+        destination: address(original, 1)?,
+        destination_port: port(original, CTA_PROTO_DST_PORT)?,
+        replier: address(reply, 0)?,
+        replier_port: port(reply, CTA_PROTO_SRC_PORT)?,
+        tuple: original.0.to_vec(),
+        id: attributes.get(CTA_ID)?.to_vec(),
+        zone: attributes.get(CTA_ZONE).map(<[u8]>::to_vec),
+    })
+}
+
+fn address(tuple: Attributes<'_>, side: u16) -> Option<IpAddr> {
+    let ip = tuple.nested(CTA_TUPLE_IP)?;
+    let v4 = ip.get(1 + side).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+    let v6 = ip.get(3 + side).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+    v4.map(|octets| Ipv4Addr::from(octets).into()).or_else(|| v6.map(|octets| Ipv6Addr::from(octets).into()))
+}
+
+fn port(tuple: Attributes<'_>, kind: u16) -> Option<u16> {
+    let bytes = tuple.nested(CTA_TUPLE_PROTO)?.get(kind)?;
+    Some(u16::from_be_bytes(bytes.try_into().ok()?))
+}

@@ -1,0 +1,82 @@
+//! What can go wrong between us and the kernel.
+
+use nix::errno::Errno;
+
+/// Why the kernel could not be read or did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process lacks the capability.
+    #[error(
+        "no permission to {operation}: it takes CAP_NET_ADMIN (run as root, or give the container NET_ADMIN)"
+    )]
+    Permission {
+        /// What was attempted.
+        operation: String,
+    },
+    /// The kernel was built or started without what is needed.
+    #[error("the kernel lacks {what}: load the module or use a kernel built with it")]
+    Unsupported {
+        /// Subsystem that is missing.
+        what: &'static str,
+    },
+    /// The kernel refused one operation, and with it the whole transaction.
+    #[error("the kernel refused to {operation}: {errno}{}", explanation(.extended.as_deref()))]
+    Refused {
+        /// The operation, in netfilter's words: `add elements to set ip pointsman endpoints`.
+        operation: String,
+        /// Error number.
+        errno: Errno,
+        /// The kernel's own sentence (extended acknowledgement), if it gave one.
+        extended: Option<String>,
+    },
+    /// The kernel's answer was lost (ENOBUFS) or missing: whether the transaction took effect is unknown.
+    #[error("the kernel's answer to {operation} was lost: read its state again before the next change")]
+    AnswerLost {
+        /// What was attempted.
+        operation: String,
+    },
+    /// The ruleset kept changing while it was read.
+    #[error("{what} kept changing while being read; try again")]
+    KeepsChanging {
+        /// What was read.
+        what: String,
+    },
+    /// A transaction larger than the socket takes.
+    #[error("a transaction of {bytes} bytes is over the socket's limit of {limit}: raise net.core.wmem_max")]
+    TooLarge {
+        /// Size of the transaction.
+        bytes: usize,
+        /// What the socket takes at most.
+        limit: usize,
+    },
+    /// A message from the kernel that does not parse.
+    #[error("malformed netlink message from the kernel: {0}")]
+    Malformed(&'static str),
+    /// A system call failed.
+    #[error("cannot {operation}: {source}")]
+    Io {
+        /// What was attempted.
+        operation: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(operation: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        Self::Io { operation: operation.into(), source: source.into() }
+    }
+
+    /// What an error number from the kernel means for an operation.
+    pub(crate) fn from_errno(operation: String, errno: Errno, extended: Option<String>) -> Self {
+        match errno {
+            Errno::EPERM | Errno::EACCES => Self::Permission { operation },
+            Errno::ENOBUFS => Self::AnswerLost { operation },
+            errno => Self::Refused { operation, errno, extended },
+        }
+    }
+}
+
+fn explanation(extended: Option<&str>) -> String {
+    extended.map(|text| format!(" ({text})")).unwrap_or_default()
+}

@@ -1,0 +1,15 @@
+//! Everything Pointsman asks of Linux, typed and small.
+//!
+//! [`nft`] programs nftables in atomic batches and reads them back, [`conntrack`] removes flows, [`sysctl`] reads and
+//! sets kernel parameters. This is the only crate that performs kernel I/O. It knows nothing of Kubernetes, decides
+//! nothing, and never shells out for what netlink can do.
+//!
+//! Start reading at [`nft::Batch`] (how a transaction is written) and [`nft::Nftables`] (how it is committed and read).
+
+pub mod conntrack;
+mod error;
+mod netlink;
+pub mod nft;
+pub mod sysctl;
+
+pub use error::Error;

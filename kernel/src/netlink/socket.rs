@@ -1,0 +1,200 @@
+//! The netfilter netlink socket: sized for large transactions, with the kernel's own words in errors.
+
+use std::io;
+
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket as RawSocket, SocketAddr};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
+
+use super::read::u32_at;
+use super::{
+    Attributes, HEADER, Message, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
+    NLMSGERR_ATTR_MSG, Writer, align, messages,
+};
+use crate::Error;
+
+/// Send buffer asked for, bytes: one transaction is one `sendmsg`, and must fit. Only an upper limit; not allocated.
+const SEND_BUFFER: usize = 512 << 20;
+/// Receive buffer asked for, bytes: holds the errors of a transaction and what the kernel queues of a dump.
+const RECEIVE_BUFFER: usize = 8 << 20;
+/// The kernel fills dumps up to 32 KiB a datagram when offered at least that much.
+const DATAGRAM: usize = 64 << 10;
+/// How often a read that the kernel calls inconsistent is started over.
+const DUMP_TRIES: usize = 16;
+
+/// An error message of the kernel: which message it answers, and why it was refused.
+pub(crate) struct Refusal {
+    pub(crate) sequence: u32,
+    pub(crate) errno: Errno,
+    pub(crate) extended: Option<String>,
+}
+
+/// A connected netfilter netlink socket.
+pub(crate) struct Socket {
+    raw: RawSocket,
+    sequence: u32,
+    send_limit: usize,
+}
+
+impl Socket {
+    pub(crate) fn open() -> Result<Self, Error> {
+        let open = || -> io::Result<RawSocket> {
+            let mut raw = RawSocket::new(NETLINK_NETFILTER)?;
+            raw.bind_auto()?;
+            raw.connect(&SocketAddr::new(0, 0))?;
+            raw.set_ext_ack(true)?;
+            raw.set_cap_ack(true)?;
+            Ok(raw)
+        };
+        let raw = open().map_err(|source| match source.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EPROTONOSUPPORT) => Error::Unsupported { what: "netfilter netlink (nfnetlink)" },
+            _ => Error::io("open a netfilter netlink socket", source),
+        })?;
+        let send_limit = size_buffers(&raw)?;
+        Ok(Self { raw, sequence: 1, send_limit })
+    }
+
+    /// The most bytes that one transaction may have.
+    pub(crate) fn send_limit(&self) -> usize {
+        self.send_limit
+    }
+
+    /// A run of `count` sequence numbers that are not in use.
+    pub(crate) fn next_sequence(&mut self, count: u32) -> u32 {
+        let first = self.sequence;
+        self.sequence = self.sequence.checked_add(count).unwrap_or(1);
+        first
+    }
+
+    /// Sends messages as one datagram. The kernel has processed them when this returns.
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        loop {
+            match self.raw.send(bytes, 0) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes the answers that the kernel has queued: how many acknowledgements, and every refusal.
+    ///
+    /// `ENOBUFS` says that answers were lost; the error is passed on, and the caller knows nothing of the outcome.
+    pub(crate) fn drain_answers(&self) -> io::Result<(usize, Vec<Refusal>)> {
+        let (mut acknowledged, mut refusals) = (0, Vec::new());
+        let mut buffer = Vec::with_capacity(DATAGRAM);
+        loop {
+            match self.receive(&mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok((acknowledged, refusals));
+                }
+                Err(error) => return Err(error),
+            }
+            for message in messages(&buffer).filter(|message| message.kind == NLMSG_ERROR) {
+                match refusal(&message) {
+                    None => acknowledged += 1,
+                    Some(refusal) => refusals.push(refusal),
+                }
+            }
+        }
+    }
+
+    /// Sends a dump request and collects what `decode` finds in the messages of the answer. Starts over when the
+    /// kernel says that what it lists changed meanwhile.
+    pub(crate) fn dump<T>(
+        &mut self,
+        what: &str,
+        request: impl Fn(u32) -> Writer,
+        decode: impl Fn(&Message<'_>, &mut Vec<T>),
+    ) -> Result<Vec<T>, Error> {
+        for _ in 0..DUMP_TRIES {
+            let sequence = self.next_sequence(1);
+            self.send(request(sequence).bytes())
+                .map_err(|source| Error::io(format!("ask for {what}"), source))?;
+            if let Some(found) = self.collect_dump(what, sequence, &decode)? {
+                return Ok(found);
+            }
+        }
+        Err(Error::KeepsChanging { what: what.to_owned() })
+    }
+
+    /// `None` when the kernel calls the dump inconsistent.
+    fn collect_dump<T>(
+        &self,
+        what: &str,
+        sequence: u32,
+        decode: &impl Fn(&Message<'_>, &mut Vec<T>),
+    ) -> Result<Option<Vec<T>>, Error> {
+        let (mut found, mut interrupted) = (Vec::new(), false);
+        let mut buffer = Vec::with_capacity(DATAGRAM);
+        loop {
+            self.receive(&mut buffer, MsgFlags::empty()).map_err(|source| lost_or_io(what, source))?;
+            for message in messages(&buffer).filter(|message| message.sequence == sequence) {
+                interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+                match message.kind {
+                    NLMSG_DONE => return Ok((!interrupted).then_some(found)),
+                    NLMSG_ERROR => match refusal(&message) {
+                        None => return Ok(Some(found)),
+                        Some(refusal) if refusal.errno == Errno::EINTR => return Ok(None),
+                        Some(Refusal { errno, extended, .. }) => {
+                            return Err(Error::from_errno(format!("list {what}"), errno, extended));
+                        }
+                    },
+                    _ => decode(&message, &mut found),
+                }
+            }
+        }
+    }
+
+    fn receive(&self, buffer: &mut Vec<u8>, flags: MsgFlags) -> io::Result<()> {
+        loop {
+            buffer.clear();
+            match self.raw.recv(buffer, flags.bits()) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Sizes the buffers, past the system's limits where allowed; returns what one `sendmsg` takes.
+fn size_buffers(raw: &RawSocket) -> Result<usize, Error> {
+    let sizing = |source: Errno| Error::io("size the netlink socket's buffers", source);
+    if setsockopt(raw, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
+        // Refused in a user namespace: as far as net.core.wmem_max goes, then.
+        setsockopt(raw, sockopt::SndBuf, &SEND_BUFFER).map_err(sizing)?;
+    }
+    if setsockopt(raw, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        setsockopt(raw, sockopt::RcvBuf, &RECEIVE_BUFFER).map_err(sizing)?;
+    }
+    let granted = nix::sys::socket::getsockopt(raw, sockopt::SndBuf).map_err(sizing)?;
+    Ok(granted.saturating_sub(64))
+}
+
+fn lost_or_io(what: &str, source: io::Error) -> Error {
+    match source.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOBUFS) => Error::AnswerLost { operation: format!("list {what}") },
+        _ => Error::io(format!("read {what}"), source),
+    }
+}
+
+/// What an error message says; `None` for an acknowledgement.
+fn refusal(message: &Message<'_>) -> Option<Refusal> {
+    let errno = u32_at(message.payload, 0).map(u32::cast_signed)?;
+    if errno == 0 {
+        return None;
+    }
+    // After the code: the header of the message answered, the rest of it unless capped, then attributes.
+    let answered = u32_at(message.payload, 4).unwrap_or_default() as usize;
+    let echoed = if message.flags & NLM_F_CAPPED != 0 { HEADER } else { align(answered) };
+    let extended = (message.flags & NLM_F_ACK_TLVS != 0)
+        .then(|| message.payload.get(4 + echoed..))
+        .flatten()
+        .and_then(|attributes| Attributes(attributes).string(NLMSGERR_ATTR_MSG))
+        .map(str::to_owned);
+    let sequence = u32_at(message.payload, 12).unwrap_or(message.sequence);
+    Some(Refusal { sequence, errno: Errno::from_raw(errno.saturating_neg()), extended })
+}

@@ -1,0 +1,153 @@
+//! The way to the kernel: commits batches and reads what is there.
+
+use nix::errno::Errno;
+
+use super::batch::Batch;
+use super::read::{self, InstalledSet};
+use super::rule::InstalledRule;
+use super::types::{Chain, Element, Table};
+use super::uapi::{chain, element, msg, rule, set};
+use crate::Error;
+use crate::netlink::{NLM_F_DUMP, NLM_F_REQUEST, Socket, Writer, messages};
+
+/// Room that a batch needs beyond what [`Batch::bytes`] tells: its closing message.
+const CLOSING: usize = 64;
+
+/// A connection to nf_tables in the network namespace that the process is in.
+pub struct Nftables {
+    socket: Socket,
+}
+
+impl Nftables {
+    /// Opens a connection. It may be kept for as long as the process lives.
+    ///
+    /// # Errors
+    /// When the kernel has no nf_tables, or refuses the socket.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self { socket: Socket::open()? })
+    }
+
+    /// The most bytes that one batch may have: [`Batch::bytes`] must not exceed it.
+    ///
+    /// Half a gigabyte with `CAP_NET_ADMIN` in the initial user namespace; twice `net.core.wmem_max` elsewhere.
+    #[must_use]
+    pub fn batch_limit(&self) -> usize {
+        self.socket.send_limit().saturating_sub(CLOSING)
+    }
+
+    /// Applies a transaction whole. One that changes nothing is not sent.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the kernel refuses an operation: nothing has changed then. [`Error::AnswerLost`] when
+    /// the outcome is unknown.
+    pub fn commit(&mut self, batch: Batch) -> Result<(), Error> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let table = batch.table().clone();
+        let (bytes, limit) = (batch.bytes(), self.batch_limit());
+        if bytes > limit {
+            return Err(Error::TooLarge { bytes, limit });
+        }
+        let batch = batch.finish();
+        let whole = || format!("change table {table}");
+        self.socket.send(batch.bytes()).map_err(|source| {
+            match source.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EMSGSIZE) => Error::TooLarge { bytes, limit },
+                Some(errno) => Error::from_errno(whole(), errno, None),
+                None => Error::io(whole(), source),
+            }
+        })?;
+        let (acknowledged, refusals) = self.socket.drain_answers().map_err(|source| {
+            match source.raw_os_error().map(Errno::from_raw) {
+                Some(errno) => Error::from_errno(whole(), errno, None),
+                None => Error::io(whole(), source),
+            }
+        })?;
+        match refusals.into_iter().next() {
+            Some(refusal) => {
+                let refused = messages(batch.bytes()).find(|message| message.sequence == refusal.sequence);
+                let operation = refused.map_or_else(whole, |message| read::describe(&message, &table));
+                Err(Error::from_errno(operation, refusal.errno, refusal.extended))
+            }
+            None if acknowledged == 0 => Err(Error::AnswerLost { operation: whole() }),
+            None => Ok(()),
+        }
+    }
+
+    /// All tables.
+    ///
+    /// # Errors
+    /// When the kernel has no nf_tables or cannot be read.
+    pub fn tables(&mut self) -> Result<Vec<Table>, Error> {
+        let request = |sequence| dump_request(msg::GETTABLE, 0, sequence, |_| {});
+        self.socket.dump("tables", request, |message, found| found.extend(read::table(message))).map_err(
+            |error| match error {
+                Error::Refused { errno: Errno::EINVAL | Errno::EOPNOTSUPP, .. } => {
+                    Error::Unsupported { what: "nf_tables" }
+                }
+                error => error,
+            },
+        )
+    }
+
+    /// The chains of a table.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn chains(&mut self, table: &Table) -> Result<Vec<Chain>, Error> {
+        let family = table.family.number();
+        let request =
+            |sequence| dump_request(msg::GETCHAIN, family, sequence, |w| w.string(chain::TABLE, &table.name));
+        self.socket.dump(&format!("chains of table {table}"), request, |message, found| {
+            found.extend(read::chain(message, table));
+        })
+    }
+
+    /// The rules of a table, in their chains' order.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn rules(&mut self, table: &Table) -> Result<Vec<InstalledRule>, Error> {
+        let family = table.family.number();
+        let request =
+            |sequence| dump_request(msg::GETRULE, family, sequence, |w| w.string(rule::TABLE, &table.name));
+        self.socket.dump(&format!("rules of table {table}"), request, |message, found| {
+            found.extend(read::rule(message, table));
+        })
+    }
+
+    /// The sets and maps of a table, anonymous ones left out.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn sets(&mut self, table: &Table) -> Result<Vec<InstalledSet>, Error> {
+        let family = table.family.number();
+        let request =
+            |sequence| dump_request(msg::GETSET, family, sequence, |w| w.string(set::TABLE, &table.name));
+        self.socket.dump(&format!("sets of table {table}"), request, |message, found| {
+            found.extend(read::set(message, table));
+        })
+    }
+
+    /// The elements of a set, in no order.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn elements(&mut self, table: &Table, set: &str) -> Result<Vec<Element>, Error> {
+        let family = table.family.number();
+        let request = |sequence| {
+            dump_request(msg::GETSETELEM, family, sequence, |w| {
+                w.string(element::LIST_TABLE, &table.name);
+                w.string(element::LIST_SET, set);
+            })
+        };
+        self.socket.dump(&format!("elements of set {table} {set}"), request, read::elements)
+    }
+}
+
+fn dump_request(kind: u16, family: u8, sequence: u32, body: impl FnOnce(&mut Writer)) -> Writer {
+    let mut writer = Writer::default();
+    writer.message(kind, NLM_F_REQUEST | NLM_F_DUMP, sequence, (family, 0), body);
+    writer
+}

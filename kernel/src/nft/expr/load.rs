@@ -1,0 +1,182 @@
+//! Expressions that bring something about the packet into a register: payload, meta, ct, fib, numgen, immediate.
+
+use super::{Register, value};
+use crate::netlink::Writer;
+use crate::nft::types::Bytes;
+
+/// Which header a payload offset counts from (`NFT_PAYLOAD_*_HEADER`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadBase {
+    /// The IP header.
+    Network,
+    /// The TCP, UDP or SCTP header.
+    Transport,
+}
+
+/// What `meta` reads (`NFT_META_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetaKey {
+    /// The packet mark, host order.
+    Mark,
+    /// Name of the interface that the packet came in on, 16 bytes, NUL-padded.
+    IifName,
+    /// Transport protocol, one byte.
+    L4Proto,
+}
+
+impl MetaKey {
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Mark => 3,
+            Self::IifName => 6,
+            Self::L4Proto => 16,
+        }
+    }
+}
+
+/// What `ct` reads (`NFT_CT_*`), host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CtKey {
+    /// State bits: see [`CtKey::STATE_NEW`].
+    State,
+    /// Status bits: see [`CtKey::STATUS_DNAT`].
+    Status,
+}
+
+impl CtKey {
+    /// `NF_CT_STATE_BIT(IP_CT_NEW)`
+    pub const STATE_NEW: u32 = 8;
+    /// `IPS_DST_NAT`: the destination was translated.
+    pub const STATUS_DNAT: u32 = 0x20;
+
+    fn number(self) -> u32 {
+        match self {
+            Self::State => 0,
+            Self::Status => 2,
+        }
+    }
+}
+
+/// Which address `fib` looks up (`NFTA_FIB_F_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FibFlags {
+    /// The source address.
+    Saddr,
+    /// The destination address.
+    Daddr,
+}
+
+/// An expression that fills a register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Bytes of the packet; ends the rule if it has none there.
+    Payload {
+        /// Header to count from.
+        base: PayloadBase,
+        /// Bytes from the header's start.
+        offset: u32,
+        /// How many bytes.
+        len: u32,
+        /// Where they go.
+        into: Register,
+    },
+    /// Metadata of the packet.
+    Meta {
+        /// Which.
+        key: MetaKey,
+        /// Where it goes.
+        into: Register,
+    },
+    /// The packet's conntrack entry; ends the rule if there is none.
+    Ct {
+        /// What of it.
+        key: CtKey,
+        /// Where it goes.
+        into: Register,
+    },
+    /// The routing table's type of an address (`RTN_*`, host order): see [`Load::LOCAL`].
+    FibType {
+        /// Which address.
+        of: FibFlags,
+        /// Where it goes.
+        into: Register,
+    },
+    /// A random number from 0 to `modulus` - 1, host order.
+    Random {
+        /// How many numbers there are.
+        modulus: u32,
+        /// Where it goes.
+        into: Register,
+    },
+    /// A constant.
+    Immediate {
+        /// The bytes.
+        value: Bytes,
+        /// Where they go.
+        into: Register,
+    },
+}
+
+impl Load {
+    /// `RTN_LOCAL`: an address of this host.
+    pub const LOCAL: u32 = 2;
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Payload { .. } => "payload",
+            Self::Meta { .. } => "meta",
+            Self::Ct { .. } => "ct",
+            Self::FibType { .. } => "fib",
+            Self::Random { .. } => "numgen",
+            Self::Immediate { .. } => "immediate",
+        }
+    }
+
+    pub(super) fn encode(&self, w: &mut Writer) {
+        match self {
+            Self::Payload { base, offset, len, into } => {
+                w.be32(1, into.number());
+                w.be32(
+                    2,
+                    match base {
+                        PayloadBase::Network => 1,
+                        PayloadBase::Transport => 2,
+                    },
+                );
+                w.be32(3, *offset);
+                w.be32(4, *len);
+            }
+            Self::Meta { key, into } => {
+                w.be32(1, into.number());
+                w.be32(2, key.number());
+            }
+            Self::Ct { key, into } => {
+                w.be32(1, into.number());
+                w.be32(2, key.number());
+            }
+            Self::FibType { of, into } => {
+                const RESULT_ADDRTYPE: u32 = 3;
+                w.be32(1, into.number());
+                w.be32(2, RESULT_ADDRTYPE);
+                w.be32(
+                    3,
+                    match of {
+                        FibFlags::Saddr => 1,
+                        FibFlags::Daddr => 2,
+                    },
+                );
+            }
+            Self::Random { modulus, into } => {
+                const RANDOM: u32 = 1;
+                w.be32(1, into.number());
+                w.be32(2, *modulus);
+                w.be32(3, RANDOM);
+                w.be32(4, 0);
+            }
+            Self::Immediate { value: bytes, into } => {
+                w.be32(1, into.number());
+                value(w, 2, bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Expressions on sets and maps: lookup, dynset.
+
+use super::{Register, VERDICT_REGISTER};
+use crate::netlink::Writer;
+
+/// What `dynset` does (`NFT_DYNSET_OP_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DynsetOp {
+    /// Adds the element, or restarts its timeout; the data of one that exists is *not* replaced.
+    Update,
+    /// Removes the element, if it is there.
+    Delete,
+}
+
+/// An expression that asks or changes a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetAccess {
+    /// Goes on only if the key is in the set (or, `inverted`, is not).
+    Contains {
+        /// Name of the set; a plain one.
+        set: String,
+        /// First register of the key.
+        key: Register,
+        /// Go on only if it is absent.
+        inverted: bool,
+    },
+    /// Looks a key up; goes on only if it is there.
+    Lookup {
+        /// Name of the map.
+        map: String,
+        /// First register of the key.
+        key: Register,
+        /// First register of the value.
+        into: Register,
+    },
+    /// Looks a verdict up and acts on it; goes on with the next rule if there is none.
+    VerdictLookup {
+        /// Name of the verdict map.
+        map: String,
+        /// First register of the key.
+        key: Register,
+    },
+    /// Changes an element; ends the rule when the set is full.
+    Dynset {
+        /// Name of the dynamic set or map.
+        set: String,
+        /// What to do.
+        op: DynsetOp,
+        /// First register of the key.
+        key: Register,
+        /// First register of the data, for a map.
+        data: Option<Register>,
+        /// After which time without update the element goes, in milliseconds.
+        timeout_ms: Option<u64>,
+    },
+}
+
+impl SetAccess {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Contains { .. } | Self::Lookup { .. } | Self::VerdictLookup { .. } => "lookup",
+            Self::Dynset { .. } => "dynset",
+        }
+    }
+
+    pub(super) fn encode(&self, w: &mut Writer) {
+        const LOOKUP_F_INV: u32 = 1;
+        match self {
+            Self::Contains { set, key, inverted } => {
+                w.string(1, set);
+                w.be32(2, key.number());
+                if *inverted {
+                    w.be32(5, LOOKUP_F_INV);
+                }
+            }
+            Self::Lookup { map, key, into } => {
+                w.string(1, map);
+                w.be32(2, key.number());
+                w.be32(3, into.number());
+            }
+            Self::VerdictLookup { map, key } => {
+                w.string(1, map);
+                w.be32(2, key.number());
+                w.be32(3, VERDICT_REGISTER);
+            }
+            Self::Dynset { set, op, key, data, timeout_ms } => {
+                w.string(1, set);
+                w.be32(
+                    3,
+                    match op {
+                        DynsetOp::Update => 1,
+                        DynsetOp::Delete => 2,
+                    },
+                );
+                w.be32(4, key.number());
+                if let Some(data) = data {
+                    w.be32(5, data.number());
+                }
+                if let Some(timeout) = timeout_ms {
+                    w.be64(6, *timeout);
+                }
+            }
+        }
+    }
+}

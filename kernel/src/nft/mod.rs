@@ -1,0 +1,25 @@
+//! nftables over netlink: typed objects, transactions, and reading back.
+//!
+//! A [`Batch`] collects operations on one table; [`Nftables::commit`] applies it whole. [`Nftables`] also lists what
+//! the kernel holds, in the same types. Rules are made of [`expr`]essions that work on registers; keys and values of
+//! [`Set`]s are bytes in registers' layout, every field padded to four bytes.
+//!
+//! Mirrors `linux/netfilter/nf_tables.h`.
+
+mod batch;
+mod connection;
+pub mod expr;
+mod read;
+mod rule;
+mod types;
+mod uapi;
+mod userdata;
+mod write;
+
+pub use batch::Batch;
+pub use connection::Nftables;
+pub use read::InstalledSet;
+pub use rule::{Fingerprint, InstalledRule, Rule};
+pub use types::{
+    Bytes, Chain, ChainType, Data, DataType, Element, Family, Hook, HookPoint, MapTo, Set, Table, Verdict,
+};

@@ -1,0 +1,292 @@
+//! Tables, chains, sets and the data types of their elements.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+/// Bytes of a key, a value or a comparison; in registers' layout, so every field padded to four bytes.
+pub type Bytes = SmallVec<[u8; 32]>;
+
+/// The address family of a table (`NFPROTO_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4 and IPv6 in one table.
+    Inet,
+    /// IPv4
+    Ip,
+    /// IPv6
+    Ip6,
+}
+
+impl Family {
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::Inet => 1,
+            Self::Ip => 2,
+            Self::Ip6 => 10,
+        }
+    }
+
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        [Self::Inet, Self::Ip, Self::Ip6].into_iter().find(|family| family.number() == number)
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inet => "inet",
+            Self::Ip => "ip",
+            Self::Ip6 => "ip6",
+        })
+    }
+}
+
+/// A table, by family and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Table {
+    /// Address family.
+    pub family: Family,
+    /// Name.
+    pub name: String,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.family, self.name)
+    }
+}
+
+/// A chain; one with a [`Hook`] is a base chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Name, unique in its table.
+    pub name: String,
+    /// Where in the network stack it is called from; `None` for a chain that rules jump to.
+    pub hook: Option<Hook>,
+}
+
+/// Where a base chain hangs. The policy is always to accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Whether the chain filters or translates addresses.
+    pub kind: ChainType,
+    /// The point in the packet's path.
+    pub point: HookPoint,
+    /// Order among the chains of a point; lower first. `nft` prints -100 as `dstnat` and so on.
+    pub priority: i32,
+}
+
+/// Type of a base chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainType {
+    /// `type filter`
+    Filter,
+    /// `type nat`: sees only the first packet of a connection.
+    Nat,
+}
+
+impl ChainType {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Nat => "nat",
+        }
+    }
+}
+
+/// A point in the packet's path (`NF_INET_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookPoint {
+    /// Every packet that comes in, before routing.
+    Prerouting,
+    /// Packets for this host.
+    Input,
+    /// Packets that are forwarded.
+    Forward,
+    /// Packets that this host sends.
+    Output,
+    /// Every packet that goes out, after routing.
+    Postrouting,
+}
+
+impl HookPoint {
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Prerouting => 0,
+            Self::Input => 1,
+            Self::Forward => 2,
+            Self::Output => 3,
+            Self::Postrouting => 4,
+        }
+    }
+}
+
+/// Type of one field of a key or value, as `nft` knows it (`enum datatypes` in nftables' `datatype.h`).
+///
+/// The kernel sees only lengths; the type is what lets `nft list` print elements in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataType {
+    /// `ipv4_addr`, 4 bytes
+    Ipv4Addr,
+    /// `ipv6_addr`, 16 bytes
+    Ipv6Addr,
+    /// `inet_proto`, 1 byte
+    InetProto,
+    /// `inet_service`, 2 bytes, network order
+    InetService,
+    /// `mark`, 4 bytes, host order
+    Mark,
+}
+
+impl DataType {
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Ipv4Addr => 7,
+            Self::Ipv6Addr => 8,
+            Self::InetProto => 12,
+            Self::InetService => 13,
+            Self::Mark => 19,
+        }
+    }
+
+    /// Bytes, unpadded.
+    #[must_use]
+    pub fn width(self) -> usize {
+        match self {
+            Self::InetProto => 1,
+            Self::InetService => 2,
+            Self::Ipv4Addr | Self::Mark => 4,
+            Self::Ipv6Addr => 16,
+        }
+    }
+
+    /// Bytes it takes in registers, and in a concatenation.
+    #[must_use]
+    pub fn padded(self) -> usize {
+        self.width().next_multiple_of(4)
+    }
+}
+
+/// What a set's elements map to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MapTo {
+    /// Nothing: a plain set.
+    Nothing,
+    /// A verdict: a verdict map.
+    Verdict,
+    /// A value of these fields, concatenated.
+    Value(Vec<DataType>),
+}
+
+/// A set or map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Name, unique in its table.
+    pub name: String,
+    /// Fields of the key, concatenated.
+    pub key: Vec<DataType>,
+    /// What elements map to.
+    pub data: MapTo,
+    /// Elements are ranges (of the last field alone, where the key has several).
+    pub interval: bool,
+    /// Rules may add and remove elements, which may time out.
+    pub dynamic: bool,
+    /// Most elements it may hold; `None` for no limit. Fixes the hash table's size, so that filling it is fast.
+    pub size: Option<u32>,
+    /// What it is for, shown by `nft list` (1.0.1 and later).
+    pub comment: String,
+}
+
+impl Set {
+    /// Bytes of a key in registers' layout.
+    #[must_use]
+    pub fn key_len(&self) -> usize {
+        width(&self.key)
+    }
+}
+
+/// Bytes of a concatenation; a single field is not padded.
+pub(super) fn width(fields: &[DataType]) -> usize {
+    match fields {
+        [single] => single.width(),
+        fields => fields.iter().map(|field| field.padded()).sum(),
+    }
+}
+
+/// The number by which `nft` recognises a (concatenated) type: six bits a field.
+pub(super) fn type_number(fields: &[DataType]) -> u32 {
+    fields.iter().fold(0, |number, field| number << 6 | field.number())
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Let it pass this hook.
+    Accept,
+    /// Drop it without a word.
+    Drop,
+    /// Back to the calling chain.
+    Return,
+    /// To another chain, and back.
+    Jump(String),
+    /// To another chain for good.
+    Goto(String),
+}
+
+impl Verdict {
+    pub(super) fn code(&self) -> i32 {
+        match self {
+            Self::Drop => 0,
+            Self::Accept => 1,
+            Self::Jump(_) => -3,
+            Self::Goto(_) => -4,
+            Self::Return => -5,
+        }
+    }
+
+    pub(super) fn chain(&self) -> Option<&str> {
+        match self {
+            Self::Jump(chain) | Self::Goto(chain) => Some(chain),
+            Self::Accept | Self::Drop | Self::Return => None,
+        }
+    }
+
+    pub(super) fn from_parts(code: i32, chain: Option<&str>) -> Option<Self> {
+        match (code, chain) {
+            (0, _) => Some(Self::Drop),
+            (1, _) => Some(Self::Accept),
+            (-5, _) => Some(Self::Return),
+            (-3, Some(chain)) => Some(Self::Jump(chain.to_owned())),
+            (-4, Some(chain)) => Some(Self::Goto(chain.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// What an element maps to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Data {
+    /// Nothing: an element of a plain set.
+    #[default]
+    None,
+    /// A value in registers' layout.
+    Value(Bytes),
+    /// A verdict.
+    Verdict(Verdict),
+}
+
+/// An element of a set or map.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Element {
+    /// The key in registers' layout; the first of the range in an interval set.
+    pub key: Bytes,
+    /// Last key of the range, in an interval set with several fields.
+    pub key_end: Option<Bytes>,
+    /// In an interval set with one field: that the range begun before ends *before* this key.
+    pub interval_end: bool,
+    /// What it maps to.
+    pub data: Data,
+    /// Shown by `nft list`; at most 250 bytes are kept.
+    pub comment: Option<String>,
+}

@@ -45,6 +45,14 @@ impl Delta {
     }
 }
 
+impl Delta {
+    /// Whether something changed that rules for every service may depend on.
+    #[must_use]
+    pub fn changes_node(&self) -> bool {
+        self.node.is_some() || self.service_cidrs.is_some()
+    }
+}
+
 /// Everything that should be programmed.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {

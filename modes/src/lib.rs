@@ -6,6 +6,8 @@
 //!
 //! Start reading at [`Mode`], then `nftables/mod.rs`.
 
+mod flows;
+pub mod nftables;
 mod settings;
 
 use endpoint_cache::{Delta, Desired};
@@ -25,7 +27,8 @@ pub trait Mode {
     /// starts from a fresh read.
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error>;
 
-    /// Programs what changed since the last successful call.
+    /// Programs the service ports that changed since the last successful call. A delta that [changes the
+    /// node](Delta::changes_node) takes a [`Mode::resync`], since every rule may depend on it.
     ///
     /// # Errors
     /// When the kernel refuses the transaction. What this mode remembers is void then: call [`Mode::resync`] next.
@@ -55,4 +58,7 @@ pub enum Error {
     /// The kernel refused, or could not be read.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// A change came before the first sync, or after a failed one.
+    #[error("nothing is known of what is programmed: a full sync must come first")]
+    NotSynced,
 }

@@ -5,7 +5,7 @@ mod socket;
 mod write;
 
 pub(crate) use read::{Attributes, Message, messages};
-pub(crate) use socket::{Refusal, Socket};
+pub(crate) use socket::Socket;
 pub(crate) use write::Writer;
 
 /// Bytes of `struct nlmsghdr`.

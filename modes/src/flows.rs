@@ -1,0 +1,210 @@
+//! Connectionless flows whose endpoint went away. Conntrack would keep sending them there for as long as the client
+//! keeps talking; TCP notices by itself and is never touched.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use endpoint_cache::{Change, Desired, Family, Protocol, ServicePort};
+use kernel::conntrack::{Conntrack, Flow, FlowFilter};
+
+use crate::Error;
+
+/// Up to so many questions are put to the kernel one by one; beyond, all flows of a protocol are looked through once.
+const FEW: usize = 4;
+
+/// Removes flows that service changes have made stale.
+pub(crate) struct Flows {
+    conntrack: Conntrack,
+}
+
+impl Flows {
+    pub(crate) fn open() -> Result<Self, Error> {
+        Ok(Self { conntrack: Conntrack::open()? })
+    }
+
+    /// Removes what changes of services have made stale; says how many flows.
+    pub(crate) fn remove_after(&mut self, changes: &[Change]) -> Result<usize, Error> {
+        let stale: HashSet<Stale> = changes.iter().flat_map(stale_after).collect();
+        if stale.len() > FEW {
+            let realms = stale.iter().map(Stale::realm).collect();
+            return self
+                .remove_matching(&realms, |flow| Stale::may_be(flow).any(|reason| stale.contains(&reason)));
+        }
+        let mut removed = 0;
+        for stale in stale {
+            let mut flows = self.conntrack.list(&stale.filter())?;
+            flows.retain(|flow| Stale::may_be(flow).any(|reason| reason == stale));
+            removed += self.conntrack.delete(&flows)?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes flows of any service that are answered by none of its endpoints: what may have become stale while
+    /// nobody watched.
+    pub(crate) fn remove_stale(&mut self, desired: &Desired) -> Result<usize, Error> {
+        let connectionless = || desired.service_ports.iter().filter(|service| is_connectionless(service));
+        let mut frontends: HashMap<Frontend, &ServicePort> = HashMap::new();
+        for service in connectionless() {
+            frontends.extend(self::frontends(service).map(|frontend| (frontend, &**service)));
+        }
+        let realms = connectionless().map(|service| (service.family, service.name.protocol)).collect();
+        self.remove_matching(&realms, |flow| {
+            let service = Frontend::of(flow).into_iter().find_map(|frontend| frontends.get(&frontend));
+            service.is_some_and(|service| !serves(service, flow.replier, flow.replier_port))
+        })
+    }
+
+    fn remove_matching(
+        &mut self,
+        realms: &HashSet<(Family, Protocol)>,
+        is_stale: impl Fn(&Flow) -> bool,
+    ) -> Result<usize, Error> {
+        let mut removed = 0;
+        for (family, protocol) in realms {
+            let mut flows = self.conntrack.list(&any_flow(*family, *protocol))?;
+            flows.retain(&is_stale);
+            removed += self.conntrack.delete(&flows)?;
+        }
+        Ok(removed)
+    }
+}
+
+/// What a client speaks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Frontend {
+    family: Family,
+    protocol: Protocol,
+    /// `None` for a node port, which has any address of the node.
+    address: Option<IpAddr>,
+    port: u16,
+}
+
+impl Frontend {
+    /// The frontends that a flow may have gone through.
+    fn of(flow: &Flow) -> Vec<Self> {
+        let protocol =
+            [Protocol::Udp, Protocol::Sctp].into_iter().find(|known| known.number() == flow.protocol);
+        let family = Family::of(flow.destination);
+        let through = |address| {
+            protocol.map(|protocol| Self { family, protocol, address, port: flow.destination_port })
+        };
+        [through(Some(flow.destination)), through(None)].into_iter().flatten().collect()
+    }
+}
+
+/// Flows through a frontend that are to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Stale {
+    frontend: Frontend,
+    answered_by: AnsweredBy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum AnsweredBy {
+    /// An endpoint that is gone.
+    Endpoint(IpAddr, u16),
+    /// Nobody yet: the flow began when there was no endpoint, and was not translated.
+    Untranslated,
+    /// Anyone: the frontend is gone.
+    Anyone,
+}
+
+impl Stale {
+    fn realm(&self) -> (Family, Protocol) {
+        (self.frontend.family, self.frontend.protocol)
+    }
+
+    fn filter(&self) -> FlowFilter {
+        let any = any_flow(self.frontend.family, self.frontend.protocol);
+        let (replier, replier_port) = match self.answered_by {
+            AnsweredBy::Endpoint(address, port) => (Some(address), Some(port)),
+            AnsweredBy::Untranslated => (self.frontend.address, None),
+            AnsweredBy::Anyone => (None, None),
+        };
+        FlowFilter {
+            destination: self.frontend.address,
+            destination_port: Some(self.frontend.port),
+            replier,
+            replier_port,
+            ..any
+        }
+    }
+
+    /// All the reasons for which a flow might be stale.
+    fn may_be(flow: &Flow) -> impl Iterator<Item = Self> + '_ {
+        let untranslated = flow.replier == flow.destination;
+        Frontend::of(flow).into_iter().flat_map(move |frontend| {
+            // An untranslated flow to a node port's number may be somebody else's.
+            let through_us = frontend.address.is_some() || !untranslated;
+            let reasons = [
+                Some(AnsweredBy::Endpoint(flow.replier, flow.replier_port)),
+                untranslated.then_some(AnsweredBy::Untranslated),
+                through_us.then_some(AnsweredBy::Anyone),
+            ];
+            reasons.into_iter().flatten().map(move |answered_by| Self { frontend, answered_by })
+        })
+    }
+}
+
+fn any_flow(family: Family, protocol: Protocol) -> FlowFilter {
+    FlowFilter {
+        ipv6: family == Family::V6,
+        protocol: protocol.number(),
+        destination: None,
+        destination_port: None,
+        replier: None,
+        replier_port: None,
+    }
+}
+
+fn is_connectionless(service: &ServicePort) -> bool {
+    service.name.protocol != Protocol::Tcp
+}
+
+fn serves(service: &ServicePort, address: IpAddr, port: u16) -> bool {
+    let endpoint = |endpoint: &endpoint_cache::Endpoint| (endpoint.address, endpoint.port);
+    service.serving_endpoints.binary_search_by_key(&(address, port), endpoint).is_ok()
+}
+
+fn frontends(service: &ServicePort) -> impl Iterator<Item = Frontend> + '_ {
+    let addresses = std::iter::once(service.cluster_ip).chain(service.external_addresses());
+    let frontend = move |address, port| Frontend {
+        family: service.family,
+        protocol: service.name.protocol,
+        address,
+        port,
+    };
+    let by_address = addresses.map(move |address| frontend(Some(address), service.port));
+    by_address.chain(service.node_port.map(move |port| frontend(None, port)))
+}
+
+/// What a change of a service port makes stale.
+fn stale_after(change: &Change) -> Vec<Stale> {
+    let services = [change.before.as_deref(), change.after.as_deref()];
+    let [before, after] = services.map(|service| service.filter(|service| is_connectionless(service)));
+    let reaches = |service: Option<&ServicePort>| -> HashSet<Frontend> {
+        service
+            .filter(|service| !service.cluster_endpoints.is_empty())
+            .into_iter()
+            .flat_map(frontends)
+            .collect()
+    };
+    let (reached, reach) = (reaches(before), reaches(after));
+    let newly_reached = reach.difference(&reached).map(|frontend| (*frontend, AnsweredBy::Untranslated));
+    let remaining: HashSet<Frontend> = after.into_iter().flat_map(frontends).collect();
+    let gone = before.into_iter().flat_map(frontends).filter(|frontend| !remaining.contains(frontend));
+    let gone = gone.map(|frontend| (frontend, AnsweredBy::Anyone));
+    let stopped = before
+        .into_iter()
+        .flat_map(|service| service.serving_endpoints.iter())
+        .filter(|endpoint| after.is_some_and(|after| !serves(after, endpoint.address, endpoint.port)));
+    let left = stopped.flat_map(|endpoint| {
+        let answered_by = AnsweredBy::Endpoint(endpoint.address, endpoint.port);
+        remaining.iter().map(move |frontend| (*frontend, answered_by))
+    });
+    newly_reached
+        .chain(gone)
+        .chain(left)
+        .map(|(frontend, answered_by)| Stale { frontend, answered_by })
+        .collect()
+}

@@ -1,0 +1,74 @@
+//! Reading our table, and how far what is there can be kept.
+
+use endpoint_cache::Family;
+use kernel::nft::{Nftables as Connection, Set, Table};
+
+use super::layout::{self, SetName, base_chains};
+use super::ops::{InstalledChains, InstalledElements, by_key};
+use crate::Error;
+
+/// What one family's table was read to hold.
+pub(crate) struct Installed {
+    /// Whether the table exists and cannot be kept: a set or base chain of ours has another shape there.
+    pub(crate) unusable: bool,
+    /// Whether the table exists.
+    pub(crate) exists: bool,
+    /// Sets of ours that are there already.
+    pub(crate) sets: Vec<SetName>,
+    /// Sets that are none of ours.
+    pub(crate) foreign_sets: Vec<String>,
+    pub(crate) elements: InstalledElements,
+    pub(crate) chains: InstalledChains,
+}
+
+/// Reads our table of a family.
+pub(crate) fn read(connection: &mut Connection, family: Family) -> Result<Installed, Error> {
+    let table = layout::table(family);
+    let mut installed = Installed {
+        unusable: false,
+        exists: connection.tables()?.contains(&table),
+        sets: Vec::new(),
+        foreign_sets: Vec::new(),
+        elements: InstalledElements::new(),
+        chains: InstalledChains::new(),
+    };
+    if installed.exists {
+        read_chains(connection, &table, &mut installed)?;
+        read_sets(connection, &table, family, &mut installed)?;
+    }
+    Ok(installed)
+}
+
+fn read_chains(connection: &mut Connection, table: &Table, installed: &mut Installed) -> Result<(), Error> {
+    let base = base_chains();
+    for chain in connection.chains(table)? {
+        let expected = base.iter().find(|base| base.chain.name == chain.name);
+        installed.unusable |= expected.and_then(|base| base.chain.hook) != chain.hook;
+        installed.chains.insert(chain.name, Vec::new());
+    }
+    for rule in connection.rules(table)? {
+        installed.chains.entry(rule.chain).or_default().push(rule.fingerprint);
+    }
+    Ok(())
+}
+
+fn read_sets(
+    connection: &mut Connection,
+    table: &Table,
+    family: Family,
+    installed: &mut Installed,
+) -> Result<(), Error> {
+    for set in connection.sets(table)? {
+        let Some(name) = SetName::ALL.into_iter().find(|name| name.as_str() == set.name) else {
+            installed.foreign_sets.push(set.name);
+            continue;
+        };
+        let definition: Set = name.definition(family);
+        installed.unusable |= !set.is(&definition);
+        installed.sets.push(name);
+        if !name.filled_by_rules() && !installed.unusable {
+            installed.elements.insert(name, by_key(connection.elements(table, name.as_str())?));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! nftables mode: few rules, many map elements.
+//!
+//! # Theory of operation
+//!
+//! Which service a packet is for is written in the packet: destination address, protocol and port. So instead of a
+//! chain for every service, a handful of chains look everything up by those three.
+//!
+//! A new connection comes through `nat-prerouting` (or `nat-output`) to the chain `services`. The verdict map
+//! `service-ips` sends it to a chain for *how many* endpoints there are: `pick-3` draws a slot from 0 to 2 and looks up
+//! `address . protocol . port . slot` in the map `endpoints`, which gives the address and port to translate to. Ten
+//! thousand services with three endpoints each share that one chain. A change of an endpoint is one element removed
+//! and one added, at a cost that does not depend on how many services there are.
+//!
+//! - The endpoints of a service port stand once, under its ClusterIP. External addresses (`external-ips`) and node
+//!   ports (`nodeport-services`) are first looked up to find that ClusterIP.
+//! - Variants of a pick chain masquerade (`-masq`), use the endpoints of this node only (`-local`, map
+//!   `local-endpoints`), or keep clients where they were (`-sticky-T`, map `affinity` filled by the rules themselves,
+//!   valid as long as the endpoint is in `sticky-endpoints`).
+//! - `local-policy-N` serves external frontends with policy Local: pods and this node itself leave it through
+//!   `local-policy-ips` to any endpoint; others to one of N local endpoints.
+//! - Traffic that must return through this node is marked, and masqueraded in `nat-postrouting`; so is a pod that
+//!   reaches itself (`hairpin-connections`).
+//! - Before translation, `firewall-check` drops what `loadBalancerSourceRanges` excludes. After it, in `filter-*`, what
+//!   was not translated although it should have been is rejected or dropped: `no-endpoint-services`,
+//!   `no-endpoint-nodeports`, undefined ports of a ClusterIP, unallocated ClusterIPs.
+//!
+//! Chains at base hooks and their priorities are kube-proxy's. IPv4 and IPv6 have a table each, programmed alike.
+//!
+//! # Where things are
+//!
+//! `layout` names every set and chain; `base`, `pick` and `rules` hold the rules; `elements` and `slots` turn a service
+//! port into elements; `program` turns changes into [`ops`]. All these are pure. `installed` reads the kernel, and this
+//! file brings both together.
+
+mod base;
+mod bytes;
+mod context;
+mod elements;
+mod installed;
+mod layout;
+mod ops;
+mod pick;
+mod program;
+mod rules;
+mod slots;
+
+use endpoint_cache::{Delta, Desired, Family};
+use kernel::nft::{Batch, Nftables as Connection};
+
+use self::context::Context;
+use self::installed::Installed;
+use self::layout::SetName;
+use self::ops::Ops;
+use self::program::Program;
+use crate::flows::Flows;
+use crate::{Error, Mode, Report, Settings};
+
+/// Share of the socket's limit that a transaction may be estimated at, leaving room for the estimate's error.
+const LIMIT_SHARE: usize = 2;
+
+/// The nftables mode.
+pub struct Nftables {
+    settings: Settings,
+    connection: Connection,
+    flows: Flows,
+    tables: Vec<Programmed>,
+}
+
+/// One family's table.
+struct Programmed {
+    family: Family,
+    /// `None` until the first sync.
+    program: Option<Program>,
+    /// Chains found in the table that are not, or no longer, ours: removed when there is time.
+    stale_chains: Vec<String>,
+}
+
+impl Nftables {
+    /// Opens the way to the kernel; changes nothing yet.
+    ///
+    /// # Errors
+    /// When the kernel has no nf_tables, or this process may not use it.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let mut connection = Connection::open()?;
+        connection.tables()?;
+        let families = [(Family::V4, settings.ipv4), (Family::V6, settings.ipv6)];
+        let tables = families
+            .into_iter()
+            .filter(|(_, enabled)| *enabled)
+            .map(|(family, _)| Programmed { family, program: None, stale_chains: Vec::new() })
+            .collect();
+        Ok(Self { settings, connection, flows: Flows::open()?, tables })
+    }
+}
+
+impl Mode for Nftables {
+    fn name(&self) -> &'static str {
+        "nftables"
+    }
+
+    fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
+        let mut report = Report::default();
+        for table in &mut self.tables {
+            let context = Context::new(table.family, &self.settings, &desired.node, &desired.service_cidrs);
+            table.resync(context, desired, &mut self.connection, &mut report)?;
+        }
+        report.flows_removed = self.flows.remove_stale(desired)?;
+        Ok(report)
+    }
+
+    fn apply(&mut self, delta: &Delta) -> Result<Report, Error> {
+        let mut report = Report::default();
+        for table in &mut self.tables {
+            table.apply(delta, &mut self.connection, &mut report)?;
+        }
+        report.flows_removed = self.flows.remove_after(&delta.changes)?;
+        Ok(report)
+    }
+
+    fn tidy(&mut self) -> Result<Report, Error> {
+        let mut report = Report::default();
+        for table in &mut self.tables {
+            table.tidy(&mut self.connection, &mut report)?;
+        }
+        Ok(report)
+    }
+}
+
+impl Programmed {
+    fn resync(
+        &mut self,
+        context: Context,
+        desired: &Desired,
+        connection: &mut Connection,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        self.program = None;
+        let installed = installed::read(connection, self.family)?;
+        let mut placed = program::installed_slots(&installed.elements, self.family);
+        let mut batch = Batch::new(layout::table(self.family));
+        let foreign_sets = installed.foreign_sets.clone();
+        let mut ops = self.prepare(installed, &mut batch);
+        for (chain, rules) in base::chains(&context) {
+            ops.write_chain(chain, rules);
+        }
+        let mut program = Program::new(context);
+        let limit = connection.batch_limit() / LIMIT_SHARE;
+        for service in desired.service_ports.iter().filter(|service| service.family == self.family) {
+            program.add(service, &mut placed, &mut ops);
+            if let Some(full) = ops.split_off_over(limit) {
+                full.encode(&mut batch);
+                let next = Batch::new(layout::table(self.family));
+                commit(connection, std::mem::replace(&mut batch, next), report)?;
+            }
+        }
+        self.stale_chains = ops.remove_unwanted();
+        ops.encode(&mut batch);
+        foreign_sets.iter().for_each(|set| batch.delete_set(set));
+        commit(connection, batch, report)?;
+        self.program = Some(program);
+        Ok(())
+    }
+
+    /// Brings the table and its sets about; what can be kept of it is what the operations are compared with.
+    fn prepare(&self, installed: Installed, batch: &mut Batch) -> Ops {
+        if installed.unusable {
+            tracing::info!(family = %self.family, "the table has another layout: replacing it whole");
+            batch.delete_table();
+        }
+        let keep = installed.exists && !installed.unusable;
+        if !keep {
+            batch.add_table("Services, programmed by pointsman");
+        }
+        for set in SetName::ALL.into_iter().filter(|set| !(keep && installed.sets.contains(set))) {
+            batch.add_set(&set.definition(self.family));
+        }
+        if keep { Ops::against(installed.elements, installed.chains) } else { Ops::default() }
+    }
+
+    fn apply(
+        &mut self,
+        delta: &Delta,
+        connection: &mut Connection,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let Some(mut program) = self.program.take() else { return Err(Error::NotSynced) };
+        for ops in program.update(&delta.changes, connection.batch_limit() / LIMIT_SHARE) {
+            let mut batch = Batch::new(layout::table(self.family));
+            ops.encode(&mut batch);
+            commit(connection, batch, report)?;
+        }
+        self.program = Some(program);
+        Ok(())
+    }
+
+    /// Removes chains without use. Kernels before 6.2 may still count references that are gone; those chains wait.
+    fn tidy(&mut self, connection: &mut Connection, report: &mut Report) -> Result<(), Error> {
+        let Some(program) = &mut self.program else { return Ok(()) };
+        let unused = program.unused_chains();
+        let mut batch = Batch::new(layout::table(self.family));
+        self.stale_chains.iter().for_each(|chain| batch.flush_chain(chain));
+        self.stale_chains.iter().for_each(|chain| batch.delete_chain(chain));
+        unused.iter().for_each(|chain| batch.delete_chain(&chain.to_string()));
+        commit(connection, batch, report)?;
+        self.stale_chains.clear();
+        unused.iter().for_each(|chain| program.forget_chain(chain));
+        Ok(())
+    }
+}
+
+fn commit(connection: &mut Connection, batch: Batch, report: &mut Report) -> Result<(), Error> {
+    let (operations, bytes) = (batch.operations(), batch.bytes());
+    connection.commit(batch)?;
+    if operations > 0 {
+        report.operations += operations;
+        report.bytes += bytes;
+    }
+    Ok(())
+}
+
+/// Removes our tables and nothing else; says how many there were.
+///
+/// # Errors
+/// When the kernel has no nf_tables, cannot be read, or refuses.
+pub fn cleanup() -> Result<usize, Error> {
+    let mut connection = Connection::open()?;
+    let ours = [Family::V4, Family::V6].map(layout::table);
+    let present: Vec<_> = connection.tables()?.into_iter().filter(|table| ours.contains(table)).collect();
+    for table in &present {
+        let mut batch = Batch::new(table.clone());
+        batch.delete_table();
+        connection.commit(batch)?;
+    }
+    Ok(present.len())
+}

@@ -1,0 +1,136 @@
+//! What one transaction is to do, in a form that can be looked at; and how it is written into a batch.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kernel::nft::{Batch, Bytes, Chain, Element, Fingerprint, Rule};
+
+use super::layout::SetName;
+
+/// A key of a set: in interval sets, both ends.
+type ElementKey = (Bytes, Option<Bytes>);
+
+/// The elements that the kernel was read to hold.
+pub(crate) type InstalledElements = HashMap<SetName, HashMap<ElementKey, Element>>;
+
+/// Puts elements read from a set in a form to look them up.
+pub(crate) fn by_key(elements: Vec<Element>) -> HashMap<ElementKey, Element> {
+    elements.into_iter().map(|element| (key(&element), element)).collect()
+}
+
+fn key(element: &Element) -> ElementKey {
+    (element.key.clone(), element.key_end.clone())
+}
+
+/// Rough bytes of an element on the wire besides its key, value and comment.
+const ELEMENT_OVERHEAD: usize = 48;
+/// Rough bytes of a chain with its rules.
+const CHAIN_SIZE: usize = 4096;
+
+/// The chains that the kernel was read to hold, and the fingerprints of their rules.
+pub(crate) type InstalledChains = HashMap<String, Vec<Option<Fingerprint>>>;
+
+/// The operations of one transaction.
+///
+/// Elements are removed before chains and elements are added, so a key may change its value in one transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Ops {
+    /// What was there before we began, less what was found to be wanted. Empty except in a resync.
+    installed: InstalledElements,
+    installed_chains: InstalledChains,
+    removed: BTreeMap<SetName, Vec<Element>>,
+    added: BTreeMap<SetName, Vec<Element>>,
+    chains: Vec<(Chain, Vec<Rule>, Write)>,
+    size: usize,
+}
+
+/// How a chain's rules get there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Write {
+    /// The chain is new.
+    Create,
+    /// The chain is there, with other rules.
+    Replace,
+}
+
+impl Ops {
+    /// Operations against what the kernel holds: what is there already need not be added.
+    pub(crate) fn against(installed: InstalledElements, installed_chains: InstalledChains) -> Self {
+        Self { installed, installed_chains, ..Self::default() }
+    }
+
+    pub(crate) fn add(&mut self, set: SetName, element: Element) {
+        let installed = self.installed.get_mut(&set).and_then(|elements| elements.remove(&key(&element)));
+        match installed {
+            Some(same) if same == element => return,
+            Some(other) => self.remove(set, other),
+            None => {}
+        }
+        self.size += size(&element);
+        self.added.entry(set).or_default().push(element);
+    }
+
+    pub(crate) fn remove(&mut self, set: SetName, element: Element) {
+        self.size += size(&element);
+        self.removed.entry(set).or_default().push(element);
+    }
+
+    /// Sees to it that a chain exists with these rules.
+    pub(crate) fn write_chain(&mut self, chain: Chain, rules: Vec<Rule>) {
+        let write = match self.installed_chains.remove(&chain.name) {
+            None => Write::Create,
+            Some(installed)
+                if installed.iter().copied().eq(rules.iter().map(|rule| Some(rule.fingerprint()))) =>
+            {
+                return;
+            }
+            Some(_) => Write::Replace,
+        };
+        self.size += CHAIN_SIZE;
+        self.chains.push((chain, rules, write));
+    }
+
+    /// Removes the elements that the kernel held and nothing asked for; returns the chains, which cannot go before
+    /// these changes are in force.
+    pub(crate) fn remove_unwanted(&mut self) -> Vec<String> {
+        for (set, elements) in std::mem::take(&mut self.installed) {
+            elements.into_values().for_each(|element| self.remove(set, element));
+        }
+        std::mem::take(&mut self.installed_chains).into_keys().collect()
+    }
+
+    /// Hands over what has gathered once it may weigh `limit` bytes, to be a transaction of its own.
+    pub(crate) fn split_off_over(&mut self, limit: usize) -> Option<Self> {
+        (self.size > limit).then(|| {
+            let rest = Self::against(
+                std::mem::take(&mut self.installed),
+                std::mem::take(&mut self.installed_chains),
+            );
+            std::mem::replace(self, rest)
+        })
+    }
+
+    /// Writes everything, in an order that the kernel accepts.
+    pub(crate) fn encode(&self, batch: &mut Batch) {
+        for (set, elements) in &self.removed {
+            batch.delete_elements(set.as_str(), elements);
+        }
+        for (chain, _, write) in &self.chains {
+            match write {
+                Write::Create => batch.add_chain(chain),
+                Write::Replace => batch.flush_chain(&chain.name),
+            }
+        }
+        for (chain, rules, _) in &self.chains {
+            rules.iter().for_each(|rule| batch.add_rule(&chain.name, rule));
+        }
+        for (set, elements) in &self.added {
+            batch.add_elements(set.as_str(), elements);
+        }
+    }
+}
+
+fn size(element: &Element) -> usize {
+    let key_end = element.key_end.as_ref().map_or(0, Bytes::len);
+    let comment = element.comment.as_ref().map_or(0, String::len);
+    ELEMENT_OVERHEAD + 2 * element.key.len() + key_end + comment
+}

@@ -6,7 +6,7 @@ use endpoint_cache::{Endpoint, Family, Protocol, ServicePort};
 use kernel::nft::Bytes;
 
 /// Appends fields one after the other.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Key(Bytes);
 
 impl Key {
@@ -50,9 +50,13 @@ pub(crate) fn frontend(ip: IpAddr, service: &ServicePort) -> Key {
     Key::default().address(ip).protocol(service.name.protocol).port(service.port)
 }
 
-/// The frontend of the ClusterIP: the name under which a service port's endpoints stand.
-pub(crate) fn identity(service: &ServicePort) -> Key {
-    frontend(service.cluster_ip, service)
+/// The ClusterIP frontend field by field, unpadded: constants of rules.
+pub(crate) fn identity_fields(service: &ServicePort) -> [Bytes; 3] {
+    [
+        Key::default().address(service.cluster_ip).bytes(),
+        Bytes::from_slice(&[service.name.protocol.number()]),
+        Bytes::from_slice(&service.port.to_be_bytes()),
+    ]
 }
 
 /// A node port: protocol, port.

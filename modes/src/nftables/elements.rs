@@ -1,5 +1,5 @@
-//! What one service port contributes to the sets and maps, its endpoints' slots aside. A pure function: two states of
-//! a service port are compared by comparing what it gives for each.
+//! What one service port contributes to the sets and maps. A pure function: two states of a service port are compared
+//! by comparing what it gives for each.
 
 use std::net::IpAddr;
 
@@ -9,66 +9,85 @@ use kernel::nft::{Bytes, Data, Element, Verdict};
 
 use super::bytes::{self, Key};
 use super::layout::{SetName, chain};
-use super::pick::{Entry, Pick, Scope, ServiceChain};
+use super::pick::{Entry, Pick, PickKind, Scope};
+use super::sticky;
 
-/// An element, and the chain it leads to if that is one which exists for services.
+/// An element, and the shared chain it leads to, if any.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Item {
     pub(crate) set: SetName,
     pub(crate) element: Element,
-    pub(crate) leads_to: Option<ServiceChain>,
+    pub(crate) leads_to: Option<Pick>,
 }
 
 /// Everything but endpoints by slot.
 pub(crate) fn of(service: &ServicePort, node_addresses: &[IpAddr]) -> Vec<Item> {
     let mut items = Items { service, items: Vec::with_capacity(4) };
     items.cluster_ip();
-    for ip in service.external_addresses().filter(|ip| *ip != service.cluster_ip) {
-        items.external_ip(ip);
+    for ip in external_addresses(service) {
+        items.external(&Maps::ADDRESS, &bytes::frontend(ip, service));
+    }
+    if let Some(port) = service.node_port {
+        items.external(&Maps::NODE_PORT, &bytes::node_port(port, service));
     }
     if let Some(ranges) = &service.source_ranges {
         for ip in service.load_balancer_ips.iter().filter(|ip| **ip != service.cluster_ip) {
             items.source_ranges(*ip, ranges, node_addresses);
         }
     }
-    if let Some(port) = service.node_port {
-        items.node_port(port);
-    }
     items.hairpin();
-    if service.affinity_seconds.is_some() {
-        items.sticky(Scope::Cluster);
-        items.sticky(Scope::Local);
-    }
     items.items
 }
 
-/// Whether any frontend leads to the endpoints of a scope.
-pub(crate) fn uses(service: &ServicePort, scope: Scope) -> bool {
+/// External and load-balancer addresses that are not the ClusterIP itself.
+fn external_addresses(service: &ServicePort) -> impl Iterator<Item = IpAddr> + '_ {
+    service.external_addresses().filter(|ip| *ip != service.cluster_ip)
+}
+
+/// The endpoints of a scope, if any frontend leads to them.
+pub(crate) fn endpoints(service: &ServicePort, scope: Scope) -> &[Endpoint] {
     let external = service.externally_reachable();
+    let external_local = external && service.external_policy == TrafficPolicy::Local;
     match scope {
         // External policy Local still sends pods and the node itself to any endpoint.
-        Scope::Cluster => service.internal_policy == TrafficPolicy::Cluster || external,
-        Scope::Local => {
-            service.internal_policy == TrafficPolicy::Local
-                || external && service.external_policy == TrafficPolicy::Local
+        Scope::Cluster if service.internal_policy == TrafficPolicy::Cluster || external => {
+            &service.cluster_endpoints
         }
+        Scope::Local if service.internal_policy == TrafficPolicy::Local || external_local => {
+            &service.local_endpoints
+        }
+        Scope::Cluster | Scope::Local => &[],
     }
 }
 
-/// The endpoints of a scope that are to stand in slots.
-pub(crate) fn endpoints(service: &ServicePort, scope: Scope) -> &[Endpoint] {
-    match (uses(service, scope), scope) {
-        (false, _) => &[],
-        (true, Scope::Cluster) => &service.cluster_endpoints,
-        (true, Scope::Local) => &service.local_endpoints,
+/// The maps in which a scope's endpoints are to stand, and under which frontends.
+pub(crate) fn placements(service: &ServicePort, scope: Scope) -> Vec<(SetName, Key)> {
+    let policy = match scope {
+        Scope::Cluster => TrafficPolicy::Cluster,
+        Scope::Local => TrafficPolicy::Local,
+    };
+    let by_address = |ip| (scope.endpoints(Entry::Address), bytes::frontend(ip, service));
+    let cluster_ip = by_address(service.cluster_ip);
+    if service.affinity_seconds.is_some() {
+        return vec![cluster_ip];
     }
+    let mut places = Vec::with_capacity(1);
+    if service.internal_policy == policy {
+        places.push(cluster_ip);
+    }
+    if scope == Scope::Cluster || service.external_policy == policy {
+        places.extend(external_addresses(service).map(by_address));
+        let node_port = service.node_port.map(|port| bytes::node_port(port, service));
+        places.extend(node_port.map(|frontend| (scope.endpoints(Entry::NodePort), frontend)));
+    }
+    places
 }
 
 /// The element for an endpoint in a slot.
-pub(crate) fn slot(identity: &Key, slot: usize, endpoint: &Endpoint) -> Element {
+pub(crate) fn slot(frontend: &Key, slot: usize, endpoint: &Endpoint) -> Element {
     let slot = u32::try_from(slot).unwrap_or(u32::MAX);
     Element {
-        key: identity.clone().slot(slot).bytes(),
+        key: frontend.clone().slot(slot).bytes(),
         data: Data::Value(Key::default().endpoint(endpoint).bytes()),
         ..Element::default()
     }
@@ -82,69 +101,50 @@ struct Items<'a> {
 impl Items<'_> {
     fn cluster_ip(&mut self) {
         let service = self.service;
-        self.push(SetName::ClusterIps, Key::default().address(service.cluster_ip).bytes(), Data::None, None);
-        let scope = scope(service.internal_policy);
-        let lead = match service.internal_traffic() {
-            Traffic::To(endpoints) => {
-                Lead::Chain(ServiceChain::Pick(self.pick(Entry::ClusterIp, scope, endpoints.len(), false)))
-            }
-            Traffic::Reject => Lead::Reject,
-            Traffic::Drop => Lead::Drop,
+        self.push(SetName::ClusterIps, Key::default().address(service.cluster_ip).bytes());
+        let scope = match service.internal_policy {
+            TrafficPolicy::Cluster => Scope::Cluster,
+            TrafficPolicy::Local => Scope::Local,
         };
-        self.lead(&bytes::identity(service), SetName::ServiceIps, SetName::NoEndpointServices, lead);
+        let frontend = bytes::frontend(service.cluster_ip, service);
+        match service.internal_traffic() {
+            Traffic::To(endpoints) => self.lead(
+                SetName::ServiceIps,
+                &frontend,
+                Entry::Address,
+                PickKind::Plain(scope),
+                endpoints.len(),
+            ),
+            Traffic::Reject => self.verdict(SetName::NoEndpointServices, &frontend, reject()),
+            Traffic::Drop => self.verdict(SetName::NoEndpointServices, &frontend, Verdict::Drop),
+        }
     }
 
-    fn external_ip(&mut self, ip: IpAddr) {
-        let frontend = bytes::frontend(ip, self.service);
-        let maps = ExternalMaps {
-            entry: Entry::ExternalIp,
-            services: SetName::ServiceIps,
-            identities: SetName::ExternalIps,
-            local_policy: SetName::LocalPolicyIps,
-            no_endpoints: SetName::NoEndpointServices,
-        };
-        self.external(&frontend, &maps);
-    }
-
-    fn node_port(&mut self, port: u16) {
-        let frontend = bytes::node_port(port, self.service);
-        let maps = ExternalMaps {
-            entry: Entry::NodePort,
-            services: SetName::ServiceNodePorts,
-            identities: SetName::NodePortServices,
-            local_policy: SetName::LocalPolicyNodePorts,
-            no_endpoints: SetName::NoEndpointNodePorts,
-        };
-        self.external(&frontend, &maps);
-    }
-
-    fn external(&mut self, frontend: &Key, maps: &ExternalMaps) {
+    fn external(&mut self, maps: &Maps, frontend: &Key) {
         let service = self.service;
         let (anywhere, here) = (service.cluster_endpoints.len(), service.local_endpoints.len());
-        if anywhere == 0 && here == 0 {
-            return self.lead(frontend, maps.services, maps.no_endpoints, Lead::Reject);
+        match service.external_traffic() {
+            Traffic::Reject => return self.verdict(maps.no_endpoints, frontend, reject()),
+            Traffic::Drop => self.verdict(maps.no_endpoints, frontend, Verdict::Drop),
+            Traffic::To(_) => {}
         }
-        let identity = Data::Value(bytes::identity(service).bytes());
-        self.push(maps.identities, frontend.clone().bytes(), identity, None);
-        let lead = match service.external_policy {
+        match service.external_policy {
             TrafficPolicy::Cluster => {
-                ServiceChain::Pick(self.pick(maps.entry, Scope::Cluster, anywhere, true))
+                self.lead(maps.services, frontend, maps.entry, PickKind::Masquerade, anywhere);
             }
             TrafficPolicy::Local => {
-                let shortcut = ServiceChain::Pick(self.pick(maps.entry, Scope::Cluster, anywhere, false));
-                self.lead(frontend, maps.local_policy, maps.no_endpoints, Lead::Chain(shortcut));
-                ServiceChain::LocalPolicy(self.pick(maps.entry, Scope::Local, here, false))
+                self.lead(maps.services, frontend, maps.entry, PickKind::LocalPolicy, here);
+                if service.affinity_seconds.is_none() {
+                    let plain = PickKind::Plain(Scope::Cluster);
+                    self.lead(maps.local_policy, frontend, maps.entry, plain, anywhere);
+                }
             }
-        };
-        self.lead(frontend, maps.services, maps.no_endpoints, Lead::Chain(lead));
-        if service.external_traffic() == Traffic::Drop {
-            self.lead(frontend, maps.services, maps.no_endpoints, Lead::Drop);
         }
     }
 
     fn source_ranges(&mut self, ip: IpAddr, ranges: &[IpNet], node_addresses: &[IpAddr]) {
         let frontend = bytes::frontend(ip, self.service);
-        self.push(SetName::FirewallIps, frontend.clone().bytes(), Data::None, None);
+        self.push(SetName::FirewallIps, frontend.clone().bytes());
         // A node that holds the address itself may use it as its source.
         let node_allowed = node_addresses.iter().any(|node| ranges.iter().any(|range| range.contains(node)));
         let own = (node_allowed && !ranges.iter().any(|range| range.contains(&ip))).then(|| IpNet::from(ip));
@@ -160,7 +160,7 @@ impl Items<'_> {
 
     fn hairpin(&mut self) {
         let service = self.service;
-        let mut local: Vec<_> = [Scope::Cluster, Scope::Local]
+        let mut local: Vec<_> = Scope::BOTH
             .into_iter()
             .flat_map(|scope| endpoints(service, scope))
             .filter(|endpoint| endpoint.local)
@@ -170,62 +170,68 @@ impl Items<'_> {
         for endpoint in local {
             let pod = Key::default().address(endpoint.address);
             let key = pod.address(endpoint.address).protocol(service.name.protocol).port(endpoint.port);
-            self.push(SetName::HairpinConnections, key.bytes(), Data::None, None);
+            self.push(SetName::HairpinConnections, key.bytes());
         }
     }
 
-    fn sticky(&mut self, scope: Scope) {
-        for endpoint in endpoints(self.service, scope) {
-            let key = bytes::identity(self.service).endpoint(endpoint);
-            self.push(scope.sticky(), key.bytes(), Data::None, None);
+    /// Leads a frontend to the chain that chooses an endpoint.
+    fn lead(&mut self, map: SetName, frontend: &Key, entry: Entry, kind: PickKind, count: usize) {
+        if self.service.affinity_seconds.is_some() {
+            let lead = match kind {
+                PickKind::Plain(scope) => sticky::Lead::Endpoints(scope),
+                PickKind::Masquerade => sticky::Lead::Masquerade,
+                PickKind::LocalPolicy => sticky::Lead::LocalPolicy,
+            };
+            return self.verdict(map, frontend, Verdict::Goto(sticky::chain_name(self.service, lead)));
         }
+        let pick = Pick { entry, kind, count: u32::try_from(count).unwrap_or(u32::MAX) };
+        self.push_verdict(map, frontend, Verdict::Goto(pick.to_string()), Some(pick));
     }
 
-    fn pick(&self, entry: Entry, scope: Scope, count: usize, masquerade: bool) -> Pick {
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        Pick { entry, scope, count, affinity: self.service.affinity_seconds, masquerade }
+    fn verdict(&mut self, map: SetName, frontend: &Key, verdict: Verdict) {
+        self.push_verdict(map, frontend, verdict, None);
     }
 
-    fn lead(&mut self, frontend: &Key, services: SetName, no_endpoints: SetName, lead: Lead) {
-        let (set, verdict, chain) = match lead {
-            Lead::Chain(chain) => (services, Verdict::Goto(chain.to_string()), Some(chain)),
-            Lead::Reject => (no_endpoints, Verdict::Goto(chain::REJECT.to_owned()), None),
-            Lead::Drop => (no_endpoints, Verdict::Drop, None),
-        };
+    fn push_verdict(&mut self, set: SetName, frontend: &Key, verdict: Verdict, leads_to: Option<Pick>) {
         let element = Element {
             key: frontend.clone().bytes(),
             data: Data::Verdict(verdict),
             comment: Some(self.service.name.to_string()),
             ..Element::default()
         };
-        self.items.push(Item { set, element, leads_to: chain });
+        self.items.push(Item { set, element, leads_to });
     }
 
-    fn push(&mut self, set: SetName, key: Bytes, data: Data, leads_to: Option<ServiceChain>) {
-        self.items.push(Item { set, element: Element { key, data, ..Element::default() }, leads_to });
+    fn push(&mut self, set: SetName, key: Bytes) {
+        self.items.push(Item { set, element: Element { key, ..Element::default() }, leads_to: None });
     }
 }
 
-/// The maps for one kind of external frontend.
-struct ExternalMaps {
+/// The maps for one kind of frontend.
+struct Maps {
     entry: Entry,
     services: SetName,
-    identities: SetName,
     local_policy: SetName,
     no_endpoints: SetName,
 }
 
-enum Lead {
-    Chain(ServiceChain),
-    Reject,
-    Drop,
+impl Maps {
+    const ADDRESS: Self = Self {
+        entry: Entry::Address,
+        services: SetName::ServiceIps,
+        local_policy: SetName::LocalPolicyIps,
+        no_endpoints: SetName::NoEndpointServices,
+    };
+    const NODE_PORT: Self = Self {
+        entry: Entry::NodePort,
+        services: SetName::ServiceNodePorts,
+        local_policy: SetName::LocalPolicyNodePorts,
+        no_endpoints: SetName::NoEndpointNodePorts,
+    };
 }
 
-fn scope(policy: TrafficPolicy) -> Scope {
-    match policy {
-        TrafficPolicy::Cluster => Scope::Cluster,
-        TrafficPolicy::Local => Scope::Local,
-    }
+fn reject() -> Verdict {
+    Verdict::Goto(chain::REJECT.to_owned())
 }
 
 fn last_address(range: IpNet) -> IpAddr {

@@ -28,24 +28,20 @@ pub(crate) enum SetName {
     ServiceIps,
     /// Node ports and the chain that picks an endpoint for them.
     ServiceNodePorts,
-    /// External and load-balancer addresses, and the ClusterIP frontend under which their endpoints stand.
-    ExternalIps,
-    /// Node ports, and the ClusterIP frontend under which their endpoints stand.
-    NodePortServices,
     /// Frontends with external policy Local: where traffic from pods and the node itself goes.
     LocalPolicyIps,
     /// The same for node ports.
     LocalPolicyNodePorts,
-    /// Endpoints for policy Cluster, by ClusterIP frontend and slot.
+    /// Endpoints for policy Cluster, by address frontend and slot.
     Endpoints,
-    /// Endpoints for policy Local, by ClusterIP frontend and slot.
+    /// Endpoints for policy Local, by address frontend and slot.
     LocalEndpoints,
+    /// Endpoints for policy Cluster, by node port and slot.
+    NodePortEndpoints,
+    /// Endpoints for policy Local, by node port and slot.
+    LocalNodePortEndpoints,
     /// Clients and the endpoint they are to stay with.
     Affinity,
-    /// Endpoints of policy Cluster that a client may stay with.
-    StickyEndpoints,
-    /// Endpoints of policy Local that a client may stay with.
-    StickyLocalEndpoints,
     /// Local endpoints as client and server of the same connection.
     HairpinConnections,
     /// Address frontends to reject or drop.
@@ -59,19 +55,17 @@ pub(crate) enum SetName {
 }
 
 impl SetName {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::ClusterIps,
         Self::ServiceIps,
         Self::ServiceNodePorts,
-        Self::ExternalIps,
-        Self::NodePortServices,
         Self::LocalPolicyIps,
         Self::LocalPolicyNodePorts,
         Self::Endpoints,
         Self::LocalEndpoints,
+        Self::NodePortEndpoints,
+        Self::LocalNodePortEndpoints,
         Self::Affinity,
-        Self::StickyEndpoints,
-        Self::StickyLocalEndpoints,
         Self::HairpinConnections,
         Self::NoEndpointServices,
         Self::NoEndpointNodePorts,
@@ -84,15 +78,13 @@ impl SetName {
             Self::ClusterIps => "cluster-ips",
             Self::ServiceIps => "service-ips",
             Self::ServiceNodePorts => "service-nodeports",
-            Self::ExternalIps => "external-ips",
-            Self::NodePortServices => "nodeport-services",
             Self::LocalPolicyIps => "local-policy-ips",
             Self::LocalPolicyNodePorts => "local-policy-nodeports",
             Self::Endpoints => "endpoints",
             Self::LocalEndpoints => "local-endpoints",
+            Self::NodePortEndpoints => "nodeport-endpoints",
+            Self::LocalNodePortEndpoints => "local-nodeport-endpoints",
             Self::Affinity => "affinity",
-            Self::StickyEndpoints => "sticky-endpoints",
-            Self::StickyLocalEndpoints => "sticky-local-endpoints",
             Self::HairpinConnections => "hairpin-connections",
             Self::NoEndpointServices => "no-endpoint-services",
             Self::NoEndpointNodePorts => "no-endpoint-nodeports",
@@ -106,15 +98,13 @@ impl SetName {
             Self::ClusterIps => "every ClusterIP",
             Self::ServiceIps => "ClusterIPs, external and load-balancer IPs that have endpoints",
             Self::ServiceNodePorts => "node ports that have endpoints",
-            Self::ExternalIps => "under which ClusterIP the endpoints of an external IP stand",
-            Self::NodePortServices => "under which ClusterIP the endpoints of a node port stand",
             Self::LocalPolicyIps => "external policy Local: where pods and this node itself go",
             Self::LocalPolicyNodePorts => "external policy Local: where pods and this node itself go",
-            Self::Endpoints => "traffic policy Cluster: the endpoint in each slot",
-            Self::LocalEndpoints => "traffic policy Local: the endpoint in each slot",
-            Self::Affinity => "session affinity: which endpoint a client stays with",
-            Self::StickyEndpoints => "traffic policy Cluster: endpoints that a client may stay with",
-            Self::StickyLocalEndpoints => "traffic policy Local: endpoints that a client may stay with",
+            Self::Endpoints => "the endpoint in each slot of an address",
+            Self::LocalEndpoints => "traffic policy Local: the endpoint in each slot of an address",
+            Self::NodePortEndpoints => "the endpoint in each slot of a node port",
+            Self::LocalNodePortEndpoints => "traffic policy Local: the endpoint in each slot of a node port",
+            Self::Affinity => "session affinity: which endpoint a client of a ClusterIP stays with",
             Self::HairpinConnections => "pods that reach themselves through a service",
             Self::NoEndpointServices => "addresses without endpoints, or with none on this node",
             Self::NoEndpointNodePorts => "node ports without endpoints, or with none on this node",
@@ -128,8 +118,9 @@ impl SetName {
         use DataType::{InetProto, InetService, Mark};
         let ip = address_type(family);
         let frontend = vec![ip, InetProto, InetService];
-        let with = |fields: &[DataType]| [frontend.as_slice(), fields].concat();
         let node_port = vec![InetProto, InetService];
+        let slot_of = |frontend: &[DataType]| [frontend, &[Mark]].concat();
+        let client_of = |frontend: &[DataType]| [&[ip], frontend].concat();
         let endpoint = MapTo::Value(vec![ip, InetService]);
         let (key, data) = match self {
             Self::ClusterIps => (vec![ip], MapTo::Nothing),
@@ -137,14 +128,12 @@ impl SetName {
             Self::ServiceNodePorts | Self::LocalPolicyNodePorts | Self::NoEndpointNodePorts => {
                 (node_port, MapTo::Verdict)
             }
-            Self::ExternalIps => (frontend.clone(), MapTo::Value(frontend)),
-            Self::NodePortServices => (node_port, MapTo::Value(frontend)),
-            Self::Endpoints | Self::LocalEndpoints => (with(&[Mark]), endpoint),
-            Self::Affinity => ([&[ip], frontend.as_slice()].concat(), endpoint),
-            Self::StickyEndpoints | Self::StickyLocalEndpoints => (with(&[ip, InetService]), MapTo::Nothing),
-            Self::HairpinConnections => ([&[ip], frontend.as_slice()].concat(), MapTo::Nothing),
+            Self::Endpoints | Self::LocalEndpoints => (slot_of(&frontend), endpoint),
+            Self::NodePortEndpoints | Self::LocalNodePortEndpoints => (slot_of(&node_port), endpoint),
+            Self::Affinity => (client_of(&frontend), endpoint),
+            Self::HairpinConnections => (client_of(&frontend), MapTo::Nothing),
             Self::FirewallIps => (frontend, MapTo::Nothing),
-            Self::FirewallSources => (with(&[ip]), MapTo::Nothing),
+            Self::FirewallSources => ([frontend.as_slice(), &[ip]].concat(), MapTo::Nothing),
         };
         Set {
             name: self.as_str().to_owned(),

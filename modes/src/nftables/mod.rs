@@ -11,13 +11,13 @@
 //! thousand services with three endpoints each share that one chain. A change of an endpoint is one element removed
 //! and one added, at a cost that does not depend on how many services there are.
 //!
-//! - The endpoints of a service port stand once, under its ClusterIP. External addresses (`external-ips`) and node
-//!   ports (`nodeport-services`) are first looked up to find that ClusterIP.
-//! - Variants of a pick chain masquerade (`-masq`), use the endpoints of this node only (`-local`, map
-//!   `local-endpoints`), or keep clients where they were (`-sticky-T`, map `affinity` filled by the rules themselves,
-//!   valid as long as the endpoint is in `sticky-endpoints`).
+//! - External and load-balancer addresses stand in the same maps as ClusterIPs. Node ports have maps of their own,
+//!   without an address in the key.
+//! - Variants of a pick chain masquerade (`-masq`) or use the endpoints of this node only (`-local`, map
+//!   `local-endpoints`).
 //! - `local-policy-N` serves external frontends with policy Local: pods and this node itself leave it through
 //!   `local-policy-ips` to any endpoint; others to one of N local endpoints.
+//! - Services with session affinity have chains of their own, for the reason told in `sticky`.
 //! - Traffic that must return through this node is marked, and masqueraded in `nat-postrouting`; so is a pod that
 //!   reaches itself (`hairpin-connections`).
 //! - Before translation, `firewall-check` drops what `loadBalancerSourceRanges` excludes. After it, in `filter-*`, what
@@ -28,8 +28,8 @@
 //!
 //! # Where things are
 //!
-//! `layout` names every set and chain; `base`, `pick` and `rules` hold the rules; `elements` and `slots` turn a service
-//! port into elements; `program` turns changes into [`ops`]. All these are pure. `installed` reads the kernel, and this
+//! `layout` names every set and chain; `base`, `pick`, `sticky` and `rules` hold the rules; `elements` and `slots` turn a service
+//! port into elements; `program` turns changes into `ops`. All these are pure. `installed` reads the kernel, and this
 //! file brings both together.
 
 mod base;
@@ -43,6 +43,7 @@ mod pick;
 mod program;
 mod rules;
 mod slots;
+mod sticky;
 
 use endpoint_cache::{Delta, Desired, Family};
 use kernel::nft::{Batch, Nftables as Connection};
@@ -51,7 +52,7 @@ use self::context::Context;
 use self::installed::Installed;
 use self::layout::SetName;
 use self::ops::Ops;
-use self::program::Program;
+use self::program::{PlacedEndpoints, Program};
 use crate::flows::Flows;
 use crate::{Error, Mode, Report, Settings};
 
@@ -71,8 +72,6 @@ struct Programmed {
     family: Family,
     /// `None` until the first sync.
     program: Option<Program>,
-    /// Chains found in the table that are not, or no longer, ours: removed when there is time.
-    stale_chains: Vec<String>,
 }
 
 impl Nftables {
@@ -87,7 +86,7 @@ impl Nftables {
         let tables = families
             .into_iter()
             .filter(|(_, enabled)| *enabled)
-            .map(|(family, _)| Programmed { family, program: None, stale_chains: Vec::new() })
+            .map(|(family, _)| Programmed { family, program: None })
             .collect();
         Ok(Self { settings, connection, flows: Flows::open()?, tables })
     }
@@ -136,7 +135,7 @@ impl Programmed {
     ) -> Result<(), Error> {
         self.program = None;
         let installed = installed::read(connection, self.family)?;
-        let mut placed = program::installed_slots(&installed.elements, self.family);
+        let placed = PlacedEndpoints::read(&installed.elements, self.family);
         let mut batch = Batch::new(layout::table(self.family));
         let foreign_sets = installed.foreign_sets.clone();
         let mut ops = self.prepare(installed, &mut batch);
@@ -146,14 +145,14 @@ impl Programmed {
         let mut program = Program::new(context);
         let limit = connection.batch_limit() / LIMIT_SHARE;
         for service in desired.service_ports.iter().filter(|service| service.family == self.family) {
-            program.add(service, &mut placed, &mut ops);
+            program.add(service, &placed, &mut ops);
             if let Some(full) = ops.split_off_over(limit) {
                 full.encode(&mut batch);
                 let next = Batch::new(layout::table(self.family));
                 commit(connection, std::mem::replace(&mut batch, next), report)?;
             }
         }
-        self.stale_chains = ops.remove_unwanted();
+        program.add_unused_chains(ops.remove_unwanted());
         ops.encode(&mut batch);
         foreign_sets.iter().for_each(|set| batch.delete_set(set));
         commit(connection, batch, report)?;
@@ -198,11 +197,10 @@ impl Programmed {
         let Some(program) = &mut self.program else { return Ok(()) };
         let unused = program.unused_chains();
         let mut batch = Batch::new(layout::table(self.family));
-        self.stale_chains.iter().for_each(|chain| batch.flush_chain(chain));
-        self.stale_chains.iter().for_each(|chain| batch.delete_chain(chain));
-        unused.iter().for_each(|chain| batch.delete_chain(&chain.to_string()));
+        // Emptied first: they may lead to each other.
+        unused.iter().for_each(|chain| batch.flush_chain(chain));
+        unused.iter().for_each(|chain| batch.delete_chain(chain));
         commit(connection, batch, report)?;
-        self.stale_chains.clear();
         unused.iter().for_each(|chain| program.forget_chain(chain));
         Ok(())
     }

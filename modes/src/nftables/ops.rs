@@ -23,7 +23,7 @@ fn key(element: &Element) -> ElementKey {
 
 /// Rough bytes of an element on the wire besides its key, value and comment.
 const ELEMENT_OVERHEAD: usize = 48;
-/// Rough bytes of a chain with its rules.
+/// Rough bytes of a chain with four rules.
 const CHAIN_SIZE: usize = 4096;
 
 /// The chains that the kernel was read to hold, and the fingerprints of their rules.
@@ -39,17 +39,8 @@ pub(crate) struct Ops {
     installed_chains: InstalledChains,
     removed: BTreeMap<SetName, Vec<Element>>,
     added: BTreeMap<SetName, Vec<Element>>,
-    chains: Vec<(Chain, Vec<Rule>, Write)>,
+    chains: Vec<(Chain, Vec<Rule>)>,
     size: usize,
-}
-
-/// How a chain's rules get there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Write {
-    /// The chain is new.
-    Create,
-    /// The chain is there, with other rules.
-    Replace,
 }
 
 impl Ops {
@@ -74,19 +65,15 @@ impl Ops {
         self.removed.entry(set).or_default().push(element);
     }
 
-    /// Sees to it that a chain exists with these rules.
+    /// Sees to it that a chain exists with these rules and no others.
     pub(crate) fn write_chain(&mut self, chain: Chain, rules: Vec<Rule>) {
-        let write = match self.installed_chains.remove(&chain.name) {
-            None => Write::Create,
-            Some(installed)
-                if installed.iter().copied().eq(rules.iter().map(|rule| Some(rule.fingerprint()))) =>
-            {
-                return;
-            }
-            Some(_) => Write::Replace,
-        };
-        self.size += CHAIN_SIZE;
-        self.chains.push((chain, rules, write));
+        let same = self.installed_chains.remove(&chain.name).is_some_and(|installed| {
+            installed.iter().copied().eq(rules.iter().map(|rule| Some(rule.fingerprint())))
+        });
+        if !same {
+            self.size += CHAIN_SIZE * (1 + rules.len() / 4);
+            self.chains.push((chain, rules));
+        }
     }
 
     /// Removes the elements that the kernel held and nothing asked for; returns the chains, which cannot go before
@@ -114,13 +101,11 @@ impl Ops {
         for (set, elements) in &self.removed {
             batch.delete_elements(set.as_str(), elements);
         }
-        for (chain, _, write) in &self.chains {
-            match write {
-                Write::Create => batch.add_chain(chain),
-                Write::Replace => batch.flush_chain(&chain.name),
-            }
+        for (chain, _) in &self.chains {
+            batch.add_chain(chain);
         }
-        for (chain, rules, _) in &self.chains {
+        for (chain, rules) in &self.chains {
+            batch.flush_chain(&chain.name);
             rules.iter().for_each(|rule| batch.add_rule(&chain.name, rule));
         }
         for (set, elements) in &self.added {

@@ -1,27 +1,29 @@
 //! What we have programmed in one family, and how a change of services turns into operations on it. Pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
-use endpoint_cache::{Change, Endpoint, Family, ServicePort};
-use kernel::nft::{Bytes, Chain, Data, Element};
+use endpoint_cache::{Change, Endpoint, Family, ServicePort, ServicePortName};
+use kernel::nft::{Bytes, Chain, Data, Element, Rule};
 
-use super::bytes::{self, Key};
+use super::bytes;
 use super::context::Context;
 use super::elements::{self, Item};
 use super::layout::SetName;
 use super::ops::{InstalledElements, Ops};
-use super::pick::{Scope, ServiceChain};
+use super::pick::{Pick, Scope};
 use super::slots;
+use super::sticky;
 
 /// The endpoints of a service port in their slots.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Slots {
+#[derive(Debug, Default)]
+struct Slots {
     cluster: Box<[Endpoint]>,
     local: Box<[Endpoint]>,
 }
 
 impl Slots {
-    pub(crate) fn of_mut(&mut self, scope: Scope) -> &mut Box<[Endpoint]> {
+    fn of(&mut self, scope: Scope) -> &mut Box<[Endpoint]> {
         match scope {
             Scope::Cluster => &mut self.cluster,
             Scope::Local => &mut self.local,
@@ -29,17 +31,14 @@ impl Slots {
     }
 }
 
-/// Slots by the bytes of a service port's identity.
-pub(crate) type SlotsByIdentity = HashMap<Bytes, Slots>;
-
 /// The state of one family's table, as far as the next change needs to know it.
 pub(crate) struct Program {
     context: Context,
-    slots: SlotsByIdentity,
+    slots: HashMap<Arc<ServicePortName>, Slots>,
     /// How many service ports contribute an element that several may.
     shared: HashMap<(SetName, Bytes), u32>,
     /// Every chain for services that the kernel holds, and how many elements lead to it.
-    chains: BTreeMap<ServiceChain, u32>,
+    chains: BTreeMap<String, u32>,
 }
 
 impl Program {
@@ -48,98 +47,113 @@ impl Program {
         Self { context, slots: HashMap::new(), shared: HashMap::new(), chains: BTreeMap::new() }
     }
 
-    pub(crate) fn context(&self) -> &Context {
-        &self.context
-    }
-
     /// Chains that nothing leads to any more.
-    pub(crate) fn unused_chains(&self) -> Vec<ServiceChain> {
-        self.chains.iter().filter(|(_, references)| **references == 0).map(|(chain, _)| *chain).collect()
+    pub(crate) fn unused_chains(&self) -> Vec<String> {
+        self.chains
+            .iter()
+            .filter(|(_, references)| **references == 0)
+            .map(|(chain, _)| chain.clone())
+            .collect()
     }
 
-    pub(crate) fn forget_chain(&mut self, chain: &ServiceChain) {
-        self.chains.remove(chain);
+    /// Chains that are in the kernel and are to be removed when there is time.
+    pub(crate) fn add_unused_chains(&mut self, names: Vec<String>) {
+        self.chains.extend(names.into_iter().map(|name| (name, 0)));
     }
 
-    /// Programs a service port from nothing, in the slots its endpoints have in `placed` where they have any there.
-    pub(crate) fn add(&mut self, service: &ServicePort, placed: &mut SlotsByIdentity, ops: &mut Ops) {
-        let identity = bytes::identity(service);
-        let mut placed = placed.remove(&identity.clone().bytes()).unwrap_or_default();
-        for scope in [Scope::Cluster, Scope::Local] {
-            let order = slots::reassign(placed.of_mut(scope), elements::endpoints(service, scope));
-            self.write_slots(&identity, scope, &[], order, ops);
+    pub(crate) fn forget_chain(&mut self, name: &str) {
+        self.chains.remove(name);
+    }
+
+    /// Programs a service port from nothing, with its endpoints in the slots where they are `placed` if they are.
+    pub(crate) fn add(&mut self, service: &ServicePort, placed: &PlacedEndpoints, ops: &mut Ops) {
+        for scope in Scope::BOTH {
+            let first_place = elements::placements(service, scope).into_iter().next();
+            let placed = first_place.map(|(map, frontend)| placed.under(map, &frontend.bytes()));
+            let order = slots::reassign(&placed.unwrap_or_default(), elements::endpoints(service, scope));
+            self.write_slots((scope, None, Some(service)), &[], order, ops);
         }
-        for item in self.items(Some(service)) {
-            self.add_item(&item, ops);
-        }
+        self.update_chains(None, Some(service), ops);
+        self.update_items(None, Some(service), ops);
     }
 
     /// Programs changes of this family, in transactions of at most `limit` bytes, each of which leaves every service
     /// port it touches right.
     pub(crate) fn update(&mut self, changes: &[Change], limit: usize) -> Vec<Ops> {
-        let family = self.context.family;
-        let changes = || {
-            changes.iter().filter_map(move |change| {
-                let (before, after) = (change.before.as_deref(), change.after.as_deref());
-                (before.or(after)?.family == family).then_some((before, after))
-            })
-        };
         let (mut transactions, mut ops) = (Vec::new(), Ops::default());
-        // First everything that lets go of an identity, which another service port may take over.
-        for (before, after) in changes() {
-            if let Some(before) = before
-                && after.map(identity) != Some(identity(before))
-            {
-                self.release_slots(before, &mut ops);
+        for change in changes {
+            let (before, after) = (change.before.as_deref(), change.after.as_deref());
+            if before.or(after).is_some_and(|service| service.family == self.context.family) {
+                self.update_slots(before, after, &mut ops);
+                self.update_chains(before, after, &mut ops);
+                self.update_items(before, after, &mut ops);
+                transactions.extend(ops.split_off_over(limit));
             }
-        }
-        for (before, after) in changes() {
-            self.update_slots(after, &mut ops);
-            self.update_items(before, after, &mut ops);
-            transactions.extend(ops.split_off_over(limit));
         }
         transactions.push(ops);
         transactions
     }
 
-    fn release_slots(&mut self, service: &ServicePort, ops: &mut Ops) {
-        let key = bytes::identity(service);
-        let mut slots = self.slots.remove(&key.clone().bytes()).unwrap_or_default();
-        for scope in [Scope::Cluster, Scope::Local] {
-            for (slot, endpoint) in slots.of_mut(scope).iter().enumerate() {
-                ops.remove(scope.endpoints(), elements::slot(&key, slot, endpoint));
-            }
+    fn update_slots(&mut self, before: Option<&ServicePort>, after: Option<&ServicePort>, ops: &mut Ops) {
+        let name = before.or(after).map(|service| Arc::clone(&service.name));
+        let mut slots = name.and_then(|name| self.slots.remove(&name)).unwrap_or_default();
+        for scope in Scope::BOTH {
+            let old = std::mem::take(slots.of(scope));
+            let wanted = after.map(|service| elements::endpoints(service, scope)).unwrap_or_default();
+            let order = slots::reassign(&old, wanted);
+            self.write_slots((scope, before, after), &old, order, ops);
         }
     }
 
-    fn update_slots(&mut self, service: Option<&ServicePort>, ops: &mut Ops) {
-        let Some(service) = service else { return };
-        let identity = bytes::identity(service);
-        let mut before = self.slots.get(&identity.clone().bytes()).cloned().unwrap_or_default();
-        for scope in [Scope::Cluster, Scope::Local] {
-            let order = slots::reassign(before.of_mut(scope), elements::endpoints(service, scope));
-            self.write_slots(&identity, scope, before.of_mut(scope), order, ops);
-        }
-    }
-
+    /// Takes the endpoints of a scope from the places and slots they have to those they are to have.
     fn write_slots(
         &mut self,
-        identity: &Key,
-        scope: Scope,
-        before: &[Endpoint],
-        after: Vec<Endpoint>,
+        (scope, before, after): (Scope, Option<&ServicePort>, Option<&ServicePort>),
+        old: &[Endpoint],
+        new: Vec<Endpoint>,
         ops: &mut Ops,
     ) {
-        for (slot, before, after) in slots::differences(before, &after) {
-            if let Some(endpoint) = before {
-                ops.remove(scope.endpoints(), elements::slot(identity, slot, endpoint));
-            }
-            if let Some(endpoint) = after {
-                ops.add(scope.endpoints(), elements::slot(identity, slot, endpoint));
+        let places = |service: Option<&ServicePort>| {
+            service.map(|service| elements::placements(service, scope)).unwrap_or_default()
+        };
+        let (was, is) = (places(before), places(after));
+        for (map, frontend) in was.iter().filter(|place| !is.contains(place)) {
+            for (slot, endpoint) in old.iter().enumerate() {
+                ops.remove(*map, elements::slot(frontend, slot, endpoint));
             }
         }
-        if !(before.is_empty() && after.is_empty()) {
-            *self.slots.entry(identity.clone().bytes()).or_default().of_mut(scope) = after.into();
+        for place in &is {
+            let (map, frontend) = place;
+            let old = if was.contains(place) { old } else { &[] };
+            for (slot, gone, come) in slots::differences(old, &new) {
+                if let Some(endpoint) = gone {
+                    ops.remove(*map, elements::slot(frontend, slot, endpoint));
+                }
+                if let Some(endpoint) = come {
+                    ops.add(*map, elements::slot(frontend, slot, endpoint));
+                }
+            }
+        }
+        if let Some(service) = after.filter(|_| !new.is_empty()) {
+            *self.slots.entry(Arc::clone(&service.name)).or_default().of(scope) = new.into();
+        }
+    }
+
+    /// Chains of the service port's own, where it has session affinity.
+    fn update_chains(&mut self, before: Option<&ServicePort>, after: Option<&ServicePort>, ops: &mut Ops) {
+        let chains = |service: Option<&ServicePort>| -> BTreeMap<String, Vec<Rule>> {
+            let chains = service.map(|service| sticky::chains(service, &self.context)).unwrap_or_default();
+            chains.into_iter().map(|chain| (chain.name, chain.rules)).collect()
+        };
+        let (was, is) = (chains(before), chains(after));
+        for name in was.keys().filter(|name| !is.contains_key(*name)) {
+            self.chains.insert(name.clone(), 0);
+        }
+        for (name, rules) in is {
+            if was.get(&name) != Some(&rules) {
+                self.chains.insert(name.clone(), 1);
+                ops.write_chain(Chain { name, hook: None }, rules);
+            }
         }
     }
 
@@ -156,8 +170,8 @@ impl Program {
     }
 
     fn add_item(&mut self, item: &Item, ops: &mut Ops) {
-        if let Some(chain) = item.leads_to {
-            self.refer_to(chain, ops);
+        if let Some(pick) = &item.leads_to {
+            self.refer_to(pick, ops);
         }
         if item.set.shared() {
             let count = self.shared.entry((item.set, item.element.key.clone())).or_default();
@@ -170,7 +184,7 @@ impl Program {
     }
 
     fn remove_item(&mut self, item: &Item, ops: &mut Ops) {
-        if let Some(count) = item.leads_to.and_then(|chain| self.chains.get_mut(&chain)) {
+        if let Some(count) = item.leads_to.and_then(|pick| self.chains.get_mut(&pick.to_string())) {
             *count = count.saturating_sub(1);
         }
         if item.set.shared() {
@@ -186,42 +200,40 @@ impl Program {
         ops.remove(item.set, item.element.clone());
     }
 
-    fn refer_to(&mut self, chain: ServiceChain, ops: &mut Ops) {
+    fn refer_to(&mut self, pick: &Pick, ops: &mut Ops) {
         let context = &self.context;
-        let count = self.chains.entry(chain).or_insert_with(|| {
-            ops.write_chain(Chain { name: chain.to_string(), hook: None }, chain.rules(context));
+        *self.chains.entry(pick.to_string()).or_insert_with_key(|name| {
+            ops.write_chain(Chain { name: name.clone(), hook: None }, pick.rules(context));
             0
-        });
-        *count += 1;
+        }) += 1;
     }
 }
 
-fn identity(service: &ServicePort) -> (std::net::IpAddr, u16, endpoint_cache::Protocol) {
-    (service.cluster_ip, service.port, service.name.protocol)
-}
+/// Which endpoint stands in which slot of which frontend, as read from the kernel.
+#[derive(Default)]
+pub(crate) struct PlacedEndpoints(HashMap<(SetName, Bytes), BTreeMap<u32, Endpoint>>);
 
-/// The slots that endpoints stand in, as read from the kernel. Maps with gaps count up to the first gap.
-pub(crate) fn installed_slots(installed: &InstalledElements, family: Family) -> SlotsByIdentity {
-    let mut found = SlotsByIdentity::new();
-    for scope in [Scope::Cluster, Scope::Local] {
-        let mut placed: HashMap<Bytes, BTreeMap<u32, Endpoint>> = HashMap::new();
-        for element in installed.get(&scope.endpoints()).into_iter().flat_map(HashMap::values) {
-            if let Some((identity, slot, endpoint)) = read_slot(element, family) {
-                placed.entry(identity).or_default().insert(slot, endpoint);
+impl PlacedEndpoints {
+    pub(crate) fn read(installed: &InstalledElements, family: Family) -> Self {
+        let mut placed = Self::default();
+        for (map, elements) in installed {
+            for (frontend, slot, endpoint) in elements.values().filter_map(|item| read_slot(item, family)) {
+                placed.0.entry((*map, frontend)).or_default().insert(slot, endpoint);
             }
         }
-        for (identity, slots) in placed {
-            let dense = slots.into_iter().zip(0..).take_while(|((slot, _), expected)| slot == expected);
-            *found.entry(identity).or_default().of_mut(scope) =
-                dense.map(|((_, endpoint), _)| endpoint).collect();
-        }
+        placed
     }
-    found
+
+    /// The endpoints under a frontend by slot, up to the first empty one.
+    fn under(&self, map: SetName, frontend: &Bytes) -> Vec<Endpoint> {
+        let slots = self.0.get(&(map, frontend.clone())).into_iter().flatten();
+        slots.zip(0..).take_while(|((slot, _), expected)| *slot == expected).map(|((_, at), _)| *at).collect()
+    }
 }
 
 fn read_slot(element: &Element, family: Family) -> Option<(Bytes, u32, Endpoint)> {
-    let (identity, slot) = element.key.split_last_chunk::<4>()?;
+    let (frontend, slot) = element.key.split_last_chunk::<4>()?;
     let Data::Value(value) = &element.data else { return None };
     let (address, port) = bytes::read_endpoint(value, family)?;
-    Some((Bytes::from_slice(identity), u32::from_ne_bytes(*slot), Endpoint { address, port, local: false }))
+    Some((Bytes::from_slice(frontend), u32::from_ne_bytes(*slot), Endpoint { address, port, local: false }))
 }

@@ -73,7 +73,15 @@ fn address(family: Family, v4_offset: u32, v6_offset: u32, into: Register) -> Ex
     Expr::Load(Load::Payload { base: PayloadBase::Network, offset, len, into })
 }
 
-/// `meta l4proto . th dport`; 8 bytes of registers.
+/// Bytes of `protocol . port` in registers.
+pub(crate) const PROTOCOL_AND_PORT_WIDTH: usize = 8;
+
+/// Bytes of `address . protocol . port` in registers.
+pub(crate) fn frontend_width(family: Family) -> usize {
+    address_width(family) + PROTOCOL_AND_PORT_WIDTH
+}
+
+/// `meta l4proto . th dport`
 pub(crate) fn protocol_and_port(into: Register) -> Vec<Expr> {
     let port = Load::Payload { base: PayloadBase::Transport, offset: 2, len: 2, into: into.after(4) };
     vec![Expr::Load(Load::Meta { key: MetaKey::L4Proto, into }), Expr::Load(port)]
@@ -200,6 +208,11 @@ fn bitwise(mask: &[u8], xor: &[u8]) -> Expr {
 
 fn compare(comparison: Comparison, with: Bytes) -> Expr {
     Expr::Match(Match::Cmp { register: SCRATCH, comparison, with })
+}
+
+/// Goes on only if a register holds these bytes.
+pub(crate) fn equals(register: Register, with: Bytes) -> Expr {
+    Expr::Match(Match::Cmp { register, comparison: Comparison::Eq, with })
 }
 
 /// Translates the destination to the address and port that stand in registers one after the other.

@@ -44,6 +44,8 @@ mod program;
 mod rules;
 mod slots;
 mod sticky;
+#[cfg(test)]
+mod tests;
 
 use endpoint_cache::{Delta, Desired, Family};
 use kernel::nft::{Batch, Nftables as Connection};

@@ -119,3 +119,18 @@ fn size(element: &Element) -> usize {
     let comment = element.comment.as_ref().map_or(0, String::len);
     ELEMENT_OVERHEAD + 2 * element.key.len() + key_end + comment
 }
+
+#[cfg(test)]
+impl Ops {
+    pub(crate) fn removed(&self) -> impl Iterator<Item = (SetName, &Element)> {
+        self.removed.iter().flat_map(|(set, elements)| elements.iter().map(|element| (*set, element)))
+    }
+
+    pub(crate) fn added(&self) -> impl Iterator<Item = (SetName, &Element)> {
+        self.added.iter().flat_map(|(set, elements)| elements.iter().map(|element| (*set, element)))
+    }
+
+    pub(crate) fn chains(&self) -> impl Iterator<Item = (&str, &[Rule])> {
+        self.chains.iter().map(|(chain, rules)| (chain.name.as_str(), rules.as_slice()))
+    }
+}

@@ -1,0 +1,315 @@
+//! Properties of the render half: any sequence of changes leads where a fresh start with the final state leads, every
+//! transaction is one that the kernel would take, and a second look finds nothing to do.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use endpoint_cache::{
+    Change, Endpoint, Family, NodeState, Protocol, ServicePort, ServicePortName, TrafficPolicy,
+};
+use kernel::nft::{Data, Element, Rule, Verdict};
+use proptest::prelude::*;
+
+use super::base;
+use super::context::Context;
+use super::layout::SetName;
+use super::ops::{InstalledElements, Ops, by_key};
+use super::program::{PlacedEndpoints, Program};
+use crate::{DetectLocal, Settings};
+
+const NO_LIMIT: usize = usize::MAX;
+
+/// What a kernel that took our transactions would hold.
+#[derive(Clone, Default)]
+struct Table {
+    elements: InstalledElements,
+    chains: BTreeMap<String, Vec<Rule>>,
+}
+
+impl Table {
+    /// Applies a transaction under the kernel's rules.
+    fn commit(&mut self, ops: &Ops) {
+        for (set, element) in ops.removed() {
+            let elements = self.elements.get_mut(&set).expect("a set that holds elements");
+            let removed = elements.remove(&(element.key.clone(), element.key_end.clone()));
+            assert!(removed.is_some(), "removed from {} what was not there: {element:?}", set.as_str());
+        }
+        for (name, rules) in ops.chains() {
+            self.chains.insert(name.to_owned(), rules.to_vec());
+        }
+        for (set, element) in ops.added() {
+            let key = (element.key.clone(), element.key_end.clone());
+            let before = self.elements.entry(set).or_default().insert(key, element.clone());
+            assert!(before.is_none(), "added to {} over {before:?}: {element:?}", set.as_str());
+        }
+        self.assert_no_verdict_leads_nowhere();
+    }
+
+    fn assert_no_verdict_leads_nowhere(&self) {
+        for element in self.elements.values().flat_map(HashMap::values) {
+            if let Data::Verdict(Verdict::Goto(chain)) = &element.data {
+                assert!(self.chains.contains_key(chain), "{element:?} leads nowhere");
+            }
+        }
+    }
+
+    /// Everything but the order of endpoints in slots, and chains without use.
+    fn meaning(&self) -> BTreeSet<String> {
+        let slots = [
+            SetName::Endpoints,
+            SetName::LocalEndpoints,
+            SetName::NodePortEndpoints,
+            SetName::LocalNodePortEndpoints,
+        ];
+        let describe = |set: SetName, element: &Element| match slots.contains(&set) {
+            true => {
+                let frontend = element.key.split_last_chunk::<4>().map(|(frontend, _)| frontend);
+                format!("{} {frontend:?} {:?}", set.as_str(), element.data)
+            }
+            false => format!("{} {element:?}", set.as_str()),
+        };
+        let elements = self.elements.iter();
+        elements.flat_map(|(set, elements)| elements.values().map(|item| describe(*set, item))).collect()
+    }
+}
+
+fn context(family: Family) -> Context {
+    let settings = Settings {
+        detect_local: DetectLocal::ClusterCidr(vec![
+            "10.0.0.0/8".parse().unwrap(),
+            "fd00:10::/32".parse().unwrap(),
+        ]),
+        ..Settings::default()
+    };
+    let node = NodeState { addresses: vec!["192.168.0.2".parse().unwrap()], ..NodeState::default() };
+    Context::new(family, &settings, &node, &Arc::from([]))
+}
+
+/// A start on what a table holds, for what it should hold.
+fn start(table: &Table, services: &[Arc<ServicePort>], family: Family) -> (Program, Ops) {
+    let fingerprints = |rules: &Vec<Rule>| rules.iter().map(|rule| Some(rule.fingerprint())).collect();
+    let chains = table.chains.iter().map(|(name, rules)| (name.clone(), fingerprints(rules))).collect();
+    let placed = PlacedEndpoints::read(&table.elements, family);
+    let mut ops = Ops::against(table.elements.clone(), chains);
+    let mut program = Program::new(context(family));
+    for (chain, rules) in base::chains(&context(family)) {
+        ops.write_chain(chain, rules);
+    }
+    for service in services.iter().filter(|service| service.family == family) {
+        program.add(service, &placed, &mut ops);
+    }
+    program.add_unused_chains(ops.remove_unwanted());
+    (program, ops)
+}
+
+/// A choice for each of a few service ports.
+#[derive(Clone, Debug)]
+struct Choice {
+    present: bool,
+    endpoints: BTreeSet<u8>,
+    node_port: bool,
+    internal: TrafficPolicy,
+    external: TrafficPolicy,
+    affinity_seconds: Option<u32>,
+    restricted: bool,
+    cluster_ip: u8,
+}
+
+const PORTS: usize = 3;
+
+fn choice() -> impl Strategy<Value = Choice> {
+    let policy = || prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)];
+    let endpoints = proptest::collection::btree_set(0u8..12, 0..6);
+    let affinity = proptest::option::weighted(0.3, prop_oneof![Just(60u32), Just(10_800)]);
+    (any::<bool>(), endpoints, any::<bool>(), policy(), policy(), affinity, any::<bool>(), 0u8..2).prop_map(
+        |(present, endpoints, node_port, internal, external, affinity_seconds, restricted, cluster_ip)| {
+            Choice {
+                present,
+                endpoints,
+                node_port,
+                internal,
+                external,
+                affinity_seconds,
+                restricted,
+                cluster_ip,
+            }
+        },
+    )
+}
+
+/// A state of the cluster: a choice for each service port, and who owns each external address and node port.
+fn state() -> impl Strategy<Value = (Vec<Choice>, Vec<usize>)> {
+    (proptest::collection::vec(choice(), PORTS), proptest::collection::vec(0..=PORTS, 4))
+}
+
+fn services((choices, owners): &(Vec<Choice>, Vec<usize>)) -> BTreeMap<usize, Arc<ServicePort>> {
+    let service = |(index, choice): (usize, &Choice)| {
+        choice.present.then(|| (index, Arc::new(service_port(index, choice, owners))))
+    };
+    choices.iter().enumerate().filter_map(service).collect()
+}
+
+fn service_port(index: usize, choice: &Choice, owners: &[usize]) -> ServicePort {
+    // The last one is IPv6, so that families are kept apart.
+    let family = if index == PORTS - 1 { Family::V6 } else { Family::V4 };
+    let address = |kind: u8, number: u8| -> IpAddr {
+        match family {
+            Family::V4 => [10, kind, 0, number].into(),
+            Family::V6 => {
+                Ipv6Addr::from([0xfd00, 0x10, u16::from(kind), 0, 0, 0, 0, u16::from(number)]).into()
+            }
+        }
+    };
+    let owned = |range: std::ops::Range<u8>| -> Box<[IpAddr]> {
+        range
+            .filter(|number| owners[usize::from(*number)] == index)
+            .map(|number| address(3, number))
+            .collect()
+    };
+    let number = u8::try_from(index).unwrap();
+    let endpoints: Arc<[Endpoint]> = choice
+        .endpoints
+        .iter()
+        .map(|number| Endpoint { address: address(1, *number), port: 8080, local: number % 3 == 0 })
+        .collect();
+    let local = endpoints.iter().copied().filter(|endpoint| endpoint.local).collect();
+    ServicePort {
+        name: Arc::new(ServicePortName {
+            namespace: "test".into(),
+            name: format!("s{index}").into(),
+            port: "http".into(),
+            protocol: Protocol::Tcp,
+        }),
+        family,
+        cluster_ip: address(2, number + 10 * choice.cluster_ip),
+        port: 80,
+        node_port: choice.node_port.then_some(30_000 + u16::from(number)),
+        external_ips: owned(0..2),
+        load_balancer_ips: owned(2..4),
+        source_ranges: choice
+            .restricted
+            .then(|| Box::from([format!("{}/24", address(4, 0)).parse().unwrap()])),
+        affinity_seconds: choice.affinity_seconds,
+        internal_policy: choice.internal,
+        external_policy: choice.external,
+        cluster_endpoints: Arc::clone(&endpoints),
+        local_endpoints: local,
+        serving_endpoints: endpoints,
+    }
+}
+
+fn changes(
+    before: &BTreeMap<usize, Arc<ServicePort>>,
+    after: &BTreeMap<usize, Arc<ServicePort>>,
+) -> Vec<Change> {
+    (0..PORTS)
+        .map(|index| Change { before: before.get(&index).cloned(), after: after.get(&index).cloned() })
+        .filter(|change| change.before != change.after)
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn changes_lead_where_a_fresh_start_leads(states in proptest::collection::vec(state(), 1..6)) {
+        for family in [Family::V4, Family::V6] {
+            let mut held = BTreeMap::new();
+            let mut table = Table::default();
+            let (mut program, ops) = start(&table, &[], family);
+            table.commit(&ops);
+            for state in &states {
+                let wanted = services(state);
+                for ops in program.update(&changes(&held, &wanted), NO_LIMIT) {
+                    table.commit(&ops);
+                }
+                held = wanted;
+            }
+            let services: Vec<_> = held.into_values().collect();
+            let mut fresh = Table::default();
+            fresh.commit(&start(&fresh, &services, family).1);
+            prop_assert_eq!(table.meaning(), fresh.meaning());
+            for unused in program.unused_chains() {
+                table.chains.remove(&unused);
+            }
+            table.assert_no_verdict_leads_nowhere();
+            prop_assert_eq!(table.chains, fresh.chains);
+        }
+    }
+
+    #[test]
+    fn a_restart_finds_nothing_to_do(states in proptest::collection::vec(state(), 1..4)) {
+        let family = Family::V4;
+        let mut table = Table::default();
+        let (mut program, ops) = start(&table, &[], family);
+        table.commit(&ops);
+        let mut held = BTreeMap::new();
+        for state in &states {
+            let wanted = services(state);
+            program.update(&changes(&held, &wanted), NO_LIMIT).iter().for_each(|ops| table.commit(ops));
+            held = wanted;
+        }
+        let services: Vec<_> = held.into_values().collect();
+        let (_, ops) = start(&table, &services, family);
+        prop_assert_eq!(ops.added().count() + ops.removed().count() + ops.chains().count(), 0);
+    }
+
+    #[test]
+    fn a_restart_repairs_whatever_it_finds(before in state(), after in state()) {
+        let family = Family::V4;
+        let mut table = Table::default();
+        let services_of = |state| services(state).into_values().collect::<Vec<_>>();
+        table.commit(&start(&table, &services_of(&before), family).1);
+        table.commit(&start(&table, &services_of(&after), family).1);
+        let mut fresh = Table::default();
+        fresh.commit(&start(&fresh, &services_of(&after), family).1);
+        prop_assert_eq!(table.meaning(), fresh.meaning());
+    }
+
+    #[test]
+    fn pieces_of_a_large_change_lead_to_the_same(before in state(), after in state()) {
+        let family = Family::V4;
+        let whole = {
+            let mut table = Table::default();
+            let (mut program, ops) = start(&table, &[], family);
+            table.commit(&ops);
+            for (from, to) in [(BTreeMap::new(), services(&before)), (services(&before), BTreeMap::new())] {
+                // A limit of 0 makes every service port a transaction of its own.
+                program.update(&changes(&from, &to), 0).iter().for_each(|ops| table.commit(ops));
+            }
+            program.update(&changes(&BTreeMap::new(), &services(&after)), 0).iter().for_each(|ops| table.commit(ops));
+            table.meaning()
+        };
+        let mut fresh = Table::default();
+        let services: Vec<_> = services(&after).into_values().collect();
+        fresh.commit(&start(&fresh, &services, family).1);
+        prop_assert_eq!(whole, fresh.meaning());
+    }
+}
+
+#[test]
+fn one_endpoint_replaced_is_one_element_removed_and_one_added() {
+    let choice = |endpoints: [u8; 3]| Choice {
+        present: true,
+        endpoints: endpoints.into(),
+        node_port: false,
+        internal: TrafficPolicy::Cluster,
+        external: TrafficPolicy::Cluster,
+        affinity_seconds: None,
+        restricted: false,
+        cluster_ip: 0,
+    };
+    let owners = [PORTS; 4];
+    let service = |endpoints| Arc::new(service_port(0, &choice(endpoints), &owners));
+    let before = service([1, 2, 4]);
+    let (mut program, _) = start(&Table::default(), &[Arc::clone(&before)], Family::V4);
+    let change = Change { before: Some(before), after: Some(service([1, 2, 5])) };
+    let ops = program.update(&[change], NO_LIMIT);
+    let [ops] = ops.as_slice() else { panic!("one transaction") };
+    assert_eq!((ops.removed().count(), ops.added().count(), ops.chains().count()), (1, 1, 0));
+}
+
+#[test]
+fn elements_read_are_found_by_both_ends_of_their_range() {
+    let element = Element { key: [1][..].into(), key_end: Some([2][..].into()), ..Element::default() };
+    assert_eq!(by_key(vec![element.clone()]).into_values().collect::<Vec<_>>(), [element]);
+}

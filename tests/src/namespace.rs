@@ -1,0 +1,106 @@
+//! A named network namespace.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns};
+
+/// A network namespace. Goes with the process namespace it was made in.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+    file: File,
+}
+
+impl Namespace {
+    /// Makes a namespace, with loopback up and addresses usable at once.
+    ///
+    /// # Errors
+    /// When `ip` is missing or refuses.
+    pub fn new(name: &str) -> Result<Self> {
+        ip(&["netns", "add", name], "")?;
+        let file = File::open(format!("/run/netns/{name}")).context("cannot open a network namespace")?;
+        let namespace = Self { name: name.to_owned(), file };
+        // Without duplicate address detection, IPv6 addresses work from the first moment.
+        for scope in ["all", "default"] {
+            namespace.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
+        }
+        namespace.ip("link set lo up")?;
+        Ok(namespace)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `ip` commands in it, one a line.
+    ///
+    /// # Errors
+    /// When one fails; says which.
+    pub fn ip(&self, commands: &str) -> Result<()> {
+        ip(&["-n", &self.name, "-batch", "-"], commands)
+    }
+
+    /// Sets a kernel parameter, by its path under `/proc/sys`.
+    ///
+    /// # Errors
+    /// When it does not exist here or is refused.
+    pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
+        self.run(|| fs::write(format!("/proc/sys/{path}"), value))?
+            .with_context(|| format!("cannot set {path} in namespace {}", self.name))
+    }
+
+    /// Runs a closure on a thread that is in this namespace. Sockets it makes stay there, and so does a process it
+    /// starts.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    ///
+    /// # Panics
+    /// When the closure does.
+    pub fn run<T: Send>(&self, body: impl FnOnce() -> T + Send) -> Result<T> {
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                setns(&self.file, CloneFlags::CLONE_NEWNET)
+                    .with_context(|| format!("cannot enter namespace {}", self.name))?;
+                Ok(body())
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Runs a program in it and returns what it printed.
+    ///
+    /// # Errors
+    /// When it cannot be run or fails; with what it said.
+    pub fn output(&self, program: &str, args: &[&str]) -> Result<String> {
+        let run = || Command::new(program).args(args).stdin(Stdio::null()).output();
+        let output = self.run(run)?.with_context(|| format!("cannot run {program}: is it installed?"))?;
+        if !output.status.success() {
+            bail!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+fn ip(args: &[&str], input: &str) -> Result<()> {
+    let mut child = Command::new("ip")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run ip: apt-get install iproute2")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).context("cannot hand commands to ip")?;
+    }
+    let output = child.wait_with_output().context("cannot wait for ip")?;
+    if !output.status.success() {
+        bail!("ip {}: {}\n{input}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! Somewhere that connections come from, and what becomes of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::namespace::Namespace;
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(3);
+/// After how long without an answer a packet counts as dropped.
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// TCP or UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+impl Protocol {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Tcp, Self::Udp];
+
+    /// As Kubernetes writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
+/// What became of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A pod answered.
+    Answered {
+        /// Its name.
+        by: String,
+        /// The address that it saw.
+        seen_as: IpAddr,
+    },
+    /// Refused: reset, or an ICMP port unreachable.
+    Refused,
+    /// No route, or an ICMP host or net unreachable.
+    Unreachable,
+    /// Nothing came back.
+    Silence,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered { by, seen_as } => write!(f, "{by} (sees {seen_as})"),
+            Self::Refused => f.write_str("refused"),
+            Self::Unreachable => f.write_str("unreachable"),
+            Self::Silence => f.write_str("silence"),
+        }
+    }
+}
+
+/// A namespace to connect from, with the source address to use if it has several.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Where.
+    pub namespace: &'a Namespace,
+    /// From which address; the kernel chooses if `None`.
+    pub source: Option<IpAddr>,
+}
+
+impl<'a> Place<'a> {
+    /// A namespace with whatever source address the kernel chooses.
+    #[must_use]
+    pub fn of(namespace: &'a Namespace) -> Self {
+        Self { namespace, source: None }
+    }
+
+    /// The same with a source address.
+    #[must_use]
+    pub fn from_address(self, source: IpAddr) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// Makes one connection, or sends one datagram.
+    ///
+    /// # Errors
+    /// When something else than an [`Outcome`] comes of it.
+    pub fn connect(&self, protocol: Protocol, to: SocketAddr) -> Result<Outcome> {
+        self.namespace.run(|| attempt(protocol, self.source, to, ANSWER))?
+    }
+
+    /// As [`Place::connect`], for when silence is expected.
+    ///
+    /// # Errors
+    /// As [`Place::connect`].
+    pub fn connect_briefly(&self, protocol: Protocol, to: SocketAddr) -> Result<Outcome> {
+        self.namespace.run(|| attempt(protocol, self.source, to, SILENCE))?
+    }
+
+    /// Makes connections one after the other; counts what became of them.
+    ///
+    /// # Errors
+    /// As [`Place::connect`].
+    pub fn connect_times(
+        &self,
+        protocol: Protocol,
+        to: SocketAddr,
+        times: usize,
+    ) -> Result<BTreeMap<Outcome, usize>> {
+        self.namespace.run(|| {
+            let mut outcomes = BTreeMap::new();
+            for _ in 0..times {
+                *outcomes.entry(attempt(protocol, self.source, to, ANSWER)?).or_default() += 1;
+            }
+            Ok(outcomes)
+        })?
+    }
+
+    /// Opens a connection that stays.
+    ///
+    /// # Errors
+    /// When it is not answered.
+    pub fn open(&self, to: SocketAddr) -> Result<Conversation> {
+        self.namespace.run(|| Conversation::open(self.source, to))?
+    }
+
+    /// A UDP socket that keeps its source port, so that all its datagrams are one flow.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn flow(&self, to: SocketAddr) -> Result<Flow> {
+        let socket = self.namespace.run(|| socket(Protocol::Udp, self.source, to))??;
+        Ok(Flow { socket, to })
+    }
+}
+
+/// A TCP connection to a pod that stays open.
+#[derive(Debug)]
+pub struct Conversation {
+    stream: TcpStream,
+    /// Who is at the other end.
+    pub with: String,
+}
+
+impl Conversation {
+    fn open(source: Option<IpAddr>, to: SocketAddr) -> Result<Self> {
+        let stream = stream(source, to, ANSWER)?;
+        let with = match greeting(&stream)? {
+            Outcome::Answered { by, .. } => by,
+            other => anyhow::bail!("a connection to {to}: {other}"),
+        };
+        Ok(Self { stream, with })
+    }
+
+    /// Says something and waits to hear it back.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn echo(&mut self) -> Result<()> {
+        let context = || format!("the connection with {} broke", self.with);
+        (&self.stream).write_all(b"still there?\n").with_context(context)?;
+        let mut line = String::new();
+        BufReader::new(&self.stream).read_line(&mut line).with_context(context)?;
+        anyhow::ensure!(line == "still there?\n", "{} answered {line:?}", self.with);
+        Ok(())
+    }
+}
+
+/// A UDP flow.
+#[derive(Debug)]
+pub struct Flow {
+    socket: Socket,
+    to: SocketAddr,
+}
+
+impl Flow {
+    /// Sends a datagram and waits for the answer.
+    ///
+    /// # Errors
+    /// When something else than an [`Outcome`] comes of it.
+    pub fn ask(&self) -> Result<Outcome> {
+        ask(&self.socket, self.to, ANSWER)
+    }
+
+    /// As [`Flow::ask`], for when silence is expected.
+    ///
+    /// # Errors
+    /// As [`Flow::ask`].
+    pub fn ask_briefly(&self) -> Result<Outcome> {
+        ask(&self.socket, self.to, SILENCE)
+    }
+}
+
+fn attempt(
+    protocol: Protocol,
+    source: Option<IpAddr>,
+    to: SocketAddr,
+    patience: Duration,
+) -> Result<Outcome> {
+    match protocol {
+        Protocol::Tcp => match stream(source, to, patience) {
+            Ok(stream) => greeting(&stream),
+            Err(error) => outcome_of(error, to),
+        },
+        Protocol::Udp => ask(&socket(protocol, source, to)?, to, patience),
+    }
+}
+
+fn socket(protocol: Protocol, source: Option<IpAddr>, to: SocketAddr) -> io::Result<Socket> {
+    let kind = match protocol {
+        Protocol::Tcp => Type::STREAM,
+        Protocol::Udp => Type::DGRAM,
+    };
+    let socket = Socket::new(Domain::for_address(to), kind, None)?;
+    if let Some(source) = source {
+        socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
+    }
+    Ok(socket)
+}
+
+fn stream(source: Option<IpAddr>, to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    let socket = socket(Protocol::Tcp, source, to)?;
+    socket.connect_timeout(&SockAddr::from(to), patience)?;
+    socket.set_read_timeout(Some(ANSWER))?;
+    Ok(socket.into())
+}
+
+fn greeting(stream: &TcpStream) -> Result<Outcome> {
+    let mut line = String::new();
+    match BufReader::new(stream).read_line(&mut line) {
+        Ok(_) => read_answer(&line),
+        Err(error) => outcome_of(error, stream.peer_addr()?),
+    }
+}
+
+fn ask(socket: &Socket, to: SocketAddr, patience: Duration) -> Result<Outcome> {
+    let exchange = || -> io::Result<String> {
+        socket.connect(&SockAddr::from(to))?;
+        socket.set_read_timeout(Some(patience))?;
+        socket.send(b"who?")?;
+        let mut buffer = [0; 256];
+        let length = io::Read::read(&mut &*socket, &mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    };
+    match exchange() {
+        Ok(answer) => read_answer(&answer),
+        Err(error) => outcome_of(error, to),
+    }
+}
+
+fn read_answer(line: &str) -> Result<Outcome> {
+    let (by, seen_as) = line.trim().split_once(' ').with_context(|| format!("odd answer {line:?}"))?;
+    Ok(Outcome::Answered { by: by.to_owned(), seen_as: seen_as.parse()? })
+}
+
+fn outcome_of(error: io::Error, to: SocketAddr) -> Result<Outcome> {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Ok(Outcome::Refused),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Ok(Outcome::Unreachable),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Ok(Outcome::Silence),
+        _ => Err(error).with_context(|| format!("cannot connect to {to}")),
+    }
+}

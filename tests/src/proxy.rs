@@ -1,0 +1,239 @@
+//! The real `pointsman`, running on the node of a [`Bed`](crate::Bed).
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::cluster::Cluster;
+use crate::namespace::Namespace;
+
+/// How long anything that the proxy is waited for may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What a line of its log says after every sync.
+const SYNCED: &str = "synced";
+
+/// The proxy's process, its folder of manifests, and its log.
+#[derive(Debug)]
+pub struct Proxy {
+    child: Child,
+    args: Vec<String>,
+    folder: PathBuf,
+    /// Where a manifest is written before it is moved into the folder, so that it appears whole.
+    staging: TempDir,
+    log: Arc<Log>,
+}
+
+impl Proxy {
+    /// Starts it on a node with a cluster's objects, and waits until they are programmed.
+    ///
+    /// # Errors
+    /// When it is not built, or does not sync; with its log.
+    pub fn start(node: &Namespace, cluster: &Cluster, args: &[String]) -> Result<Self> {
+        let staging = tempfile::tempdir().context("cannot make a folder for manifests")?;
+        let folder = staging.path().join("manifests");
+        fs::create_dir(&folder)?;
+        fs::write(folder.join("cluster.json"), cluster.manifest())?;
+        Self::start_on_folder(node, folder, staging, args)
+    }
+
+    /// Starts it on a copy of a folder of manifests.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`], and when the folder cannot be copied.
+    pub fn start_on_copy_of(node: &Namespace, manifests: &Path, args: &[String]) -> Result<Self> {
+        let staging = tempfile::tempdir().context("cannot make a folder for manifests")?;
+        let folder = staging.path().join("manifests");
+        fs::create_dir(&folder)?;
+        let context = || format!("cannot copy {}", manifests.display());
+        for entry in fs::read_dir(manifests).with_context(context)? {
+            let entry = entry?;
+            fs::copy(entry.path(), folder.join(entry.file_name())).with_context(context)?;
+        }
+        Self::start_on_folder(node, folder, staging, args)
+    }
+
+    fn start_on_folder(node: &Namespace, folder: PathBuf, staging: TempDir, args: &[String]) -> Result<Self> {
+        let log = Arc::new(Log::default());
+        let child = spawn(node, &folder, args, &log)?;
+        let proxy = Self { child, args: args.to_vec(), folder, staging, log };
+        proxy.log.await_syncs(1)?;
+        Ok(proxy)
+    }
+
+    /// The folder of manifests that it watches.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Replaces a manifest, as one save, and waits until the proxy has synced it.
+    ///
+    /// # Errors
+    /// When it does not sync; with its log.
+    pub fn save(&self, file: &str, text: &str) -> Result<()> {
+        let syncs = self.log.syncs();
+        let written = self.staging.path().join(file);
+        fs::write(&written, text)?;
+        fs::rename(&written, self.folder.join(file))?;
+        self.log.await_syncs(syncs + 1)
+    }
+
+    /// Replaces all objects, as one save, and waits until they are programmed.
+    ///
+    /// # Errors
+    /// As [`Proxy::save`].
+    pub fn serve(&self, cluster: &Cluster) -> Result<()> {
+        self.save("cluster.json", &cluster.manifest())
+    }
+
+    /// Ends it as a crash would.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn kill(&mut self) -> Result<ExitStatus> {
+        self.child.kill()?;
+        Ok(self.child.wait()?)
+    }
+
+    /// Asks it to end and waits until it has.
+    ///
+    /// # Errors
+    /// When it cannot be signalled or waited for.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
+        Ok(self.child.wait()?)
+    }
+
+    /// Starts it again after it ended, and waits until it has synced.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`].
+    pub fn start_again(&mut self, node: &Namespace) -> Result<()> {
+        let syncs = self.log.syncs();
+        self.child = spawn(node, &self.folder, &self.args, &self.log)?;
+        self.log.await_syncs(syncs + 1)
+    }
+
+    /// Everything it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lines().lines.join("\n")
+    }
+
+    /// The last line of its log that has a word in it.
+    #[must_use]
+    pub fn last_line_with(&self, word: &str) -> Option<String> {
+        self.log.lines().lines.iter().rev().find(|line| line.contains(word)).cloned()
+    }
+
+    /// Waits until it has logged a line with this in it.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn await_line_with(&self, text: &str) -> Result<String> {
+        self.log
+            .await_that(&format!("log {text:?}"), |lines| lines.iter().any(|line| line.contains(text)))?;
+        self.last_line_with(text).context("the line vanished")
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary under test, which stands beside the program that tests it.
+///
+/// # Errors
+/// When it is not there.
+pub fn binary() -> Result<PathBuf> {
+    let this = std::env::current_exe().context("cannot find this program's own file")?;
+    let found = this.ancestors().skip(1).map(|folder| folder.join("pointsman")).find(|path| path.is_file());
+    found.context("there is no pointsman beside this program: cargo build -p pointsman")
+}
+
+fn spawn(node: &Namespace, folder: &Path, args: &[String], log: &Arc<Log>) -> Result<Child> {
+    let mut command = Command::new(binary()?);
+    command.arg("--manifests").arg(folder).args(args);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = node.run(|| command.spawn())?.context("cannot start pointsman")?;
+    let stderr = child.stderr.take().context("pointsman has no stderr")?;
+    let log = Arc::clone(log);
+    log.began();
+    thread::spawn(move || {
+        BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| log.push(line));
+        log.ended();
+    });
+    Ok(child)
+}
+
+/// What the proxy has logged, to be waited on.
+#[derive(Debug, Default)]
+struct Log {
+    state: Mutex<LogState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    lines: Vec<String>,
+    syncs: usize,
+    ended: bool,
+}
+
+impl Log {
+    fn lines(&self) -> MutexGuard<'_, LogState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn began(&self) {
+        self.lines().ended = false;
+    }
+
+    fn push(&self, line: String) {
+        let mut state = self.lines();
+        state.syncs += usize::from(line.contains(SYNCED));
+        state.lines.push(line);
+        self.changed.notify_all();
+    }
+
+    fn ended(&self) {
+        self.lines().ended = true;
+        self.changed.notify_all();
+    }
+
+    fn syncs(&self) -> usize {
+        self.lines().syncs
+    }
+
+    fn await_syncs(&self, syncs: usize) -> Result<()> {
+        let enough = |lines: &[String]| lines.iter().filter(|line| line.contains(SYNCED)).count() >= syncs;
+        self.await_that("sync", enough)
+    }
+
+    fn await_that(&self, what: &str, mut come: impl FnMut(&[String]) -> bool) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = self.lines();
+        while !come(&state.lines) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if state.ended || left.is_zero() {
+                let how = if state.ended { "ended before it would" } else { "did not" };
+                bail!("pointsman {how} {what}; its log:\n{}", state.lines.join("\n"));
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Turning a table of scenarios into tests.
+//!
+//! Every scenario runs in namespaces of its own, in a process of its own, for every mode and family: its test is
+//! called `mode::family::scenario`. The scenarios name no mode. What a mode does otherwise on purpose is declared in
+//! one table, [`DIFFERENCES`].
+
+use std::io::Read;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::bed::Family;
+use crate::isolation;
+
+/// How long a scenario may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Tells a process of ours which test to run.
+const TEST: &str = "POINTSMAN_TEST";
+
+/// The modes that scenarios run in, by the word that `--proxy-mode` takes.
+pub const MODES: &[&str] = &["nftables"];
+
+/// What a mode does otherwise, on purpose: mode, scenario, and why. The scenario does not run in that mode.
+pub const DIFFERENCES: &[(&str, &str, &str)] = &[];
+
+/// A scenario: what it is called and what it does.
+pub struct Scenario<T> {
+    /// Says what must hold, in words joined by `_`.
+    pub name: &'static str,
+    /// Fails if it does not hold.
+    pub run: fn(&mut T) -> Result<()>,
+}
+
+/// In which mode and family a scenario runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// The word that `--proxy-mode` takes.
+    pub mode: &'static str,
+    /// Address family.
+    pub family: Family,
+}
+
+/// Runs scenarios as tests, each in every mode and family. `prepare` makes what a scenario works on, in its namespaces;
+/// `explain` says what there is to know when one failed.
+pub fn run_everywhere<T>(
+    scenarios: &'static [Scenario<T>],
+    prepare: fn(Circumstances) -> Result<T>,
+    explain: fn(&T) -> String,
+) -> ExitCode {
+    let tests = MODES.iter().flat_map(|mode| {
+        Family::BOTH.into_iter().flat_map(move |family| {
+            scenarios.iter().filter(|scenario| !differs(mode, scenario.name)).map(move |scenario| {
+                let name = format!("{mode}::{}::{}", family.name().to_lowercase(), scenario.name);
+                let run = move || {
+                    let mut subject = prepare(Circumstances { mode, family })?;
+                    let result = (scenario.run)(&mut subject);
+                    result.map_err(|error| error.context(explain(&subject)))
+                };
+                Test { name, run: Box::new(run) }
+            })
+        })
+    });
+    run(tests.collect())
+}
+
+fn differs(mode: &str, scenario: &str) -> bool {
+    DIFFERENCES.iter().any(|difference| (difference.0, difference.1) == (mode, scenario))
+}
+
+/// A test that runs in namespaces of its own.
+pub struct Test {
+    /// Its name.
+    pub name: String,
+    /// Fails if what it tests does not hold.
+    pub run: Box<dyn FnOnce() -> Result<()> + Send>,
+}
+
+/// Runs tests, each in namespaces and a process of its own. To be the whole of a suite's `main`.
+#[must_use]
+pub fn run(tests: Vec<Test>) -> ExitCode {
+    if isolation::is_isolated() {
+        return run_one_here(tests);
+    }
+    let trials = tests.into_iter().map(|test| {
+        let name = test.name;
+        Trial::test(name.clone(), move || run_isolated(&name))
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+fn run_one_here(tests: Vec<Test>) -> ExitCode {
+    let run = || -> Result<()> {
+        isolation::settle()?;
+        let wanted = std::env::var(TEST).context("no test was named")?;
+        let test = tests.into_iter().find(|test| test.name == wanted);
+        (test.with_context(|| format!("there is no test {wanted}"))?.run)()
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_isolated(name: &str) -> Result<(), Failed> {
+    let command = isolation::this_program(&[])?;
+    run_bounded(command, name, PATIENCE)
+}
+
+/// Runs a command that is to run a test, and ends it when its time is over.
+///
+/// # Errors
+/// When it fails, with all it printed, or hangs.
+pub fn run_bounded(mut command: Command, name: &str, patience: Duration) -> Result<(), Failed> {
+    let (output, printed) = std::io::pipe()?;
+    command.env(TEST, name).stdout(printed.try_clone()?).stderr(printed).stdin(Stdio::piped());
+    let mut child = command.spawn()?;
+    // Our copies of the pipe's writing end must go, or its end would never come.
+    drop(command);
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut output, mut text) = (output, Vec::new());
+        let read = output.read_to_end(&mut text).map(|_| String::from_utf8_lossy(&text).into_owned());
+        let _ = sender.send(read);
+    });
+    let Ok(printed) = receiver.recv_timeout(patience) else {
+        child.kill()?;
+        child.wait()?;
+        let printed = receiver.recv().ok().and_then(Result::ok).unwrap_or_default();
+        return Err(format!("hung for {patience:?}; until then it printed:\n{printed}").into());
+    };
+    match child.wait()?.success() {
+        true => Ok(()),
+        false => Err(printed?.into()),
+    }
+}

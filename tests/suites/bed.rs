@@ -1,0 +1,104 @@
+//! The bed itself: before a proxy is blamed, the network must be as it should.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use testbed::suite::{Test, run, run_bounded};
+use testbed::{Bed, Family, Layout, Outcome, POD_PORT, Place, Protocol, isolation};
+
+fn main() -> ExitCode {
+    let test = |name: &str, run: fn() -> Result<()>| Test { name: name.to_owned(), run: Box::new(run) };
+    run(vec![
+        test("everyone_reaches_pods_and_is_seen_as_themselves", everyone_reaches_pods),
+        test("a_bridged_bed_works_alike", a_bridged_bed_works_alike),
+        test("refusal_rejection_and_silence_are_told_apart", refusal_rejection_and_silence),
+        test("namespaces_are_our_own", namespaces_are_our_own),
+        test("a_failing_test_fails_and_a_hanging_one_is_ended", failing_and_hanging),
+        test("always_fails_for_the_test_above", || match std::env::var_os("POINTSMAN_BED_FAILS") {
+            Some(_) => anyhow::bail!("as it should"),
+            None => Ok(()),
+        }),
+        test("always_hangs_for_the_test_above", || match std::env::var_os("POINTSMAN_BED_HANGS") {
+            Some(_) => loop {
+                std::thread::park();
+            },
+            None => Ok(()),
+        }),
+    ])
+}
+
+fn everyone_reaches_pods() -> Result<()> {
+    check_reachability(&Bed::new(Layout::Routed, 2, 1)?)
+}
+
+fn a_bridged_bed_works_alike() -> Result<()> {
+    check_reachability(&Bed::new(Layout::Bridged, 2, 1)?)
+}
+
+fn check_reachability(bed: &Bed) -> Result<()> {
+    for family in Family::BOTH {
+        let froms = [
+            (Place::of(bed.pod_namespace(1)), bed.pod(1).ip(family)),
+            (Place::of(&bed.node), family.node()),
+            (Place::of(&bed.client), family.client()),
+            (Place::of(&bed.client).from_address(family.foreign_client()), family.foreign_client()),
+            (Place::of(&bed.peer), family.peer()),
+        ];
+        for (from, seen_as) in froms {
+            for pod in [bed.pod(2), bed.remote_pod(1)] {
+                // The other node reaches its own pods without leaving, as whichever address is nearest.
+                if from.namespace.name() == "peer" && pod.node == "peer" {
+                    continue;
+                }
+                for protocol in Protocol::BOTH {
+                    let outcome = from.connect(protocol, (pod.ip(family), POD_PORT).into())?;
+                    let expected = Outcome::Answered { by: pod.name.clone(), seen_as };
+                    ensure!(outcome == expected, "{from:?} to {pod:?}: {outcome}, not {expected}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refusal_rejection_and_silence() -> Result<()> {
+    let bed = Bed::new(Layout::Routed, 1, 0)?;
+    let rules = "table inet t { chain c { type filter hook forward priority 0; \
+                 th dport 81 reject; th dport 82 drop; }; }";
+    bed.node.output("nft", &[rules])?;
+    let from = Place::of(&bed.client);
+    for family in Family::BOTH {
+        for (port, expected) in [(80, Outcome::Refused), (81, Outcome::Refused), (82, Outcome::Silence)] {
+            for protocol in Protocol::BOTH {
+                let outcome = from.connect_briefly(protocol, (bed.pod(1).ip(family), port).into())?;
+                ensure!(outcome == expected, "{protocol:?} to port {port}: {outcome}, not {expected}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn namespaces_are_our_own() -> Result<()> {
+    let bed = Bed::new(Layout::Routed, 0, 0)?;
+    let links = bed.client.output("ip", &["-o", "link"])?;
+    ensure!(links.lines().count() == 2, "loopback and eth0, not:\n{links}");
+    // The first process of a process namespace: whatever it leaves behind goes with it.
+    ensure!(std::process::id() == 1, "this process is {}, not 1", std::process::id());
+    Ok(())
+}
+
+fn failing_and_hanging() -> Result<()> {
+    let short = Duration::from_secs(2);
+    let mut fails = isolation::this_program(&[])?;
+    fails.env("POINTSMAN_BED_FAILS", "1");
+    let failed = run_bounded(fails, "always_fails_for_the_test_above", short).err();
+    let message = failed.and_then(|failed| failed.message().map(str::to_owned)).unwrap_or_default();
+    ensure!(message.contains("as it should"), "a failing test said {message:?}");
+    let mut hangs = isolation::this_program(&[])?;
+    hangs.env("POINTSMAN_BED_HANGS", "1");
+    let failed = run_bounded(hangs, "always_hangs_for_the_test_above", short).err();
+    let message = failed.and_then(|failed| failed.message().map(str::to_owned)).unwrap_or_default();
+    ensure!(message.contains("hung"), "a hanging test said {message:?}");
+    Ok(())
+}

@@ -1,12 +1,11 @@
 //! What changed, and the whole of what should be.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::object::{ObjectName, ObjectRef};
-use crate::{HealthCheck, NodeState, ServicePort, ServicePortName};
+use crate::{HealthCheck, NodeState, ServicePort};
 
 /// One service port in one family, before and after; never both `None`, never equal.
 #[derive(Clone, Debug)]
@@ -73,17 +72,4 @@ pub struct Problem {
     pub field: String,
     /// What is wrong and what was done about it, one sentence.
     pub reason: String,
-}
-
-/// A frontend that two service ports claim: who holds it and who went without.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// The address, or `None` for a node port.
-    pub address: Option<IpAddr>,
-    /// The port.
-    pub port: u16,
-    /// Who has it: the older Service, then the lesser name.
-    pub holder: Arc<ServicePortName>,
-    /// Who went without.
-    pub refused: Arc<ServicePortName>,
 }

@@ -7,8 +7,22 @@
 //! This crate is pure: no I/O, no clock, no threads, no async. The same objects give the same state in whatever order
 //! they arrive. Start reading at [`Cache`], then `select.rs` for how endpoints are chosen.
 
+mod address;
+mod cache;
+mod claims;
+mod delta;
+mod intern;
+mod node;
+pub mod object;
+mod problem;
+mod publish;
+mod select;
+mod service;
 mod service_port;
+mod slice;
 
+pub use cache::{Cache, Update};
+pub use delta::{Change, Delta, Desired, Problem};
 pub use service_port::{
     Endpoint, Family, HealthCheck, NodeState, Protocol, ServicePort, ServicePortName, Traffic, TrafficPolicy,
 };

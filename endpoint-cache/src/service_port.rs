@@ -55,6 +55,9 @@ pub enum Family {
 }
 
 impl Family {
+    /// Both families.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
     /// The family of an address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {

@@ -1,0 +1,165 @@
+//! Who holds a frontend that several service ports claim.
+//!
+//! The oldest claimant that is *present* holds a frontend, and a service port is present where it holds its ClusterIP.
+//! Age alone orders claimants, so the outcome does not depend on the order of arrival; and since a claimant can only
+//! be affected by older ones, settling them from the oldest to the youngest visits each at most once.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::{Family, Protocol, ServicePortName};
+
+/// What traffic is addressed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Frontend {
+    /// An address: ClusterIP, external IP or load-balancer IP.
+    Address { address: IpAddr, protocol: Protocol, port: u16 },
+    /// A port of every node.
+    NodePort { family: Family, protocol: Protocol, port: u16 },
+}
+
+impl Frontend {
+    fn family(&self) -> Family {
+        match *self {
+            Self::Address { address, .. } => Family::of(address),
+            Self::NodePort { family, .. } => family,
+        }
+    }
+}
+
+impl fmt::Display for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { address, protocol, port } => write!(f, "{address} port {port}/{protocol}"),
+            Self::NodePort { family, protocol, port } => write!(f, "{family} node port {port}/{protocol}"),
+        }
+    }
+}
+
+/// A service port that claims frontends. Orders by age, then by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Claimant {
+    /// When its Service was created; 0 if that is not known.
+    pub(crate) created: u64,
+    pub(crate) name: Arc<ServicePortName>,
+}
+
+/// Nearly always there is one.
+#[derive(Debug)]
+enum Claimants {
+    One(Claimant),
+    Several(BTreeSet<Claimant>),
+}
+
+impl Claimants {
+    fn iter(&self) -> impl Iterator<Item = &Claimant> {
+        let (one, several) = match self {
+            Self::One(claimant) => (Some(claimant), None),
+            Self::Several(claimants) => (None, Some(claimants.iter())),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
+}
+
+/// All claims.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    by_frontend: HashMap<Frontend, Claimants>,
+    /// Those who did not get their ClusterIP.
+    absent: HashSet<(Family, Claimant)>,
+    /// Contended frontends whose claimants changed since they were last settled.
+    touched: HashSet<Frontend>,
+}
+
+impl Claims {
+    pub(crate) fn add(&mut self, frontend: Frontend, claimant: Claimant) {
+        let Some(known) = self.by_frontend.get_mut(&frontend) else {
+            self.by_frontend.insert(frontend, Claimants::One(claimant));
+            return;
+        };
+        match known {
+            Claimants::One(first) if *first == claimant => return,
+            Claimants::One(first) => {
+                *known = Claimants::Several([first.clone(), claimant].into());
+            }
+            Claimants::Several(claimants) => {
+                claimants.insert(claimant);
+            }
+        }
+        self.touched.insert(frontend);
+    }
+
+    pub(crate) fn remove(&mut self, frontend: Frontend, claimant: &Claimant) {
+        match self.by_frontend.get_mut(&frontend) {
+            Some(Claimants::One(one)) if one == claimant => {
+                self.by_frontend.remove(&frontend);
+            }
+            Some(Claimants::Several(claimants)) => {
+                if claimants.remove(claimant) {
+                    self.touched.insert(frontend);
+                }
+                if let (1, Some(last)) = (claimants.len(), claimants.first().cloned()) {
+                    self.by_frontend.insert(frontend, Claimants::One(last));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The claimant claims nothing any more in this family; call after its claims were removed.
+    pub(crate) fn leave(&mut self, family: Family, claimant: Claimant) {
+        self.absent.remove(&(family, claimant));
+    }
+
+    /// Who holds a frontend.
+    pub(crate) fn holder(&self, frontend: &Frontend) -> Option<&Claimant> {
+        let present = |claimant: &&Claimant| !self.absent.contains(&(frontend.family(), (*claimant).clone()));
+        match self.by_frontend.get(frontend)? {
+            Claimants::One(claimant) => Some(claimant),
+            Claimants::Several(claimants) => claimants.iter().find(present),
+        }
+    }
+
+    /// Decides who is present, after claims changed. `frontends` lists what a claimant claims in a family, its
+    /// ClusterIP first. Returns whose frontends may have changed hands.
+    pub(crate) fn settle(
+        &mut self,
+        frontends: impl Fn(Family, &Claimant) -> Vec<Frontend>,
+    ) -> BTreeSet<(Family, Claimant)> {
+        let mut waiting = BTreeSet::new();
+        for frontend in std::mem::take(&mut self.touched) {
+            self.queue(&frontend, None, &mut waiting);
+        }
+        let mut settled = BTreeSet::new();
+        while let Some((family, claimant)) = waiting.pop_first() {
+            let claimed = frontends(family, &claimant);
+            let key = (family, claimant);
+            let was_absent = self.absent.remove(&key);
+            let absent = claimed.first().and_then(|cluster| self.holder(cluster)) != Some(&key.1);
+            if absent {
+                self.absent.insert(key.clone());
+            }
+            if absent != was_absent {
+                for frontend in &claimed {
+                    self.queue(frontend, Some(&key.1), &mut waiting);
+                }
+            }
+            settled.insert(key);
+        }
+        settled
+    }
+
+    /// Queues the claimants of a frontend, or those younger than one of them.
+    fn queue(
+        &self,
+        frontend: &Frontend,
+        than: Option<&Claimant>,
+        waiting: &mut BTreeSet<(Family, Claimant)>,
+    ) {
+        let claimants = self.by_frontend.get(frontend).into_iter().flat_map(Claimants::iter);
+        let younger = claimants.filter(|claimant| than.is_none_or(|than| *claimant > than));
+        waiting.extend(younger.map(|claimant| (frontend.family(), claimant.clone())));
+    }
+}

@@ -1,0 +1,51 @@
+//! The own Node, and the ranges that ClusterIPs come from.
+
+use ipnet::IpNet;
+
+use crate::NodeState;
+use crate::address::parse_range;
+use crate::object::{Node, ServiceCidr};
+use crate::problem::Findings;
+use crate::service::{excerpt, read_usable};
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// What programming depends on of the own Node.
+pub(crate) fn read_node(node: &Node, findings: &mut Findings) -> NodeState {
+    let addresses = node.status.addresses.iter().enumerate();
+    let mut of_type = |wanted: &str| -> Vec<_> {
+        let wanted = addresses.clone().filter(|(_, address)| address.address_type == wanted);
+        wanted
+            .filter_map(|(index, address)| {
+                read_usable(&address.address, &format!("status.addresses[{index}].address"), findings)
+            })
+            .collect()
+    };
+    let addresses = [of_type("InternalIP"), of_type("ExternalIP")].concat();
+    let pod_cidrs = if node.spec.pod_cidrs.is_empty() && !node.spec.pod_cidr.is_empty() {
+        read_ranges(std::slice::from_ref(&node.spec.pod_cidr), "spec.podCIDR", findings)
+    } else {
+        read_ranges(&node.spec.pod_cidrs, "spec.podCIDRs", findings)
+    };
+    let zone = node.metadata.labels.get(ZONE).filter(|zone| !zone.is_empty());
+    NodeState { addresses, pod_cidrs, zone: zone.map(|zone| zone.as_str().into()) }
+}
+
+/// The ranges of a ServiceCIDR.
+pub(crate) fn read_service_cidr(service_cidr: &ServiceCidr, findings: &mut Findings) -> Vec<IpNet> {
+    read_ranges(&service_cidr.spec.cidrs, "spec.cidrs", findings)
+}
+
+fn read_ranges(texts: &[String], field: &str, findings: &mut Findings) -> Vec<IpNet> {
+    let mut ranges = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        match parse_range(text) {
+            Some(range) => ranges.push(range),
+            None => findings.add(
+                format!("{field}[{index}]"),
+                format!("{} is no range of addresses: left out.", excerpt(text)),
+            ),
+        }
+    }
+    ranges
+}

@@ -1,0 +1,403 @@
+//! A Service as the cache keeps it: checked, parsed and small.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::address::{disjoint, parse_address, parse_range, unusable};
+use crate::claims::{Claimant, Frontend};
+use crate::intern::Interner;
+use crate::object::{ObjectName, Port, Service};
+use crate::problem::Findings;
+use crate::{Family, Protocol, ServicePortName, TrafficPolicy};
+
+/// Another proxy serves a Service with this label, whatever its value.
+const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+/// How long a client sticks to its endpoint unless the Service says otherwise, and at most, in seconds.
+const AFFINITY_DEFAULT: u32 = 3 * 60 * 60;
+const AFFINITY_MOST: u32 = 24 * 60 * 60;
+
+/// What is kept of a Service.
+#[derive(Debug, PartialEq)]
+pub(crate) struct CompactService {
+    created: u64,
+    cluster_v4: Option<Ipv4Addr>,
+    cluster_v6: Option<Ipv6Addr>,
+    /// Sorted by name, each name once.
+    pub(crate) ports: Box<[CompactPort]>,
+    external_ips: Box<[IpAddr]>,
+    load_balancer_ips: Box<[IpAddr]>,
+    source_ranges: Option<Box<[IpNet]>>,
+    pub(crate) affinity_seconds: Option<u32>,
+    pub(crate) internal_policy: TrafficPolicy,
+    pub(crate) external_policy: TrafficPolicy,
+    pub(crate) health_check_port: Option<u16>,
+}
+
+/// What is kept of one of a Service's ports.
+#[derive(Debug, PartialEq)]
+pub(crate) struct CompactPort {
+    pub(crate) name: Arc<ServicePortName>,
+    pub(crate) port: u16,
+    pub(crate) node_port: Option<u16>,
+    /// Where it stands in `spec.ports`.
+    pub(crate) index: u16,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum ServiceType {
+    ClusterIp,
+    NodePort,
+    LoadBalancer,
+}
+
+impl CompactService {
+    /// Reads a Service; `None` if it is not for this proxy to serve.
+    pub(crate) fn read(
+        service: &Service,
+        name: &ObjectName,
+        interner: &mut Interner,
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let spec = &service.spec;
+        let headless = matches!(spec.cluster_ip.as_str(), "" | "None");
+        let excluded = headless || service.metadata.labels.contains_key(OTHER_PROXY);
+        if excluded || spec.service_type == "ExternalName" {
+            return None;
+        }
+        let service_type = read_type(&spec.service_type, findings);
+        let (cluster_v4, cluster_v6) = read_cluster_ips(service, findings);
+        let own = |ip: &IpAddr| {
+            cluster_v4.is_some_and(|own| IpAddr::V4(own) == *ip)
+                || cluster_v6.is_some_and(|own| IpAddr::V6(own) == *ip)
+        };
+        let external_policy =
+            read_policy(&spec.external_traffic_policy, "spec.externalTrafficPolicy", findings);
+        let balanced = service_type == ServiceType::LoadBalancer;
+        Some(Self {
+            created: read_time(service.metadata.creation_timestamp.as_deref()),
+            cluster_v4,
+            cluster_v6,
+            ports: read_ports(service, service_type, name, interner, findings),
+            external_ips: read_external_ips(&spec.external_ips, own, findings),
+            load_balancer_ips: if balanced { read_ingress(service, own, findings) } else { Box::default() },
+            source_ranges: read_source_ranges(&spec.load_balancer_source_ranges, findings),
+            affinity_seconds: read_affinity(service, findings),
+            internal_policy: read_policy(
+                &spec.internal_traffic_policy,
+                "spec.internalTrafficPolicy",
+                findings,
+            ),
+            external_policy,
+            health_check_port: (balanced && external_policy == TrafficPolicy::Local)
+                .then(|| {
+                    optional_port(spec.health_check_node_port, "spec.healthCheckNodePort".into(), findings)
+                })
+                .flatten(),
+        })
+    }
+
+    /// Takes over the allocations of equal names from what this replaces.
+    pub(crate) fn share_names(&mut self, old: &Self) {
+        for port in &mut self.ports {
+            if let Ok(at) = old.ports.binary_search_by(|known| known.name.cmp(&port.name)) {
+                port.name = Arc::clone(&old.ports[at].name);
+            }
+        }
+    }
+
+    pub(crate) fn port(&self, name: &ServicePortName) -> Option<&CompactPort> {
+        let at = self.ports.binary_search_by(|port| (*port.name).cmp(name)).ok()?;
+        self.ports.get(at)
+    }
+
+    pub(crate) fn cluster_ip(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.cluster_v4.map(IpAddr::V4),
+            Family::V6 => self.cluster_v6.map(IpAddr::V6),
+        }
+    }
+
+    pub(crate) fn external_ips(&self, family: Family) -> impl Iterator<Item = IpAddr> {
+        self.external_ips.iter().copied().filter(move |ip| Family::of(*ip) == family)
+    }
+
+    pub(crate) fn load_balancer_ips(&self, family: Family) -> impl Iterator<Item = IpAddr> {
+        self.load_balancer_ips.iter().copied().filter(move |ip| Family::of(*ip) == family)
+    }
+
+    /// Who may use the load balancer's addresses; `None` for anyone.
+    ///
+    /// Where ranges are given, but none of this family, nobody may: leaving one family open when the user restricted
+    /// the other would be the more dangerous reading.
+    pub(crate) fn source_ranges(&self, family: Family) -> Option<Box<[IpNet]>> {
+        let of_family = |range: &&IpNet| Family::of(range.addr()) == family;
+        let ranges: Box<[IpNet]> = self.source_ranges.as_ref()?.iter().filter(of_family).copied().collect();
+        let unrestricted = ranges.iter().any(|range| range.prefix_len() == 0);
+        (!unrestricted).then_some(ranges)
+    }
+
+    /// Who a port is when it claims frontends.
+    pub(crate) fn claimant(&self, port: &CompactPort) -> Claimant {
+        Claimant { created: self.created, name: Arc::clone(&port.name) }
+    }
+
+    /// Everything a port claims in a family, its ClusterIP first. Without a ClusterIP it claims nothing.
+    pub(crate) fn frontends(&self, port: &CompactPort, family: Family) -> Vec<Frontend> {
+        let protocol = port.name.protocol;
+        let at = |address| Frontend::Address { address, protocol, port: port.port };
+        let Some(cluster_ip) = self.cluster_ip(family) else { return Vec::new() };
+        let node_port = port.node_port.map(|port| Frontend::NodePort { family, protocol, port });
+        let external = self.external_ips(family).chain(self.load_balancer_ips(family)).map(at);
+        std::iter::once(at(cluster_ip)).chain(node_port).chain(external).collect()
+    }
+}
+
+/// A port number from 1 to 65535.
+pub(crate) fn port_number(number: i32) -> Option<u16> {
+    u16::try_from(number).ok().filter(|port| *port != 0)
+}
+
+/// `TCP` where none is given; `None` for what is not known.
+pub(crate) fn read_protocol(text: &str) -> Option<Protocol> {
+    match text {
+        "" | "TCP" => Some(Protocol::Tcp),
+        "UDP" => Some(Protocol::Udp),
+        "SCTP" => Some(Protocol::Sctp),
+        _ => None,
+    }
+}
+
+/// Text from outside, short enough for a sentence.
+pub(crate) fn excerpt(text: &str) -> String {
+    const MOST: usize = 64;
+    let mut excerpt: String = text.chars().take(MOST).collect();
+    if excerpt.len() < text.len() {
+        excerpt.push_str("...");
+    }
+    format!("{excerpt:?}")
+}
+
+fn read_type(text: &str, findings: &mut Findings) -> ServiceType {
+    match text {
+        "" | "ClusterIP" => ServiceType::ClusterIp,
+        "NodePort" => ServiceType::NodePort,
+        "LoadBalancer" => ServiceType::LoadBalancer,
+        unknown => {
+            findings.add("spec.type", format!("{} is no known type: served as ClusterIP.", excerpt(unknown)));
+            ServiceType::ClusterIp
+        }
+    }
+}
+
+fn read_policy(text: &str, field: &str, findings: &mut Findings) -> TrafficPolicy {
+    match text {
+        "" | "Cluster" => TrafficPolicy::Cluster,
+        "Local" => TrafficPolicy::Local,
+        unknown => {
+            findings.add(field, format!("{} is no known policy: Cluster is used.", excerpt(unknown)));
+            TrafficPolicy::Cluster
+        }
+    }
+}
+
+/// The first 14 digits of an RFC 3339 time as a number, which orders times of one time zone; 0 for none.
+fn read_time(text: Option<&str>) -> u64 {
+    let digits = text.unwrap_or_default().bytes().filter(u8::is_ascii_digit).take(14);
+    digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+}
+
+fn read_cluster_ips(service: &Service, findings: &mut Findings) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let spec = &service.spec;
+    let first = std::slice::from_ref(&spec.cluster_ip);
+    if spec.ip_families.is_empty() {
+        return match read_usable(&spec.cluster_ip, "spec.clusterIP", findings) {
+            Some(IpAddr::V4(ip)) => (Some(ip), None),
+            Some(IpAddr::V6(ip)) => (None, Some(ip)),
+            None => (None, None),
+        };
+    }
+    let listed = if spec.cluster_ips.is_empty() { first } else { &spec.cluster_ips };
+    let (mut v4, mut v6) = (None, None);
+    for (index, (family, text)) in spec.ip_families.iter().zip(listed).enumerate() {
+        let field = format!("spec.clusterIPs[{index}]");
+        match (family.as_str(), read_usable(text, &field, findings)) {
+            (_, None) => {}
+            ("IPv4", Some(IpAddr::V4(ip))) if v4.is_none() => v4 = Some(ip),
+            ("IPv6", Some(IpAddr::V6(ip))) if v6.is_none() => v6 = Some(ip),
+            (_, Some(ip)) => {
+                findings.add(
+                    field,
+                    format!("{ip} does not fit spec.ipFamilies[{index}], {}: left out.", excerpt(family)),
+                );
+            }
+        }
+    }
+    (v4, v6)
+}
+
+/// An address that traffic can be sent to.
+pub(crate) fn read_usable(text: &str, field: &str, findings: &mut Findings) -> Option<IpAddr> {
+    let Some(address) = parse_address(text) else {
+        findings.add(field, format!("{} is no IP address: left out.", excerpt(text)));
+        return None;
+    };
+    if let Some(why) = unusable(address) {
+        findings.add(field, format!("{address} {why}: left out."));
+        return None;
+    }
+    Some(address)
+}
+
+fn read_external_ips(
+    texts: &[String],
+    own: impl Fn(&IpAddr) -> bool,
+    findings: &mut Findings,
+) -> Box<[IpAddr]> {
+    let texts = texts.iter().enumerate().map(|(index, text)| (format!("spec.externalIPs[{index}]"), text));
+    read_addresses(texts, own, findings)
+}
+
+fn read_ingress(service: &Service, own: impl Fn(&IpAddr) -> bool, findings: &mut Findings) -> Box<[IpAddr]> {
+    let mut vips = Vec::new();
+    for (index, ingress) in service.status.load_balancer.ingress.iter().enumerate() {
+        let field = format!("status.loadBalancer.ingress[{index}]");
+        match ingress.ip_mode.as_str() {
+            "" | "VIP" if !ingress.ip.is_empty() => vips.push((field + ".ip", &ingress.ip)),
+            "" | "VIP" | "Proxy" => {}
+            unknown => {
+                let reason = format!("{} is no known mode: the address is left out.", excerpt(unknown));
+                findings.add(field + ".ipMode", reason);
+            }
+        }
+    }
+    read_addresses(vips.into_iter(), own, findings)
+}
+
+/// Usable addresses, sorted and unique. One that is the Service's own ClusterIP adds nothing.
+fn read_addresses<'a>(
+    texts: impl Iterator<Item = (String, &'a String)>,
+    own: impl Fn(&IpAddr) -> bool,
+    findings: &mut Findings,
+) -> Box<[IpAddr]> {
+    let mut addresses = Vec::new();
+    for (field, text) in texts {
+        match read_usable(text, &field, findings) {
+            Some(ip) if own(&ip) => {
+                findings.add(field, format!("{ip} is the Service's own ClusterIP: left out."));
+            }
+            usable => addresses.extend(usable),
+        }
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses.into()
+}
+
+fn read_source_ranges(texts: &[String], findings: &mut Findings) -> Option<Box<[IpNet]>> {
+    let mut ranges = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        match parse_range(text) {
+            Some(range) => ranges.push(range),
+            None => findings.add(
+                format!("spec.loadBalancerSourceRanges[{index}]"),
+                format!("{} is no range of addresses: it admits nobody.", excerpt(text)),
+            ),
+        }
+    }
+    (!texts.is_empty()).then(|| disjoint(&ranges).into())
+}
+
+fn read_affinity(service: &Service, findings: &mut Findings) -> Option<u32> {
+    match service.spec.session_affinity.as_str() {
+        "" | "None" => return None,
+        "ClientIP" => {}
+        unknown => {
+            findings.add(
+                "spec.sessionAffinity",
+                format!("{} is no known affinity: none is used.", excerpt(unknown)),
+            );
+            return None;
+        }
+    }
+    let Some(asked) = service.spec.session_affinity_config.client_ip.timeout_seconds else {
+        return Some(AFFINITY_DEFAULT);
+    };
+    let seconds = u32::try_from(asked).ok().filter(|seconds| (1..=AFFINITY_MOST).contains(seconds));
+    if seconds.is_none() {
+        findings.add(
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+            format!("{asked} is not within 1 to {AFFINITY_MOST}: {AFFINITY_DEFAULT} is used."),
+        );
+    }
+    seconds.or(Some(AFFINITY_DEFAULT))
+}
+
+fn read_ports(
+    service: &Service,
+    service_type: ServiceType,
+    name: &ObjectName,
+    interner: &mut Interner,
+    findings: &mut Findings,
+) -> Box<[CompactPort]> {
+    let node_ports = service_type != ServiceType::ClusterIp;
+    let ports = service.spec.ports.iter().enumerate();
+    let mut ports: Vec<CompactPort> = ports
+        .filter_map(|(index, port)| read_port(index, port, node_ports, name, interner, findings))
+        .collect();
+    ports.sort_by(|a, b| a.name.cmp(&b.name));
+    ports.dedup_by(|later, earlier| {
+        let same = later.name == earlier.name;
+        if same {
+            let reason = format!("spec.ports[{}] has the same name and protocol: left out.", earlier.index);
+            findings.add(format!("spec.ports[{}]", later.index), reason);
+        }
+        same
+    });
+    ports.into()
+}
+
+fn read_port(
+    index: usize,
+    port: &Port,
+    node_ports: bool,
+    name: &ObjectName,
+    interner: &mut Interner,
+    findings: &mut Findings,
+) -> Option<CompactPort> {
+    let field = format!("spec.ports[{index}]");
+    let Some(protocol) = read_protocol(&port.protocol) else {
+        findings.add(
+            field + ".protocol",
+            format!("{} is no known protocol: the port is left out.", excerpt(&port.protocol)),
+        );
+        return None;
+    };
+    let Some(number) = port_number(port.port) else {
+        findings
+            .add(field + ".port", format!("{} is not within 1 to 65535: the port is left out.", port.port));
+        return None;
+    };
+    let node_port = if node_ports { port.node_port } else { 0 };
+    Some(CompactPort {
+        name: Arc::new(ServicePortName {
+            namespace: Arc::clone(&name.namespace),
+            name: Arc::clone(&name.name),
+            port: interner.get(&port.name),
+            protocol,
+        }),
+        port: number,
+        node_port: optional_port(node_port, field + ".nodePort", findings),
+        index: u16::try_from(index).unwrap_or(u16::MAX),
+    })
+}
+
+/// A port where 0 means none.
+fn optional_port(number: i32, field: String, findings: &mut Findings) -> Option<u16> {
+    let port = port_number(number);
+    if port.is_none() && number != 0 {
+        findings.add(field, format!("{number} is not within 1 to 65535: none is used."));
+    }
+    port
+}

@@ -1,0 +1,226 @@
+//! The command line: kube-proxy's flags, names and defaults, as they are written.
+//!
+//! What the flags mean together is checked and worked out in [`crate::options`].
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, ValueEnum};
+use ipnet::IpNet;
+
+use crate::mode::ModeName;
+
+const NODE: &str = "Node";
+const SOURCE: &str = "Where Services come from";
+const TRAFFIC: &str = "Traffic";
+const KERNEL: &str = "Kernel";
+const OTHER: &str = "Other";
+
+const EXAMPLE: &str = "\
+Example: program this node for the Services and EndpointSlices in a folder, and follow every save of a file there:
+
+  pointsman --manifests ./manifests --cluster-cidr 10.244.0.0/16
+
+The folder can hold what `kubectl get services,endpointslices -A -o yaml` prints. Stopping Pointsman leaves the
+rules in force; take them away with:
+
+  pointsman --cleanup
+
+Exit status: 0 after --cleanup or when told to stop by SIGTERM or SIGINT, 1 when the work cannot be done,
+2 when the command line is wrong.";
+
+/// Sends every connection to a Kubernetes Service to one of its endpoints: kube-proxy's job.
+///
+/// Flags have kube-proxy's names and defaults, except that the default mode is nftables.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, after_help = EXAMPLE, args_override_self = true, max_term_width = 110)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+pub struct Cli {
+    /// A folder of YAML and JSON manifests (Services, EndpointSlices, Nodes, ServiceCIDRs and lists of them), or one
+    /// such file. Followed: a saved file is in force at once. Sub-folders and hidden files are not read.
+    #[arg(long, value_name = "PATH", help_heading = SOURCE)]
+    pub manifests: Option<PathBuf>,
+
+    /// How to reach the Kubernetes API (not supported yet: use --manifests).
+    #[arg(long, value_name = "FILE", help_heading = SOURCE)]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Address of the Kubernetes API server (not supported yet: use --manifests).
+    #[arg(long, value_name = "URL", help_heading = SOURCE)]
+    pub master: Option<String>,
+
+    /// How to program the node. Working now: nftables.
+    #[arg(long, value_name = "MODE", default_value = "nftables", help_heading = KERNEL)]
+    #[arg(hide_possible_values = true)]
+    pub proxy_mode: ModeName,
+
+    /// Bit of the packet mark that asks for masquerading, 0 to 31.
+    #[arg(long, value_name = "BIT", default_value_t = 14, value_parser = clap::value_parser!(u8).range(0..=31))]
+    #[arg(help_heading = KERNEL)]
+    pub iptables_masquerade_bit: u8,
+
+    /// Have conntrack let TCP packets outside the window pass (net.netfilter.nf_conntrack_tcp_be_liberal=1).
+    #[arg(long, value_name = "BOOL", help_heading = KERNEL)]
+    #[arg(num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    #[arg(value_parser = boolean, action = ArgAction::Set, hide_default_value = true)]
+    pub conntrack_tcp_be_liberal: bool,
+
+    /// Take away everything that Pointsman programmed on this node, and exit.
+    #[arg(long, value_name = "BOOL", help_heading = KERNEL)]
+    #[arg(num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    #[arg(value_parser = boolean, action = ArgAction::Set, hide_default_value = true)]
+    pub cleanup: bool,
+
+    /// Name of this node in the cluster [default: the host name, lower-cased].
+    #[arg(long, value_name = "NAME", help_heading = NODE)]
+    pub hostname_override: Option<String>,
+
+    /// Address of this node; a specific one overrides the Node object's.
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0", help_heading = NODE)]
+    pub bind_address: IpAddr,
+
+    /// On which addresses of this node node ports answer: a comma-separated list of CIDRs, or the single word
+    /// `primary` for the Node's own addresses [default: primary].
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', help_heading = NODE)]
+    pub nodeport_addresses: Vec<String>,
+
+    /// Masquerade all traffic that is sent to a ClusterIP.
+    #[arg(long, value_name = "BOOL", help_heading = TRAFFIC)]
+    #[arg(num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    #[arg(value_parser = boolean, action = ArgAction::Set, hide_default_value = true)]
+    pub masquerade_all: bool,
+
+    /// The pods' CIDR, or one of each family separated by a comma: traffic to a ClusterIP from elsewhere is
+    /// masqueraded.
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = cidr, help_heading = TRAFFIC)]
+    pub cluster_cidr: Vec<IpNet>,
+
+    /// How to tell traffic of this node's pods.
+    #[arg(long, value_name = "MODE", default_value = "ClusterCIDR", help_heading = TRAFFIC)]
+    pub detect_local_mode: DetectLocalMode,
+
+    /// Bridge that pods are joined to, for --detect-local-mode=BridgeInterface.
+    #[arg(long, value_name = "NAME", help_heading = TRAFFIC)]
+    pub pod_bridge_interface: Option<String>,
+
+    /// How the names of pods' interfaces begin, for --detect-local-mode=InterfaceNamePrefix.
+    #[arg(long, value_name = "PREFIX", help_heading = TRAFFIC)]
+    pub pod_interface_name_prefix: Option<String>,
+
+    /// How much to log: 0 to 3 what was done, 4 and 5 details, 6 and up everything.
+    #[arg(short, long = "v", value_name = "N", default_value_t = 0, help_heading = OTHER)]
+    pub verbosity: u8,
+
+    /// Print this help.
+    #[arg(short, long, action = ArgAction::Help, help_heading = OTHER)]
+    help: Option<bool>,
+
+    /// Print the version.
+    #[arg(long, action = ArgAction::Version, help_heading = OTHER)]
+    version: Option<bool>,
+}
+
+/// Words of `--detect-local-mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DetectLocalMode {
+    /// The source address is within --cluster-cidr
+    #[value(name = "ClusterCIDR")]
+    ClusterCidr,
+    /// The source address is within the Node object's podCIDRs
+    #[value(name = "NodeCIDR")]
+    NodeCidr,
+    /// The packet came in on --pod-bridge-interface
+    #[value(name = "BridgeInterface")]
+    BridgeInterface,
+    /// The packet came in on an interface named --pod-interface-name-prefix and on
+    #[value(name = "InterfaceNamePrefix")]
+    InterfaceNamePrefix,
+}
+
+impl Cli {
+    /// Reads a command line, the program's name first.
+    ///
+    /// # Errors
+    /// When it is not valid; also when it asks for help or the version, which is then what the error prints.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(args)
+    }
+}
+
+/// The words that kube-proxy's flags take for a truth value.
+fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        _ => Err("write true or false"),
+    }
+}
+
+/// A CIDR with its host bits cleared, as everything that compares prefixes needs it.
+pub(crate) fn cidr(text: &str) -> Result<IpNet, String> {
+    let net: IpNet =
+        text.trim().parse().map_err(|_| "not a CIDR such as 10.244.0.0/16 or fd00:10:244::/56".to_owned())?;
+    Ok(net.trunc())
+}
+
+/// An error of the command line as one line: what is wrong, where, and what to do.
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = ["\nUsage:", "\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
+    let parts = text[..end.unwrap_or(text.len())].lines().map(str::trim).filter(|line| !line.is_empty());
+    format!("{} (see pointsman --help)", parts.collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Cli, String> {
+        let args = std::iter::once("pointsman").chain(args.iter().copied()).map(OsString::from);
+        Cli::read(args).map_err(|error| one_line(&error))
+    }
+
+    #[test]
+    fn booleans_are_written_as_pflag_writes_them() {
+        assert!(!read(&[]).unwrap().masquerade_all);
+        assert!(read(&["--masquerade-all"]).unwrap().masquerade_all);
+        assert!(read(&["--masquerade-all=T"]).unwrap().masquerade_all);
+        assert!(!read(&["--masquerade-all=false"]).unwrap().masquerade_all);
+        assert!(read(&["--masquerade-all=false", "--masquerade-all"]).unwrap().masquerade_all);
+        let error = read(&["--masquerade-all=maybe"]).unwrap_err();
+        assert!(error.contains("maybe") && error.contains("true or false"), "{error}");
+    }
+
+    #[test]
+    fn verbosity_is_written_as_klog_writes_it() {
+        for args in [&["-v", "4"][..], &["-v=4"], &["-v4"], &["--v=4"], &["--v", "4"]] {
+            assert_eq!(read(args).unwrap().verbosity, 4, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn lists_take_commas_and_repetition() {
+        let cli = read(&["--cluster-cidr", "10.1.2.3/16,fd00::/56"]).unwrap();
+        assert_eq!(cli.cluster_cidr, ["10.1.0.0/16".parse().unwrap(), "fd00::/56".parse().unwrap()]);
+        let cli = read(&["--nodeport-addresses=10.0.0.0/8", "--nodeport-addresses=fd00::/8"]).unwrap();
+        assert_eq!(cli.nodeport_addresses, ["10.0.0.0/8", "fd00::/8"]);
+    }
+
+    #[test]
+    fn an_error_is_one_line_that_names_the_flag() {
+        for (args, words) in [
+            (&["--cluster-cidr", "10.0.0.0/33"][..], ["--cluster-cidr", "10.0.0.0/33"]),
+            (&["--iptables-masquerade-bit=32"], ["--iptables-masquerade-bit", "0..=31"]),
+            (&["--detect-local-mode=Guess"], ["--detect-local-mode", "BridgeInterface"]),
+            (&["--proxy-mode=pigeon"], ["--proxy-mode", "nftables"]),
+            (&["--bind-address=here"], ["--bind-address", "here"]),
+            (&["--masqerade-all"], ["--masqerade-all", "'--masquerade-all'"]),
+            (&["stray"], ["stray", "--help"]),
+        ] {
+            let error = read(args).unwrap_err();
+            assert!(!error.contains('\n') && words.iter().all(|word| error.contains(word)), "{error}");
+        }
+    }
+}

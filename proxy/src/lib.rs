@@ -1,0 +1,91 @@
+//! The `pointsman` binary's inside: command line, sources of objects, and the loop that programs the node.
+//!
+//! Data flows one way: a [`source`] hands objects to the [`sync_loop`], which owns the cache and the mode and turns
+//! what changed into one kernel transaction. This crate decides nothing about Services and knows nothing of nftables;
+//! it wires the parts that do. Start reading at [`main`].
+
+pub mod cli;
+pub mod logging;
+pub mod mode;
+pub mod options;
+mod signals;
+pub mod source;
+pub mod sync_loop;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use endpoint_cache::Cache;
+
+use cli::Cli;
+use options::Invalid;
+use source::manifests::Manifests;
+use sync_loop::{Outcome, SyncLoop};
+
+const REFUSED: u8 = 1;
+const BAD_USAGE: u8 = 2;
+
+/// Runs the program with this command line, the program's name first; returns its exit status.
+#[must_use]
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::read(args) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => return fail(BAD_USAGE, &cli::one_line(&error)),
+        Err(help) => help.exit(),
+    };
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Invalid>() => fail(BAD_USAGE, &format!("{error} (see pointsman --help)")),
+        // Joins the chain of causes with ": ".
+        Err(error) => fail(REFUSED, &format!("{error:#}")),
+    }
+}
+
+fn fail(status: u8, message: &str) -> ExitCode {
+    // A closed stderr is no reason to panic: the exit status still tells.
+    drop(writeln!(io::stderr(), "pointsman: {message}"));
+    ExitCode::from(status)
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    logging::start(cli.verbosity);
+    if cli.cleanup {
+        return cleanup();
+    }
+    let settings = options::settings(cli)?;
+    let node_name = options::node_name(cli)?;
+    let path = options::manifests(cli)?;
+    let mode = mode::build(cli.proxy_mode, settings)?;
+    let manifests = Manifests::open(&path)?;
+    if cli.conntrack_tcp_be_liberal {
+        be_liberal()?;
+    }
+
+    let (inbox, inputs) = sync_loop::channel();
+    signals::watch(inbox.clone()).context("cannot watch for signals")?;
+    source::start(Box::new(manifests), inbox).context("cannot start following manifests")?;
+    tracing::info!(mode = mode.name(), node = node_name, manifests = %path.display(), "started");
+    match SyncLoop::new(Cache::new(&node_name), mode).run(&inputs) {
+        Outcome::Stopped => {
+            tracing::info!("stopped; the rules stay in force");
+            Ok(())
+        }
+        Outcome::SourceFailed(error) => Err(error),
+    }
+}
+
+fn cleanup() -> anyhow::Result<()> {
+    let tables = mode::cleanup()?;
+    tracing::info!(tables, "cleaned up");
+    Ok(())
+}
+
+fn be_liberal() -> anyhow::Result<()> {
+    const NAME: &str = "net.netfilter.nf_conntrack_tcp_be_liberal";
+    if kernel::sysctl::set(NAME, "1").context("--conntrack-tcp-be-liberal")? {
+        tracing::info!(name = NAME, value = 1, "set");
+    }
+    Ok(())
+}

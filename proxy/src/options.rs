@@ -1,0 +1,191 @@
+//! What the command line asks for, checked and worked out.
+
+use std::path::PathBuf;
+
+use endpoint_cache::Family;
+use ipnet::IpNet;
+use modes::{DetectLocal, NodePortAddresses, Settings};
+
+use crate::cli::{self, Cli, DetectLocalMode};
+
+/// Why a command line whose every flag is readable makes no sense as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// More than one CIDR of a family.
+    #[error("--cluster-cidr takes at most one CIDR of each family, and got two of {0}")]
+    ClusterCidrFamily(Family),
+    /// A mode that needs another flag.
+    #[error("--detect-local-mode={mode} needs {flag}")]
+    Missing {
+        /// The word of `--detect-local-mode`.
+        mode: &'static str,
+        /// The flag that is missing or empty.
+        flag: &'static str,
+    },
+    /// `primary` among CIDRs.
+    #[error("--nodeport-addresses takes either CIDRs or the single word primary, not both")]
+    PrimaryAndCidrs,
+    /// Not a CIDR.
+    #[error("invalid value '{value}' for --nodeport-addresses: {reason}")]
+    NodePortAddress {
+        /// The text at fault.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No name is left.
+    #[error("the node has a blank name: give its name in the cluster with --hostname-override")]
+    BlankHostname,
+    /// The host has no name to go by.
+    #[error("cannot read the host name: {0}; give --hostname-override")]
+    NoHostname(nix::Error),
+    /// There is nowhere to take Services from.
+    #[error(
+        "no --manifests given: taking Services from the Kubernetes API comes in a later version, until then give \
+         --manifests PATH with a folder of manifests"
+    )]
+    NoSource,
+}
+
+/// What the modes are told.
+///
+/// # Errors
+/// When flags contradict each other.
+pub fn settings(cli: &Cli) -> Result<Settings, Invalid> {
+    Ok(Settings {
+        masquerade_bit: cli.iptables_masquerade_bit,
+        masquerade_all: cli.masquerade_all,
+        detect_local: detect_local(cli)?,
+        node_port_addresses: node_port_addresses(&cli.nodeport_addresses)?,
+        node_address: Some(cli.bind_address).filter(|address| !address.is_unspecified()),
+        ..Settings::default()
+    })
+}
+
+/// The folder or file to follow.
+///
+/// # Errors
+/// When none is given.
+pub fn manifests(cli: &Cli) -> Result<PathBuf, Invalid> {
+    cli.manifests.clone().ok_or(Invalid::NoSource)
+}
+
+/// The node's name in the cluster, as kube-proxy makes it: lower case, no blanks around.
+///
+/// # Errors
+/// When `--hostname-override` is blank, or the host has no readable name.
+pub fn node_name(cli: &Cli) -> Result<String, Invalid> {
+    let name = match &cli.hostname_override {
+        Some(name) => name.clone(),
+        None => nix::unistd::gethostname().map_err(Invalid::NoHostname)?.to_string_lossy().into_owned(),
+    };
+    let name = name.trim().to_lowercase();
+    if name.is_empty() { Err(Invalid::BlankHostname) } else { Ok(name) }
+}
+
+fn detect_local(cli: &Cli) -> Result<DetectLocal, Invalid> {
+    let needed = |value: &Option<String>, mode, flag| {
+        value.clone().filter(|name| !name.is_empty()).ok_or(Invalid::Missing { mode, flag })
+    };
+    match cli.detect_local_mode {
+        DetectLocalMode::ClusterCidr => Ok(DetectLocal::ClusterCidr(one_per_family(&cli.cluster_cidr)?)),
+        DetectLocalMode::NodeCidr => Ok(DetectLocal::NodeCidr),
+        DetectLocalMode::BridgeInterface => {
+            needed(&cli.pod_bridge_interface, "BridgeInterface", "--pod-bridge-interface")
+                .map(DetectLocal::BridgeInterface)
+        }
+        DetectLocalMode::InterfaceNamePrefix => {
+            needed(&cli.pod_interface_name_prefix, "InterfaceNamePrefix", "--pod-interface-name-prefix")
+                .map(DetectLocal::InterfaceNamePrefix)
+        }
+    }
+}
+
+fn one_per_family(cidrs: &[IpNet]) -> Result<Vec<IpNet>, Invalid> {
+    for family in [Family::V4, Family::V6] {
+        if cidrs.iter().filter(|cidr| Family::of(cidr.addr()) == family).count() > 1 {
+            return Err(Invalid::ClusterCidrFamily(family));
+        }
+    }
+    Ok(cidrs.to_vec())
+}
+
+fn node_port_addresses(words: &[String]) -> Result<NodePortAddresses, Invalid> {
+    match words {
+        [] => Ok(NodePortAddresses::Default),
+        [word] if word == "primary" => Ok(NodePortAddresses::Primary),
+        _ if words.iter().any(|word| word == "primary") => Err(Invalid::PrimaryAndCidrs),
+        _ => words
+            .iter()
+            .map(|word| node_port_cidr(word))
+            .collect::<Result<_, _>>()
+            .map(NodePortAddresses::Cidrs),
+    }
+}
+
+fn node_port_cidr(word: &str) -> Result<IpNet, Invalid> {
+    cli::cidr(word).map_err(|reason| Invalid::NodePortAddress { value: word.to_owned(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cli(args: &[&str]) -> Cli {
+        Cli::read(std::iter::once("pointsman").chain(args.iter().copied()).map(Into::into)).unwrap()
+    }
+
+    #[test]
+    fn no_flags_mean_the_defaults() {
+        assert_eq!(settings(&cli(&[])), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn a_specific_bind_address_is_the_node_address() {
+        assert_eq!(settings(&cli(&["--bind-address=::"])).unwrap().node_address, None);
+        let address = settings(&cli(&["--bind-address=192.0.2.1"])).unwrap().node_address;
+        assert_eq!(address, Some("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn cluster_cidrs_are_one_per_family() {
+        let both = settings(&cli(&["--cluster-cidr=10.0.0.0/8,fd00::/8"])).unwrap();
+        let expected = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        assert_eq!(both.detect_local, DetectLocal::ClusterCidr(expected));
+        let twice = settings(&cli(&["--cluster-cidr=10.0.0.0/8,11.0.0.0/8"]));
+        assert_eq!(twice, Err(Invalid::ClusterCidrFamily(Family::V4)));
+    }
+
+    #[test]
+    fn interface_modes_need_their_names() {
+        for (mode, flag) in [
+            ("BridgeInterface", "--pod-bridge-interface"),
+            ("InterfaceNamePrefix", "--pod-interface-name-prefix"),
+        ] {
+            let mode_flag = format!("--detect-local-mode={mode}");
+            for args in [vec![&*mode_flag], vec![&*mode_flag, flag, ""]] {
+                let error = settings(&cli(&args)).unwrap_err().to_string();
+                assert!(error.contains(flag), "{error}");
+            }
+            assert!(settings(&cli(&[&mode_flag, flag, "cni0"])).is_ok());
+        }
+    }
+
+    #[test]
+    fn node_port_addresses_are_cidrs_or_primary() {
+        let of =
+            |words: &str| settings(&cli(&["--nodeport-addresses", words])).map(|s| s.node_port_addresses);
+        assert_eq!(of("primary"), Ok(NodePortAddresses::Primary));
+        assert_eq!(of("10.1.2.3/8"), Ok(NodePortAddresses::Cidrs(vec!["10.0.0.0/8".parse().unwrap()])));
+        assert_eq!(of("primary,10.0.0.0/8"), Err(Invalid::PrimaryAndCidrs));
+        assert!(matches!(of("10.0.0.1"), Err(Invalid::NodePortAddress { value, .. }) if value == "10.0.0.1"));
+    }
+
+    #[test]
+    fn the_node_name_is_lower_case_and_trimmed() {
+        assert_eq!(node_name(&cli(&["--hostname-override", " Node-A "])).unwrap(), "node-a");
+        assert!(node_name(&cli(&["--hostname-override", " "])).is_err());
+        let own = node_name(&cli(&[])).unwrap();
+        assert_eq!(own, own.to_lowercase());
+    }
+}

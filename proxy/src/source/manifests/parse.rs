@@ -1,0 +1,157 @@
+//! The text of a file into the objects it holds and the problems it has. Pure.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use endpoint_cache::Update;
+use endpoint_cache::object::{Kind, ObjectRef};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_saphyr::Spanned;
+
+use super::head::Holds;
+use super::read::{self, Decoded, Fault, Json, Read, Yaml, YamlItem};
+use super::split::{self, Piece};
+
+/// What a file holds.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    /// In the order of the file.
+    pub(super) objects: Vec<Found>,
+    /// What cannot be used, and why.
+    pub(super) problems: Vec<Fault>,
+    /// Kinds that nobody here reads, with their lines.
+    pub(super) ignored: Vec<(usize, String)>,
+}
+
+/// An object in a file.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) object: ObjectRef,
+    /// Of the text, or of what it was decoded to: the same hash means the same object.
+    pub(super) hash: u64,
+    /// The line it begins on.
+    pub(super) line: usize,
+    /// The object itself; `None` where the hash was known.
+    pub(super) update: Option<Update>,
+}
+
+/// Reads a file. Text whose hash is `known` to hold an object is not decoded again.
+pub(super) fn parse(text: &str, known: &dyn Fn(u64) -> Option<ObjectRef>) -> Parsed {
+    let mut parser = Parser { known, parsed: Parsed::default() };
+    for document in split::documents(text) {
+        if !parser.recognised(document) {
+            parser.document(document);
+        }
+    }
+    parser.parsed
+}
+
+struct Parser<'k> {
+    known: &'k dyn Fn(u64) -> Option<ObjectRef>,
+    parsed: Parsed,
+}
+
+impl Parser<'_> {
+    fn document(&mut self, piece: Piece<'_>) {
+        // What looks like JSON and is none may still be YAML in flow style.
+        if piece.text.trim_start().starts_with('{') && serde_json::from_str::<&RawValue>(piece.text).is_ok() {
+            return match Json(piece.text).holds() {
+                Ok(Holds::List(kind)) => self.json_list(kind, piece),
+                holds => self.object(holds, piece.line, hash(piece.text), Json(piece.text)),
+            };
+        }
+        match Yaml(piece.text).holds() {
+            Ok(Holds::List(kind)) => match split::items(piece) {
+                Some(items) => items.into_iter().for_each(|item| self.item(kind, item, YamlItem(item.text))),
+                None => self.whole_list(kind, piece),
+            },
+            holds => self.object(holds, piece.line, hash(piece.text), Yaml(piece.text)),
+        }
+    }
+
+    /// An item that was cut out of its list.
+    fn item(&mut self, kind: Option<Kind>, piece: Piece<'_>, from: impl Read) {
+        if !self.recognised(piece) {
+            self.object(holds(kind, from), piece.line, hash(piece.text), from);
+        }
+    }
+
+    /// A YAML list that cannot be cut: decoded whole, so that its items are told apart by their values.
+    fn whole_list(&mut self, kind: Option<Kind>, piece: Piece<'_>) {
+        let list: WholeList = match Yaml(piece.text).read() {
+            Ok(list) => list,
+            Err(fault) => return self.problem(piece.line, fault),
+        };
+        for item in list.items.unwrap_or_default() {
+            let line = usize::try_from(item.referenced.line()).unwrap_or(1).max(1);
+            let from = Decoded(&item.value);
+            self.object(holds(kind, from), piece.line + line - 1, hash(&item.value), from);
+        }
+    }
+
+    fn json_list(&mut self, kind: Option<Kind>, piece: Piece<'_>) {
+        let items: Vec<&RawValue> = match serde_json::from_str::<JsonList<'_>>(piece.text) {
+            Ok(list) => list.items.unwrap_or_default(),
+            Err(error) => return self.problem(piece.line, read::json_fault(&error)),
+        };
+        // The items are slices of the text, in its order.
+        let (mut line, mut rest) = (piece.line, piece.text);
+        for item in items {
+            let text = item.get();
+            let (before, from_here) = rest.split_at(text.as_ptr().addr() - rest.as_ptr().addr());
+            line += before.matches('\n').count();
+            rest = from_here;
+            self.item(kind, Piece { text, line }, Json(text));
+        }
+    }
+
+    /// Whether the piece is, to the letter, one that is known to hold an object.
+    fn recognised(&mut self, piece: Piece<'_>) -> bool {
+        let hash = hash(piece.text);
+        let Some(object) = (self.known)(hash) else { return false };
+        self.parsed.objects.push(Found { object, hash, line: piece.line, update: None });
+        true
+    }
+
+    fn object(&mut self, holds: Result<Holds, Fault>, line: usize, hash: u64, from: impl Read) {
+        let read = match holds {
+            Ok(Holds::Object(kind)) => read::object(kind, from),
+            Ok(Holds::List(_)) => Err(Fault { line: 1, reason: "a list within a list".to_owned() }),
+            Ok(Holds::Other(what)) => return self.parsed.ignored.push((line, what)),
+            Err(fault) => Err(fault),
+        };
+        match read {
+            Ok((object, update)) => {
+                self.parsed.objects.push(Found { object, hash, line, update: Some(update) })
+            }
+            Err(fault) => self.problem(line, fault),
+        }
+    }
+
+    /// A fault of the piece that begins on this line.
+    fn problem(&mut self, line: usize, fault: Fault) {
+        self.parsed.problems.push(Fault { line: line + fault.line - 1, ..fault });
+    }
+}
+
+#[derive(Deserialize)]
+struct WholeList {
+    items: Option<Vec<Spanned<serde_json::Value>>>,
+}
+
+#[derive(Deserialize)]
+struct JsonList<'a> {
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+/// What an item holds: what its list says, or else what it says itself.
+fn holds(kind: Option<Kind>, item: impl Read) -> Result<Holds, Fault> {
+    kind.map_or_else(|| item.holds(), |kind| Ok(Holds::Object(kind)))
+}
+
+fn hash(content: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,222 @@
+//! The sync loop: objects in, kernel transactions out, at once.
+//!
+//! One thread owns the cache and the mode. It programs as soon as there is something to program; what arrives while a
+//! transaction is in flight waits in the channel and makes the next one. A failed transaction is followed by a resync
+//! from a fresh read of the kernel, with backoff. [`SyncLoop::take`] and [`SyncLoop::turn`] are the whole of it, and
+//! tests drive them with a clock of their own; [`SyncLoop::run`] only waits.
+
+mod backoff;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use endpoint_cache::{Cache, Delta};
+use modes::{Mode, Report};
+
+use crate::source::Event;
+use backoff::Backoff;
+
+/// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
+const PENDING: usize = 256;
+
+/// How long nothing must happen before the mode removes what earlier transactions left without use.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What the sync loop is told.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Something from the source.
+    Event(Event),
+    /// The source cannot go on.
+    Failed(anyhow::Error),
+    /// The process is to end.
+    Stop,
+}
+
+/// Where inputs are put.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox(SyncSender<Input>);
+
+impl Inbox {
+    /// Hands on an input, waiting while too many are pending. False when the sync loop is gone.
+    pub(crate) fn put(&self, input: Input) -> bool {
+        self.0.send(input).is_ok()
+    }
+}
+
+/// Makes the bounded channel that feeds a sync loop.
+pub(crate) fn channel() -> (Inbox, Receiver<Input>) {
+    let (sender, receiver) = sync_channel(PENDING);
+    (Inbox(sender), receiver)
+}
+
+/// Why the sync loop ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It was told to. What is programmed stays.
+    Stopped,
+    /// The source could not go on.
+    SourceFailed(anyhow::Error),
+}
+
+/// Takes objects in and programs the node.
+pub(crate) struct SyncLoop {
+    cache: Cache,
+    mode: Box<dyn Mode>,
+    phase: Phase,
+    /// Batches of updates taken in since the last successful sync.
+    batches: usize,
+    /// When to tidy, if there was a sync since the last time.
+    tidy_at: Option<Instant>,
+    backoff: Backoff,
+    /// Number of the last successful sync.
+    serial: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The source has not handed on everything yet: programming now would take working services down.
+    Gated,
+    /// The kernel is to be read and put right, not before this moment.
+    Resync { due: Instant },
+    /// The kernel holds what the last delta led to.
+    InForce,
+}
+
+impl SyncLoop {
+    /// A loop that has programmed nothing yet.
+    pub(crate) fn new(cache: Cache, mode: Box<dyn Mode>) -> Self {
+        Self {
+            cache,
+            mode,
+            phase: Phase::Gated,
+            batches: 0,
+            tidy_at: None,
+            backoff: Backoff::default(),
+            serial: 0,
+        }
+    }
+
+    /// Runs until told to stop, or the source cannot go on.
+    pub(crate) fn run(mut self, inputs: &Receiver<Input>) -> Outcome {
+        loop {
+            let first = match self.turn(Instant::now()) {
+                Some(wait) => inputs.recv_timeout(wait),
+                None => inputs.recv().map_err(RecvTimeoutError::from),
+            };
+            let first = match first {
+                Ok(input) => input,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Outcome::Stopped,
+            };
+            // Everything that is pending goes into the same transaction, up to a bound so that one comes at all.
+            for input in std::iter::once(first).chain(inputs.try_iter().take(PENDING)) {
+                match input {
+                    Input::Event(event) => self.take(event, Instant::now()),
+                    Input::Failed(error) => return Outcome::SourceFailed(error),
+                    Input::Stop => return Outcome::Stopped,
+                }
+            }
+        }
+    }
+
+    /// Takes an event in; programs nothing.
+    fn take(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Updates(updates) => {
+                self.batches += 1;
+                for update in updates {
+                    self.cache.apply(update);
+                }
+            }
+            Event::Synced => {
+                if matches!(self.phase, Phase::Gated) {
+                    self.phase = Phase::Resync { due: now };
+                }
+            }
+        }
+    }
+
+    /// Does what is due at `now`; returns how long until something else is, if nothing arrives before.
+    fn turn(&mut self, now: Instant) -> Option<Duration> {
+        match self.phase {
+            Phase::Gated => return None,
+            Phase::Resync { due } if now < due => return Some(due - now),
+            Phase::Resync { .. } => self.resync(now),
+            Phase::InForce if self.batches > 0 => self.apply(now),
+            Phase::InForce if self.tidy_at.is_some_and(|due| due <= now) => self.tidy(now),
+            Phase::InForce => {}
+        }
+        let due = match self.phase {
+            Phase::Gated => None,
+            Phase::Resync { due } => Some(due),
+            Phase::InForce => self.tidy_at,
+        };
+        due.map(|due| due.saturating_duration_since(now))
+    }
+
+    fn resync(&mut self, now: Instant) {
+        let delta = self.take_delta();
+        let started = Instant::now();
+        match self.mode.resync(&self.cache.desired()) {
+            Ok(report) => self.succeeded(delta.changes.len(), report, now, started.elapsed()),
+            Err(error) => self.failed(&error, now + started.elapsed()),
+        }
+    }
+
+    fn apply(&mut self, now: Instant) {
+        let delta = self.take_delta();
+        let started = Instant::now();
+        if delta.is_empty() {
+            return self.succeeded(0, Report::default(), now, started.elapsed());
+        }
+        match self.mode.apply(&delta) {
+            Ok(report) => self.succeeded(delta.changes.len(), report, now, started.elapsed()),
+            Err(error) => self.failed(&error, now + started.elapsed()),
+        }
+    }
+
+    fn tidy(&mut self, now: Instant) {
+        self.tidy_at = None;
+        match self.mode.tidy() {
+            Ok(report) => tracing::debug!(operations = report.operations, bytes = report.bytes, "tidied"),
+            Err(error) => self.failed(&error, now),
+        }
+    }
+
+    /// What changed; what could not be used is logged.
+    fn take_delta(&mut self) -> Delta {
+        let delta = self.cache.take_delta();
+        for problem in &delta.problems {
+            tracing::warn!("{} {}: {}", problem.object, problem.field, problem.reason);
+        }
+        delta
+    }
+
+    fn succeeded(&mut self, changes: usize, report: Report, now: Instant, duration: Duration) {
+        self.serial += 1;
+        tracing::info!(
+            changes,
+            operations = report.operations,
+            bytes = report.bytes,
+            flows_removed = report.flows_removed,
+            ?duration,
+            serial = self.serial,
+            batches = self.batches,
+            "synced"
+        );
+        self.batches = 0;
+        self.phase = Phase::InForce;
+        self.backoff.reset();
+        self.tidy_at = Some(now + duration + IDLE);
+    }
+
+    fn failed(&mut self, error: &dyn Display, now: Instant) {
+        let wait = self.backoff.next_wait();
+        self.phase = Phase::Resync { due: now + wait };
+        tracing::error!(failures = self.backoff.failures(), retry_in = ?wait, "cannot program the node: {error}");
+    }
+}

@@ -1,351 +1,315 @@
-//! The cache: takes objects in, hands deltas out.
+//! Objects in, deltas out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::claims::{Claimant, Claims, Frontend};
-use crate::delta::{Change, Delta, Desired};
+use crate::address::disjoint;
+use crate::claims::Claims;
 use crate::intern::Interner;
 use crate::node::{read_node, read_service_cidr};
-use crate::object::{self, Kind, ObjectName, ObjectRef};
+use crate::object::{self, DEFAULT_NAMESPACE, Kind, ObjectName, ObjectRef};
 use crate::problem::{Findings, Problems};
-use crate::publish;
+use crate::publish::{Entry, identity};
 use crate::service::CompactService;
 use crate::slice::CompactSlice;
-use crate::{Family, HealthCheck, NodeState, ServicePort};
+use crate::{Change, Delta, Desired, Family, NodeState};
 
-/// Something that happened to an object.
-#[derive(Clone, Debug)]
+/// One object added or changed, or one deleted.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Update {
-    /// A Service was added or changed.
+    /// A Service as it is now.
     Service(object::Service),
-    /// An EndpointSlice was added or changed.
+    /// An EndpointSlice as it is now.
     EndpointSlice(object::EndpointSlice),
-    /// A Node was added or changed; only the own one matters.
+    /// A Node as it is now. Only the own one matters.
     Node(object::Node),
-    /// A ServiceCIDR was added or changed.
+    /// A ServiceCIDR as it is now.
     ServiceCidr(object::ServiceCidr),
-    /// An object is gone.
+    /// This object is gone.
     Deleted(ObjectRef),
 }
 
-/// The slices of a Service, sorted by name. Nearly always one for each family.
-pub(crate) type Slices = Vec<(Arc<str>, CompactSlice)>;
-
-/// What is known of a Service's surroundings when it is recomputed.
-#[derive(Debug, Default)]
-pub(crate) struct Holdings {
-    pub(crate) services: HashMap<ObjectName, CompactService>,
-    pub(crate) slices: HashMap<ObjectName, Slices>,
-    pub(crate) claims: Claims,
-    pub(crate) node: Arc<NodeState>,
-}
-
-/// Everything a node's proxy needs to know of the cluster, kept small.
+/// The model: takes objects in, and tells what a mode has to change.
 ///
-/// [`Cache::apply`] takes objects in and notes which Services they touch; [`Cache::take_delta`] recomputes those and no
-/// others.
-#[derive(Debug)]
-pub struct Cache {
-    node_name: String,
-    interner: Interner,
-    holdings: Holdings,
-    /// Which Service a slice was last seen to belong to.
-    owners: HashMap<ObjectName, ObjectName>,
-    service_cidrs: BTreeMap<Arc<str>, Vec<IpNet>>,
-    /// Services to be recomputed.
-    touched: BTreeSet<ObjectName>,
-    problems: Problems,
-    /// Claims that were refused, apart from problems of the objects themselves.
-    refused_claims: Problems,
-    published: Published,
-}
-
-/// What the deltas handed out so far add up to.
+/// [`Cache::apply`] keeps a small form of each object and notes what it touches; [`Cache::take_delta`] works out only
+/// that. What the two have left is the same whatever order the objects came in.
 #[derive(Debug, Default)]
-struct Published {
-    service_ports: HashMap<ObjectName, Box<[Arc<ServicePort>]>>,
-    health_checks: HashMap<ObjectName, HealthCheck>,
+pub struct Cache {
+    node_name: Box<str>,
+    interner: Interner,
+    services: HashMap<ObjectName, Box<Entry>>,
+    /// Name of the Service that each slice belongs to, in the slice's namespace.
+    slices: HashMap<ObjectName, Arc<str>>,
+    claims: Claims,
+    /// Services to be worked out anew.
+    dirty: HashSet<ObjectName>,
     node: Arc<NodeState>,
-    service_cidrs: Arc<[IpNet]>,
+    published_node: Arc<NodeState>,
+    service_cidrs: BTreeMap<Arc<str>, Vec<IpNet>>,
+    service_cidrs_dirty: bool,
+    published_service_cidrs: Arc<[IpNet]>,
+    /// What is wrong with the objects themselves.
+    problems: Problems,
+    /// Frontends that Services went without.
+    refusals: Problems,
 }
 
 impl Cache {
-    /// An empty cache for the node of this name, as `nodeName` in slices has it; matched in lower case.
+    /// An empty cache for the node of this name (compared in lower case, without surrounding spaces).
     #[must_use]
     pub fn new(node_name: &str) -> Self {
-        Self {
-            node_name: node_name.trim().to_lowercase(),
-            interner: Interner::default(),
-            holdings: Holdings::default(),
-            owners: HashMap::new(),
-            service_cidrs: BTreeMap::new(),
-            touched: BTreeSet::new(),
-            problems: Problems::default(),
-            refused_claims: Problems::default(),
-            published: Published::default(),
-        }
+        Self { node_name: node_name.trim().to_lowercase().into(), ..Self::default() }
     }
 
-    /// Takes in what happened to an object. Nothing is recomputed before [`Cache::take_delta`].
+    /// Takes one update in. What came of it is in the next delta.
     pub fn apply(&mut self, update: Update) {
         match update {
-            Update::Service(service) => self.put_service(&service),
-            Update::EndpointSlice(slice) => self.put_slice(&slice),
-            Update::Node(node) => self.put_node(&node),
-            Update::ServiceCidr(service_cidr) => self.put_service_cidr(&service_cidr),
-            Update::Deleted(object) => self.delete(&object),
+            Update::Service(service) => self.apply_service(&service),
+            Update::EndpointSlice(slice) => self.apply_slice(&slice),
+            Update::Node(node) => self.apply_node(&node),
+            Update::ServiceCidr(cidr) => self.apply_service_cidr(&cidr),
+            Update::Deleted(object) => self.delete(object),
         }
     }
 
-    /// What changed since the last call, and what was found wrong.
+    /// Works out what changed since the last call.
     pub fn take_delta(&mut self) -> Delta {
         self.settle_claims();
         let mut delta = Delta::default();
-        for name in std::mem::take(&mut self.touched) {
-            self.publish_service(&name, &mut delta);
+        for name in std::mem::take(&mut self.dirty) {
+            self.publish_service(name, &mut delta);
         }
-        // What lets go of a frontend stands before what takes it over.
-        delta.changes.sort_by_key(|change| (change.before.is_none(), change.after.is_some()));
-        if self.published.node != self.holdings.node {
-            self.published.node = Arc::clone(&self.holdings.node);
-            delta.node = Some(Arc::clone(&self.holdings.node));
-        }
-        let service_cidrs: BTreeSet<IpNet> = self.service_cidrs.values().flatten().copied().collect();
-        if !service_cidrs.iter().eq(self.published.service_cidrs.iter()) {
-            self.published.service_cidrs = service_cidrs.into_iter().collect();
-            delta.service_cidrs = Some(Arc::clone(&self.published.service_cidrs));
-        }
+        sort_changes(&mut delta.changes);
+        delta.health_checks.sort_by(|a, b| a.0.cmp(&b.0));
+        self.publish_node(&mut delta);
+        self.publish_service_cidrs(&mut delta);
         delta.problems = self.problems.take_news();
-        delta.problems.extend(self.refused_claims.take_news());
+        delta.problems.extend(self.refusals.take_news());
+        delta.problems.sort_by(|a, b| (&a.object, &a.field).cmp(&(&b.object, &b.field)));
         delta
     }
 
-    /// All that the deltas handed out so far add up to.
+    /// All that the deltas taken so far add up to.
     #[must_use]
     pub fn desired(&self) -> Desired {
-        let mut service_ports: Vec<_> =
-            self.published.service_ports.values().flat_map(|ports| ports.iter().cloned()).collect();
-        service_ports.sort_by(|a, b| (&a.name, a.family).cmp(&(&b.name, b.family)));
+        let published = self.services.values().flat_map(|entry| &entry.published);
+        let mut service_ports: Vec<_> = published.cloned().collect();
+        service_ports.sort_unstable_by(|a, b| identity(a, b));
         Desired {
             service_ports,
-            node: Arc::clone(&self.published.node),
-            service_cidrs: Arc::clone(&self.published.service_cidrs),
+            node: Arc::clone(&self.published_node),
+            service_cidrs: Arc::clone(&self.published_service_cidrs),
         }
     }
 
-    fn put_service(&mut self, service: &object::Service) {
-        let name = self.shared(&service.object_name());
+    fn apply_service(&mut self, service: &object::Service) {
+        let name = self.shared_name(service.object_name());
         let mut findings = Findings::of(ObjectRef { kind: Kind::Service, name: name.clone() });
         let compact = CompactService::read(service, &name, &mut self.interner, &mut findings);
         self.problems.replace(findings);
-        self.replace_service(name, compact);
+        self.set_service(name, compact);
     }
 
-    fn replace_service(&mut self, name: ObjectName, compact: Option<CompactService>) {
-        let old = self.holdings.services.remove(&name);
-        let compact = match (compact, &old) {
-            (Some(mut new), Some(old)) => {
-                new.share_names(old);
-                Some(new)
+    fn set_service(&mut self, name: ObjectName, mut service: Option<CompactService>) {
+        if service.is_none() && !self.services.contains_key(&name) {
+            return;
+        }
+        let entry = self.services.entry(name.clone()).or_default();
+        if entry.service == service {
+            return;
+        }
+        if let Some(old) = &entry.service {
+            retract(&mut self.claims, old);
+            if let Some(service) = &mut service {
+                service.share_names(old);
             }
-            (new, _) => new,
-        };
-        self.move_claims(old.as_ref(), compact.as_ref());
-        if let Some(compact) = compact {
-            self.holdings.services.insert(name.clone(), compact);
         }
-        self.touched.insert(name);
+        if let Some(service) = &service {
+            claim(&mut self.claims, service);
+        }
+        entry.service = service;
+        self.dirty.insert(name);
     }
 
-    fn move_claims(&mut self, old: Option<&CompactService>, new: Option<&CompactService>) {
-        let (old, new) = (claims(old), claims(new));
-        let claims = &mut self.holdings.claims;
-        for claim in old.iter().filter(|claim| !new.contains(claim)) {
-            claims.remove(claim.frontend, &claim.claimant);
-        }
-        for gone in old.iter().filter(|claim| !new.iter().any(|other| other.party() == claim.party())) {
-            claims.leave(gone.family, gone.claimant.clone());
-        }
-        for claim in new.into_iter().filter(|claim| !old.contains(claim)) {
-            claims.add(claim.frontend, claim.claimant);
-        }
-    }
-
-    fn put_slice(&mut self, slice: &object::EndpointSlice) {
-        let name = self.shared(&slice.object_name());
+    fn apply_slice(&mut self, slice: &object::EndpointSlice) {
+        let name = slice.object_name();
         let mut findings = Findings::of(ObjectRef { kind: Kind::EndpointSlice, name: name.clone() });
         let read = CompactSlice::read(slice, &self.node_name, &mut self.interner, &mut findings);
-        let read = read.map(|(service, compact)| {
-            let service = self.interner.get(service);
-            (ObjectName { namespace: Arc::clone(&name.namespace), name: service }, compact)
-        });
         self.problems.replace(findings);
-        self.replace_slice(&name, read);
+        let Some((service, compact)) = read else {
+            self.remove_slice(&name);
+            return;
+        };
+        if self.slices.get(&name).is_some_and(|owner| **owner != *service) {
+            self.remove_slice(&name);
+        }
+        let service = self.shared_name(ObjectName::new(&name.namespace, service));
+        self.set_slice(name, service, compact);
     }
 
-    fn replace_slice(&mut self, name: &ObjectName, read: Option<(ObjectName, CompactSlice)>) {
-        let old_owner = self.owners.remove(name);
-        if let Some(owner) = old_owner.filter(|old| read.as_ref().is_none_or(|(new, _)| new != old)) {
-            self.remove_slice(&owner, &name.name);
-        }
-        if let Some((owner, compact)) = read {
-            let slices = self.holdings.slices.entry(owner.clone()).or_default();
-            match slices.binary_search_by(|(known, _)| known.cmp(&name.name)) {
-                Ok(at) if slices[at].1 == compact => {}
-                Ok(at) => {
-                    slices[at].1 = compact;
-                    self.touched.insert(owner.clone());
-                }
-                Err(at) => {
-                    slices.insert(at, (Arc::clone(&name.name), compact));
-                    slices.shrink_to_fit();
-                    self.touched.insert(owner.clone());
-                }
-            }
-            self.owners.insert(name.clone(), owner);
-        }
-    }
-
-    fn remove_slice(&mut self, owner: &ObjectName, slice: &str) {
-        if let Some(slices) = self.holdings.slices.get_mut(owner) {
-            slices.retain(|(name, _)| **name != *slice);
-            if slices.is_empty() {
-                self.holdings.slices.remove(owner);
+    fn set_slice(&mut self, name: ObjectName, service: ObjectName, compact: CompactSlice) {
+        let entry = self.services.entry(service.clone()).or_default();
+        match entry.slices.binary_search_by(|(known, _)| known.cmp(&name.name)) {
+            Ok(at) if entry.slices[at].1 == compact => return,
+            Ok(at) => entry.slices[at].1 = compact,
+            Err(at) => {
+                entry.slices.reserve_exact(1);
+                entry.slices.insert(at, (Arc::clone(&name.name), compact));
+                let namespace = Arc::clone(&service.namespace);
+                self.slices.insert(ObjectName { namespace, ..name }, Arc::clone(&service.name));
             }
         }
-        self.touched.insert(owner.clone());
+        self.dirty.insert(service);
     }
 
-    fn put_node(&mut self, node: &object::Node) {
+    fn remove_slice(&mut self, name: &ObjectName) {
+        let Some(owner) = self.slices.remove(name) else { return };
+        let service = ObjectName { namespace: Arc::clone(&name.namespace), name: owner };
+        if let Some(entry) = self.services.get_mut(&service) {
+            entry.slices.retain(|(known, _)| *known != name.name);
+            self.dirty.insert(service);
+        }
+    }
+
+    fn apply_node(&mut self, node: &object::Node) {
         let name = node.object_name();
-        if name.name.to_lowercase() != self.node_name {
+        if !self.is_own_node(&name) {
             return;
         }
         let mut findings = Findings::of(ObjectRef { kind: Kind::Node, name });
         let state = read_node(node, &mut findings);
         self.problems.replace(findings);
-        self.replace_node(state);
+        self.set_node(state);
     }
 
-    fn replace_node(&mut self, state: NodeState) {
-        if state.zone != self.holdings.node.zone {
-            let hinted = |slices: &Slices| slices.iter().any(|(_, slice)| slice.has_zone_hints());
-            let slices = self.holdings.slices.iter().filter(|(_, slices)| hinted(slices));
-            self.touched.extend(slices.map(|(service, _)| service.clone()));
+    fn set_node(&mut self, state: NodeState) {
+        if state.zone != self.node.zone {
+            let hinted = |entry: &Entry| entry.slices.iter().any(|(_, slice)| slice.has_zone_hints());
+            let affected = self.services.iter().filter(|(_, entry)| hinted(entry));
+            self.dirty.extend(affected.map(|(name, _)| name.clone()));
         }
-        if state != *self.holdings.node {
-            self.holdings.node = Arc::new(state);
-        }
+        self.node = Arc::new(state);
     }
 
-    fn put_service_cidr(&mut self, service_cidr: &object::ServiceCidr) {
-        let name = service_cidr.object_name();
+    fn apply_service_cidr(&mut self, cidr: &object::ServiceCidr) {
+        let name = cidr.object_name();
         let mut findings = Findings::of(ObjectRef { kind: Kind::ServiceCidr, name: name.clone() });
-        let ranges = read_service_cidr(service_cidr, &mut findings);
+        let ranges = read_service_cidr(cidr, &mut findings);
         self.problems.replace(findings);
         self.service_cidrs.insert(name.name, ranges);
+        self.service_cidrs_dirty = true;
     }
 
-    fn delete(&mut self, object: &ObjectRef) {
-        self.problems.forget(object);
+    fn delete(&mut self, mut object: ObjectRef) {
+        if matches!(object.kind, Kind::Service | Kind::EndpointSlice) && object.name.namespace.is_empty() {
+            object.name.namespace = DEFAULT_NAMESPACE.into();
+        }
+        self.problems.forget(&object);
         match object.kind {
-            Kind::Service => self.replace_service(object.name.clone(), None),
-            Kind::EndpointSlice => self.replace_slice(&object.name, None),
-            Kind::Node if object.name.name.to_lowercase() == self.node_name => {
-                self.replace_node(NodeState::default());
-            }
+            Kind::Service => self.set_service(object.name, None),
+            Kind::EndpointSlice => self.remove_slice(&object.name),
+            Kind::Node if self.is_own_node(&object.name) => self.set_node(NodeState::default()),
             Kind::Node => {}
             Kind::ServiceCidr => {
-                self.service_cidrs.remove(&object.name.name);
+                self.service_cidrs_dirty |= self.service_cidrs.remove(&object.name.name).is_some();
             }
         }
     }
 
-    /// Decides who holds which frontend; whoever may be affected is recomputed.
+    fn is_own_node(&self, name: &ObjectName) -> bool {
+        name.name.to_lowercase() == *self.node_name
+    }
+
+    /// The name with the allocations that are there already.
+    fn shared_name(&mut self, name: ObjectName) -> ObjectName {
+        match self.services.get_key_value(&name) {
+            Some((known, _)) => known.clone(),
+            None => ObjectName { namespace: self.interner.get(&name.namespace), ..name },
+        }
+    }
+
+    /// Whoever won or lost a frontend is to be worked out anew, though its own objects did not change.
     fn settle_claims(&mut self) {
-        let Holdings { services, claims, .. } = &mut self.holdings;
-        let affected = claims.settle(|family, claimant| {
-            let service = services.get(&owner(claimant));
-            let port = service.and_then(|service| service.port(&claimant.name));
-            service.zip(port).map(|(service, port)| service.frontends(port, family)).unwrap_or_default()
+        let services = &self.services;
+        let settled = self.claims.settle(|family, claimant| {
+            let service = services.get(&claimant.service()).and_then(|entry| entry.service.as_ref());
+            let port = service.and_then(|service| Some((service, service.port(&claimant.name)?)));
+            port.map_or_else(Vec::new, |(service, port)| service.frontends(port, family))
         });
-        self.touched.extend(affected.iter().map(|(_, claimant)| owner(claimant)));
+        self.dirty.extend(settled.iter().map(|(_, claimant)| claimant.service()));
     }
 
-    fn publish_service(&mut self, name: &ObjectName, delta: &mut Delta) {
-        let mut refused = Findings::of(ObjectRef { kind: Kind::Service, name: name.clone() });
-        let new = publish::service_ports(&self.holdings, name, &mut refused);
-        self.refused_claims.replace(refused);
-        let old = self.published.service_ports.remove(name).unwrap_or_default();
-        let same = |a: &ServicePort, b: &ServicePort| a.family == b.family && a.name == b.name;
-        let gone = old.iter().filter(|old| !new.iter().any(|new| same(old, new)));
-        delta.changes.extend(gone.map(|gone| Change { before: Some(Arc::clone(gone)), after: None }));
-        for new in &new {
-            let before = old.iter().find(|old| same(old, new));
-            if before != Some(new) {
-                delta.changes.push(Change { before: before.cloned(), after: Some(Arc::clone(new)) });
+    fn publish_service(&mut self, name: ObjectName, delta: &mut Delta) {
+        let Some(entry) = self.services.get_mut(&name) else { return };
+        let mut refusals = Findings::of(ObjectRef { kind: Kind::Service, name: name.clone() });
+        delta.changes.extend(entry.publish(&self.claims, self.node.zone.as_deref(), &mut refusals));
+        self.refusals.replace(refusals);
+        let health_check = entry.current_health_check();
+        let changed = health_check != entry.health_check;
+        entry.health_check.clone_from(&health_check);
+        if entry.is_empty() {
+            self.services.remove(&name);
+        }
+        if changed {
+            delta.health_checks.push((name, health_check));
+        }
+    }
+
+    fn publish_node(&mut self, delta: &mut Delta) {
+        if self.node != self.published_node {
+            self.published_node = Arc::clone(&self.node);
+            delta.node = Some(Arc::clone(&self.node));
+        }
+    }
+
+    fn publish_service_cidrs(&mut self, delta: &mut Delta) {
+        if !std::mem::take(&mut self.service_cidrs_dirty) {
+            return;
+        }
+        let ranges = disjoint(&self.service_cidrs.values().flatten().copied().collect());
+        if *ranges != *self.published_service_cidrs {
+            self.published_service_cidrs = ranges.into();
+            delta.service_cidrs = Some(Arc::clone(&self.published_service_cidrs));
+        }
+    }
+}
+
+fn claim(claims: &mut Claims, service: &CompactService) {
+    for port in &service.ports {
+        for family in Family::BOTH {
+            for frontend in service.frontends(port, family) {
+                claims.add(frontend, service.claimant(port));
             }
         }
-        if !new.is_empty() {
-            self.published.service_ports.insert(name.clone(), new.into());
-        }
-        self.publish_health_check(name, delta);
-    }
-
-    fn publish_health_check(&mut self, name: &ObjectName, delta: &mut Delta) {
-        let new = publish::health_check(&self.holdings, name);
-        let old = self.published.health_checks.remove(name);
-        if new != old {
-            delta.health_checks.push((name.clone(), new.clone()));
-        }
-        if let Some(new) = new {
-            self.published.health_checks.insert(name.clone(), new);
-        }
-    }
-
-    /// The same name, sharing its texts with others.
-    fn shared(&mut self, name: &ObjectName) -> ObjectName {
-        ObjectName { namespace: self.interner.get(&name.namespace), name: self.interner.get(&name.name) }
     }
 }
 
-/// The Service that a claimant is a port of.
-fn owner(claimant: &Claimant) -> ObjectName {
-    let name = &claimant.name;
-    ObjectName { namespace: Arc::clone(&name.namespace), name: Arc::clone(&name.name) }
-}
-
-/// What a service port claims.
-#[derive(PartialEq)]
-struct Claim {
-    family: Family,
-    frontend: Frontend,
-    claimant: Claimant,
-}
-
-impl Claim {
-    fn party(&self) -> (Family, &Claimant) {
-        (self.family, &self.claimant)
-    }
-}
-
-fn claims(service: Option<&CompactService>) -> Vec<Claim> {
-    let of_port = |service: &CompactService, port| {
+fn retract(claims: &mut Claims, service: &CompactService) {
+    for port in &service.ports {
         let claimant = service.claimant(port);
-        let of_family = |family| {
-            let frontends = service.frontends(port, family);
-            frontends.into_iter().map(move |frontend| (family, frontend)).collect::<Vec<_>>()
-        };
-        let claims = Family::BOTH.into_iter().flat_map(of_family);
-        claims
-            .map(|(family, frontend)| Claim { family, frontend, claimant: claimant.clone() })
-            .collect::<Vec<_>>()
+        for family in Family::BOTH {
+            for frontend in service.frontends(port, family) {
+                claims.remove(frontend, &claimant);
+            }
+            claims.leave(family, claimant.clone());
+        }
+    }
+}
+
+/// Removals, then changes, then additions; each by name and family.
+fn sort_changes(changes: &mut [Change]) {
+    let phase = |change: &Change| match (&change.before, &change.after) {
+        (_, None) => 0,
+        (Some(_), Some(_)) => 1,
+        (None, Some(_)) => 2,
     };
-    service
-        .into_iter()
-        .flat_map(|service| service.ports.iter().flat_map(move |port| of_port(service, port)))
-        .collect()
+    let key = |change: &Change| change.after.clone().or_else(|| change.before.clone());
+    changes.sort_by(|a, b| {
+        phase(a).cmp(&phase(b)).then_with(|| match (key(a), key(b)) {
+            (Some(a), Some(b)) => identity(&a, &b),
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        })
+    });
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::object::ObjectName;
 use crate::{Family, Protocol, ServicePortName};
 
 /// What traffic is addressed to.
@@ -44,6 +45,13 @@ pub(crate) struct Claimant {
     /// When its Service was created; 0 if that is not known.
     pub(crate) created: u64,
     pub(crate) name: Arc<ServicePortName>,
+}
+
+impl Claimant {
+    /// The Service whose port it is.
+    pub(crate) fn service(&self) -> ObjectName {
+        ObjectName { namespace: Arc::clone(&self.name.namespace), name: Arc::clone(&self.name.name) }
+    }
 }
 
 /// Nearly always there is one.

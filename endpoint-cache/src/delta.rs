@@ -18,7 +18,8 @@ pub struct Change {
 
 /// All that changed since the last delta. Programming it takes a mode from the state before to the state after.
 ///
-/// Removals and changes stand before additions that take over a frontend from them.
+/// Removals stand first, then changes, then additions, so that what is added finds its frontends free. Two *changes* may
+/// swap a frontend, which no order can untangle: take away all that goes before adding what comes.
 #[derive(Clone, Debug, Default)]
 pub struct Delta {
     /// Service ports that changed, one entry per service port and family.
@@ -42,9 +43,7 @@ impl Delta {
             && self.service_cidrs.is_none()
             && self.health_checks.is_empty()
     }
-}
 
-impl Delta {
     /// Whether something changed that rules for every service may depend on.
     #[must_use]
     pub fn changes_node(&self) -> bool {

@@ -18,17 +18,18 @@ const KERNEL: &str = "Kernel";
 const OTHER: &str = "Other";
 
 const EXAMPLE: &str = "\
-Example: program this node for the Services and EndpointSlices in a folder, and follow every save of a file there:
+Example: program this node for the Services and EndpointSlices in a folder, and
+follow every save of a file there:
 
   pointsman --manifests ./manifests --cluster-cidr 10.244.0.0/16
 
-The folder can hold what `kubectl get services,endpointslices -A -o yaml` prints. Stopping Pointsman leaves the
-rules in force; take them away with:
+The folder can hold what `kubectl get services,endpointslices -A -o yaml` prints.
+Stopping Pointsman leaves the rules in force; take them away with:
 
   pointsman --cleanup
 
-Exit status: 0 after --cleanup or when told to stop by SIGTERM or SIGINT, 1 when the work cannot be done,
-2 when the command line is wrong.";
+Exit status: 0 after --cleanup or when told to stop by SIGTERM or SIGINT, 1 when
+the work cannot be done, 2 when the command line is wrong.";
 
 /// Sends every connection to a Kubernetes Service to one of its endpoints: kube-proxy's job.
 ///

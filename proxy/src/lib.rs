@@ -57,8 +57,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let settings = options::settings(cli)?;
     let node_name = options::node_name(cli)?;
     let path = options::manifests(cli)?;
-    let mode = mode::build(cli.proxy_mode, settings)?;
     let manifests = Manifests::open(&path)?;
+    let mode = mode::build(cli.proxy_mode, settings)?;
     if cli.conntrack_tcp_be_liberal {
         be_liberal()?;
     }

@@ -57,7 +57,7 @@ impl Parser<'_> {
         if piece.text.trim_start().starts_with('{') && serde_json::from_str::<&RawValue>(piece.text).is_ok() {
             return match Json(piece.text).holds() {
                 Ok(Holds::List(kind)) => self.json_list(kind, piece),
-                holds => self.object(holds, piece.line, hash(piece.text), Json(piece.text)),
+                holds => self.object(holds, piece.line, piece_hash(piece), Json(piece.text)),
             };
         }
         match Yaml(piece.text).holds() {
@@ -65,14 +65,14 @@ impl Parser<'_> {
                 Some(items) => items.into_iter().for_each(|item| self.item(kind, item, YamlItem(item.text))),
                 None => self.whole_list(kind, piece),
             },
-            holds => self.object(holds, piece.line, hash(piece.text), Yaml(piece.text)),
+            holds => self.object(holds, piece.line, piece_hash(piece), Yaml(piece.text)),
         }
     }
 
     /// An item that was cut out of its list.
     fn item(&mut self, kind: Option<Kind>, piece: Piece<'_>, from: impl Read) {
         if !self.recognised(piece) {
-            self.object(holds(kind, from), piece.line, hash(piece.text), from);
+            self.object(holds(kind, from), piece.line, piece_hash(piece), from);
         }
     }
 
@@ -107,7 +107,7 @@ impl Parser<'_> {
 
     /// Whether the piece is, to the letter, one that is known to hold an object.
     fn recognised(&mut self, piece: Piece<'_>) -> bool {
-        let hash = hash(piece.text);
+        let hash = piece_hash(piece);
         let Some(object) = (self.known)(hash) else { return false };
         self.parsed.objects.push(Found { object, hash, line: piece.line, update: None });
         true
@@ -148,6 +148,11 @@ struct JsonList<'a> {
 /// What an item holds: what its list says, or else what it says itself.
 fn holds(kind: Option<Kind>, item: impl Read) -> Result<Holds, Fault> {
     kind.map_or_else(|| item.holds(), |kind| Ok(Holds::Object(kind)))
+}
+
+/// The same for a piece with other blank lines around it.
+fn piece_hash(piece: Piece<'_>) -> u64 {
+    hash(piece.text.trim_start_matches(['\r', '\n']).trim_end())
 }
 
 fn hash(content: &(impl Hash + ?Sized)) -> u64 {

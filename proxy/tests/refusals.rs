@@ -1,0 +1,72 @@
+//! The binary given what it cannot work with: its exit status, and the one line it says.
+
+use std::io;
+use std::process::{Command, Stdio};
+
+/// Runs the binary; returns its exit status, and what it printed to stdout and stderr.
+fn run(args: &[&str]) -> io::Result<(Option<i32>, String, String)> {
+    let output = Command::new(env!("CARGO_BIN_EXE_pointsman")).args(args).output()?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok((output.status.code(), text(output.stdout), text(output.stderr)))
+}
+
+/// Runs the binary, which must exit with this status after one line that has all of these words in it.
+fn refuses(status: i32, args: &[&str], words: &[&str]) {
+    let (code, stdout, stderr) = run(args).unwrap_or_default();
+    assert_eq!((code, &*stdout), (Some(status), ""), "{args:?}: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
+    assert!(stderr.starts_with("pointsman: "), "{args:?}: {stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "{args:?}: {word:?} is not in: {stderr}");
+    }
+}
+
+#[test]
+fn bad_usage_is_status_2() {
+    refuses(2, &[], &["--manifests PATH", "later version"]);
+    refuses(2, &["--kubeconfig", "/some/config"], &["--manifests PATH"]);
+    refuses(2, &["--cluster-cidr", "10.0.0.0/99"], &["--cluster-cidr", "10.0.0.0/99", "10.244.0.0/16"]);
+    refuses(2, &["--cluster-cidr", "10.0.0.0/8,11.0.0.0/8"], &["--cluster-cidr", "IPv4"]);
+    refuses(2, &["--nodeport-addresses", "primary,10.0.0.0/8"], &["--nodeport-addresses", "primary"]);
+    refuses(2, &["--nodeport-addresses", "everywhere"], &["--nodeport-addresses", "everywhere"]);
+    refuses(2, &["--proxy-mode", "pigeon"], &["--proxy-mode", "pigeon", "nftables"]);
+    refuses(2, &["--detect-local-mode", "BridgeInterface"], &["--pod-bridge-interface"]);
+    refuses(2, &["--iptables-masquerade-bit", "32"], &["--iptables-masquerade-bit", "32"]);
+    refuses(2, &["--hostname-override="], &["--hostname-override"]);
+    refuses(2, &["--manifest", "x"], &["--manifest", "--manifests"]);
+    refuses(2, &["--manifests"], &["--manifests"]);
+}
+
+#[test]
+fn what_cannot_be_done_is_status_1() {
+    refuses(1, &["--manifests", "/no/such/folder"], &["/no/such/folder", "No such file"]);
+    refuses(1, &["--manifests", "/dev/null"], &["/dev/null", "neither a folder nor a regular file"]);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    for mode in ["iptables", "ipvs", "userspace"] {
+        refuses(1, &["--manifests", folder, "--proxy-mode", mode], &[mode, "--proxy-mode=nftables"]);
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let (code, stdout, stderr) = run(&["--version"]).unwrap();
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    assert_eq!(stdout.trim_end(), concat!("pointsman ", env!("CARGO_PKG_VERSION")));
+    let (code, stdout, stderr) = run(&["--help"]).unwrap();
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    for words in ["--manifests <PATH>", "Example:", "Exit status:", "--cleanup"] {
+        assert!(stdout.contains(words), "{words} is not in: {stdout}");
+    }
+}
+
+#[test]
+fn a_closed_stderr_is_no_reason_to_panic() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["--manifests", "/no/such/folder"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::namespace::Namespace;
@@ -229,7 +232,24 @@ fn socket(protocol: Protocol, source: Option<IpAddr>, to: SocketAddr) -> io::Res
 
 fn stream(source: Option<IpAddr>, to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     let socket = socket(Protocol::Tcp, source, to)?;
-    socket.connect_timeout(&SockAddr::from(to), patience)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::from(to)) {
+        Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {}
+        other => other?,
+    }
+    // Between namespaces the answer comes back before connect() returns. An ICMP error then is only noted (tcp_v4_err,
+    // "soft" error) and would take effect a second later, with the next SYN; asking fetches it at once.
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+    if poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], timeout)? == 0 {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    socket.set_nonblocking(false)?;
     socket.set_read_timeout(Some(ANSWER))?;
     Ok(socket.into())
 }

@@ -1,0 +1,83 @@
+//! The project's chores, each under one name: `cargo xtask --help` lists them.
+//!
+//! A chore says what it runs before it runs it, stops at the first failure, and needs nothing but what `setup` checks.
+
+mod setup;
+mod shell;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use shell::cargo;
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check that the machine has what the tests need; as root, install what is missing.
+    Setup,
+    /// Build the binary and run every test.
+    Test(Passed),
+    /// Check formatting, warnings, dependencies' licences and documentation, as a commit must have them.
+    Lint,
+    /// Check dependencies for known holes. Downloads the advisory database.
+    Audit,
+    /// Run the benchmarks.
+    Bench(Passed),
+}
+
+/// Arguments that are handed on.
+#[derive(Args)]
+struct Passed {
+    /// Handed on to cargo: `cargo xtask test -p modes -- hairpin`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: &Chore) -> Result<()> {
+    match chore {
+        Chore::Setup => setup::packages(),
+        Chore::Test(Passed { args }) => test(args),
+        Chore::Lint => lint(),
+        Chore::Audit => {
+            setup::cargo_deny()?;
+            cargo(&["deny", "check", "advisories"], &[])
+        }
+        Chore::Bench(Passed { args }) => cargo(&["bench", "--package", "benches"], args),
+    }
+}
+
+/// Tests run the real binary, which has to be built first, in the profile that they run in.
+fn test(args: &[String]) -> Result<()> {
+    setup::packages()?;
+    let profile: Vec<String> = args.iter().filter(|arg| *arg == "--release").cloned().collect();
+    cargo(&["build", "--package", "pointsman"], &profile)?;
+    let named = args.iter().any(|arg| arg == "-p" || arg.starts_with("--package"));
+    cargo(if named { &["test"] } else { &["test", "--workspace"] }, args)
+}
+
+fn lint() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    setup::cargo_deny()?;
+    cargo(&["deny", "check", "bans", "licenses", "sources"], &[])?;
+    shell::with_env("RUSTDOCFLAGS", "-Dwarnings").cargo(&["doc", "--no-deps", "--workspace"], &[])
+}

@@ -1,0 +1,52 @@
+//! What the chores need besides Rust, in one place, with the reason of each.
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+
+/// Debian packages, and what needs them.
+const PACKAGES: [(&str, &str); 4] = [
+    ("conntrack", "tests look at which flows are tracked"),
+    ("iproute2", "the test-bed joins namespaces by veth pairs and routes with `ip`"),
+    ("nftables", "tests add foreign rules, and show the ruleset when they fail, with `nft`"),
+    ("util-linux", "tests enter namespaces of their own with `unshare`"),
+];
+
+/// The release of cargo-deny that deny.toml is written for.
+const CARGO_DENY: &str = "cargo-deny@0.20.2";
+
+/// Checks the Debian packages; as root, installs those that are missing.
+pub(crate) fn packages() -> Result<()> {
+    if shell::ask("dpkg-query", &["--version"]).is_none() {
+        let names = PACKAGES.map(|(name, _)| name).join(", ");
+        eprintln!("No Debian here: make sure that you have what Debian calls {names}.");
+        return Ok(());
+    }
+    let missing: Vec<_> = PACKAGES.into_iter().filter(|(name, _)| !installed(name)).collect();
+    for (name, reason) in &missing {
+        eprintln!("Missing: {name} ({reason}).");
+    }
+    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    if shell::ask("id", &["-u"]).is_none_or(|id| id.trim() != "0") {
+        bail!("run this as root, then again what you ran now: apt-get install {}", names.join(" "));
+    }
+    shell::run("apt-get", &["update", "--quiet"])?;
+    let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
+    shell::run("apt-get", &[&install[..], &names].concat())
+}
+
+/// Builds cargo-deny if it is missing. The first time takes some minutes.
+pub(crate) fn cargo_deny() -> Result<()> {
+    if shell::ask("cargo", &["deny", "--version"]).is_some() {
+        return Ok(());
+    }
+    shell::cargo(&["install", "--locked", CARGO_DENY], &[])
+}
+
+fn installed(package: &str) -> bool {
+    let state = shell::ask("dpkg-query", &["--show", "--showformat=${db:Status-Status}", package]);
+    state.is_some_and(|state| state == "installed")
+}

@@ -28,6 +28,7 @@ pub(crate) fn packages() -> Result<()> {
     }
     let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
     if names.is_empty() {
+        eprintln!("Every Debian package that is needed is installed.");
         return Ok(());
     }
     if shell::ask("id", &["-u"]).is_none_or(|id| id.trim() != "0") {

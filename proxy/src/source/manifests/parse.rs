@@ -122,7 +122,7 @@ impl Parser<'_> {
         };
         match read {
             Ok((object, update)) => {
-                self.parsed.objects.push(Found { object, hash, line, update: Some(update) })
+                self.parsed.objects.push(Found { object, hash, line, update: Some(update) });
             }
             Err(fault) => self.problem(line, fault),
         }

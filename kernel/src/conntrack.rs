@@ -56,6 +56,19 @@ pub struct FlowFilter {
     pub replier_port: Option<u16>,
 }
 
+impl FlowFilter {
+    fn matches(&self, flow: &Flow) -> bool {
+        fn fits<T: PartialEq>(wanted: Option<T>, found: T) -> bool {
+            wanted.is_none_or(|wanted| wanted == found)
+        }
+        flow.protocol == self.protocol
+            && fits(self.destination, flow.destination)
+            && fits(self.destination_port, flow.destination_port)
+            && fits(self.replier, flow.replier)
+            && fits(self.replier_port, flow.replier_port)
+    }
+}
+
 /// A flow, as far as it matters to who answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
@@ -99,7 +112,10 @@ impl Conntrack {
             writer.message(GET, NLM_F_REQUEST | NLM_F_DUMP, sequence, (family, 0), |w| encode(filter, w));
             writer
         };
-        self.socket.dump("conntrack entries", request, |message, found| found.extend(flow(message)))
+        let matching = |message: &Message<'_>, found: &mut Vec<Flow>| {
+            found.extend(flow(message).filter(|flow| filter.matches(flow)));
+        };
+        self.socket.dump("conntrack entries", request, matching)
     }
 
     /// Removes flows, and says how many were still there.
@@ -140,7 +156,15 @@ impl Conntrack {
 
 const NESTED: u16 = 0x8000;
 
+/// What the kernel is to filter by. IPv6 addresses are left to [`FlowFilter::matches`]: up to Linux 6.18 at least, the
+/// kernel takes equal ones for different (`ctnetlink_filter_match_tuple` has the comparison the wrong way round).
 fn encode(wanted: &FlowFilter, w: &mut Writer) {
+    let by_kernel = |address: Option<IpAddr>| address.filter(IpAddr::is_ipv4);
+    let wanted = FlowFilter {
+        destination: by_kernel(wanted.destination),
+        replier: by_kernel(wanted.replier),
+        ..*wanted
+    };
     let flag = |given: bool, bit: u32| if given { bit } else { 0 };
     let original = filter::PROTO_NUM
         | flag(wanted.destination.is_some(), filter::IP_DST)

@@ -10,8 +10,8 @@
 //!  10.180.0.1  10.180.0.2  10.180.0.3
 //! ```
 //!
-//! IPv6 alike, with addresses that read alike. Addresses of services (172.30.0.0/16, 5.5.5.0/24, 6.6.6.0/24) are
-//! routed to the node by everybody.
+//! IPv6 alike, with addresses that read alike. Everybody sends everything to the node; what the node sends out and
+//! nobody has is answered as unreachable.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -209,8 +209,14 @@ impl Bed {
     pub fn new(layout: Layout, local_pods: u8, remote_pods: u8) -> Result<Self> {
         let [node, peer, client] = ["node", "peer", "client"].map(Namespace::new);
         let (node, peer, client) = (node?, peer?, client?);
-        for forwarding in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
-            node.sysctl(forwarding, "1")?;
+        for router in [&node, &client] {
+            router.sysctl("net/ipv4/ip_forward", "1")?;
+            router.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+            // Every refusal is to be heard, however many there are.
+            router.sysctl("net/ipv4/icmp_ratelimit", "0")?;
+            router.sysctl("net/ipv6/icmp/ratelimit", "0")?;
+            router.sysctl("net/ipv4/conf/all/send_redirects", "0")?;
+            router.sysctl("net/ipv4/conf/default/send_redirects", "0")?;
         }
         let mut bed =
             Self { node, peer, client, pods: Vec::new(), remote_pods: Vec::new(), responders: Vec::new() };
@@ -256,7 +262,18 @@ impl Bed {
             node += &format!("route add default via {} dev eth0 src {one}\n", family.client());
         }
         self.client.ip(&client)?;
-        self.node.ip(&node)
+        self.node.ip(&node)?;
+        self.end_of_the_world()
+    }
+
+    /// What the node sends out and nobody has is answered as unreachable, as a router outside would.
+    fn end_of_the_world(&self) -> Result<()> {
+        for family in ["-4", "-6"] {
+            let rule = [family, "rule", "add", "iif", "eth0", "lookup", "100"];
+            self.client.output("ip", &rule)?;
+            self.client.output("ip", &[family, "route", "add", "unreachable", "default", "table", "100"])?;
+        }
+        Ok(())
     }
 
     fn join_peer(&mut self, pods: u8) -> Result<()> {

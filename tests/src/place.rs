@@ -52,7 +52,7 @@ pub enum Outcome {
         /// The address that it saw.
         seen_as: IpAddr,
     },
-    /// Refused: reset, or an ICMP port unreachable.
+    /// Refused: reset, or an ICMP port unreachable, or not let out by the host itself.
     Refused,
     /// No route, or an ICMP host or net unreachable.
     Unreachable,
@@ -284,7 +284,9 @@ fn read_answer(line: &str) -> Result<Outcome> {
 
 fn outcome_of(error: io::Error, to: SocketAddr) -> Result<Outcome> {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Ok(Outcome::Refused),
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::PermissionDenied => Ok(Outcome::Refused),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Ok(Outcome::Unreachable),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Ok(Outcome::Silence),
         _ => Err(error).with_context(|| format!("cannot connect to {to}")),

@@ -58,7 +58,7 @@ pub fn run_everywhere<T>(
                 let run = move || {
                     let mut subject = prepare(Circumstances { mode, family })?;
                     let result = (scenario.run)(&mut subject);
-                    result.map_err(|error| error.context(explain(&subject)))
+                    result.map_err(|error| anyhow::anyhow!("{error:?}\n\n{}", explain(&subject)))
                 };
                 Test { name, run: Box::new(run) }
             })

@@ -173,7 +173,12 @@ impl SyncLoop {
         if delta.is_empty() {
             return self.succeeded(0, Report::default(), now, started.elapsed());
         }
-        match self.mode.apply(&delta) {
+        // Every rule may depend on the node and the service ranges; they hardly ever change.
+        let result = match delta.changes_node() {
+            true => self.mode.resync(&self.cache.desired()),
+            false => self.mode.apply(&delta),
+        };
+        match result {
             Ok(report) => self.succeeded(delta.changes.len(), report, now, started.elapsed()),
             Err(error) => self.failed(&error, now + started.elapsed()),
         }

@@ -195,15 +195,15 @@ fn service_cidrs_come_and_go(s: &mut Subject) -> Result<()> {
     s.serve_web(&["pod-1"])?;
     let family = s.family();
     let nobody = (family.cluster_ip(200), 80);
-    // Routed out to the client, who refuses.
-    s.refused(s.pod(2), nobody)?;
+    // No business of ours: it leaves by the default route, and nobody has it.
+    s.comes_to(Protocol::Tcp, s.pod(2), nobody, &Outcome::Unreachable)?;
     s.cluster.put_other("cidr", service_cidr("kubernetes", &[family.service_cidr()]));
     s.sync()?;
     s.dropped(s.pod(2), nobody)?;
     s.reaches(s.pod(2), s.web_address(), &["pod-1"], AsItself)?;
     s.cluster.put_other("cidr", service_cidr("kubernetes", &[]));
     s.sync()?;
-    s.refused(s.pod(2), nobody)
+    s.comes_to(Protocol::Tcp, s.pod(2), nobody, &Outcome::Unreachable)
 }
 
 fn connections_spread_evenly(s: &mut Subject) -> Result<()> {

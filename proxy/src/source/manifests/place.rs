@@ -96,7 +96,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(io::Error::other(format!("larger than {} MiB", LARGEST >> 20)));
+        return Err(io::Error::other(format!("larger than {} MiB, split it", LARGEST >> 20)));
     }
     Ok(bytes)
 }

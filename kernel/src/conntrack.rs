@@ -58,14 +58,13 @@ pub struct FlowFilter {
 
 impl FlowFilter {
     fn matches(&self, flow: &Flow) -> bool {
-        fn fits<T: PartialEq>(wanted: Option<T>, found: T) -> bool {
-            wanted.is_none_or(|wanted| wanted == found)
-        }
+        let address = |wanted: Option<IpAddr>, found| wanted.is_none_or(|wanted| wanted == found);
+        let port = |wanted: Option<u16>, found| wanted.is_none_or(|wanted| wanted == found);
         flow.protocol == self.protocol
-            && fits(self.destination, flow.destination)
-            && fits(self.destination_port, flow.destination_port)
-            && fits(self.replier, flow.replier)
-            && fits(self.replier_port, flow.replier_port)
+            && address(self.destination, flow.destination)
+            && port(self.destination_port, flow.destination_port)
+            && address(self.replier, flow.replier)
+            && port(self.replier_port, flow.replier_port)
     }
 }
 

@@ -67,6 +67,12 @@ impl Error {
         Self::Io { operation: operation.into(), source: source.into() }
     }
 
+    /// Whether something is still in use, as far as the kernel can tell now.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Refused { errno: Errno::EBUSY, .. })
+    }
+
     /// What an error number from the kernel means for an operation.
     pub(crate) fn from_errno(operation: String, errno: Errno, extended: Option<String>) -> Self {
         match errno {

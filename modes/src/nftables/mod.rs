@@ -194,7 +194,7 @@ impl Programmed {
         Ok(())
     }
 
-    /// Removes chains without use. Kernels before 6.2 may still count references that are gone; those chains wait.
+    /// Removes chains without use. Kernels before 6.2 may count references that are gone already; then they wait.
     fn tidy(&mut self, connection: &mut Connection, report: &mut Report) -> Result<(), Error> {
         let Some(program) = &mut self.program else { return Ok(()) };
         let unused = program.unused_chains();
@@ -202,8 +202,15 @@ impl Programmed {
         // Emptied first: they may lead to each other.
         unused.iter().for_each(|chain| batch.flush_chain(chain));
         unused.iter().for_each(|chain| batch.delete_chain(chain));
-        commit(connection, batch, report)?;
-        unused.iter().for_each(|chain| program.forget_chain(chain));
+        match commit(connection, batch, report) {
+            Err(Error::Kernel(error)) if error.is_busy() => {
+                tracing::debug!(family = %self.family, "unused chains are still referred to: left for later");
+            }
+            result => {
+                result?;
+                unused.iter().for_each(|chain| program.forget_chain(chain));
+            }
+        }
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A chore says what it runs before it runs it, stops at the first failure, and needs nothing but what `setup` checks.
 
+mod demo;
 mod setup;
 mod shell;
 
@@ -22,6 +23,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Show Pointsman at work: a node, three pods and a client out of network namespaces, and real connections.
+    Demo,
     /// Check that the machine has what the tests need; as root, install what is missing.
     Setup,
     /// Build the binary and run every test.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
 
 fn run(chore: &Chore) -> Result<()> {
     match chore {
+        Chore::Demo => demo(),
         Chore::Setup => setup::packages(),
         Chore::Test(Passed { args }) => test(args),
         Chore::Lint => lint(),
@@ -63,6 +67,15 @@ fn run(chore: &Chore) -> Result<()> {
         }
         Chore::Bench(Passed { args }) => cargo(&["bench", "--package", "benches"], args),
     }
+}
+
+/// The demonstration runs the real binary, which has to be built first.
+fn demo() -> Result<()> {
+    if !testbed::isolation::is_isolated() {
+        setup::packages()?;
+        cargo(&["build", "--package", "pointsman"], &[])?;
+    }
+    demo::run()
 }
 
 /// Tests run the real binary, which has to be built first, in the profile that they run in.

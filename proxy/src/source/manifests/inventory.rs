@@ -53,6 +53,20 @@ pub(super) struct Settled {
     pub(super) reread: BTreeSet<Arc<Path>>,
 }
 
+/// How much of a file is decoded, and how it is handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// What is not known yet.
+    New,
+    /// What is known, too.
+    Everything,
+    /// What is not known yet, handed on before all of it is read.
+    InParts,
+}
+
+/// Objects that are handed on together at the start.
+const PART: usize = 500;
+
 /// What is known of all files.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
@@ -91,12 +105,24 @@ struct Claim {
 impl Inventory {
     /// Takes in what a file holds now.
     pub(super) fn take(&mut self, file: &Arc<Path>, content: Content) {
-        self.read(file, content, false);
+        self.read(file, content, Reading::New, &mut |_| ());
     }
 
     /// Takes in a file that [`Inventory::settle`] asked for, decoding also what was known.
     pub(super) fn retake(&mut self, file: &Arc<Path>, content: Content) {
-        self.read(file, content, true);
+        self.read(file, content, Reading::Everything, &mut |_| ());
+    }
+
+    /// Takes in a file at the start, before anything is programmed: what it puts in force is handed on in parts, so
+    /// that a large file is never in memory decoded as a whole. Files must come sorted.
+    pub(super) fn take_first(
+        &mut self,
+        file: &Arc<Path>,
+        content: Content,
+        hand_on: &mut dyn FnMut(Vec<Update>),
+    ) {
+        self.read(file, content, Reading::InParts, hand_on);
+        hand_on(self.settle().updates);
     }
 
     /// Whether some of the file could not be used when it was last read.
@@ -144,43 +170,58 @@ impl Inventory {
         settled
     }
 
-    fn read(&mut self, file: &Arc<Path>, content: Content, afresh: bool) {
+    fn read(
+        &mut self,
+        file: &Arc<Path>,
+        content: Content,
+        reading: Reading,
+        hand_on: &mut dyn FnMut(Vec<Update>),
+    ) {
         let before = self.files.remove(file).unwrap_or_default();
-        let gone = matches!(content, Content::Gone);
-        let parsed = match content {
-            Content::Gone => Parsed::default(),
-            Content::Text(text) => {
-                parse(&text, &|hash| before.pieces.get(&hash).filter(|_| !afresh).cloned())
-            }
+        let text = match content {
+            Content::Gone => None,
+            Content::Text(text) => Some(text),
             Content::Unreadable(reason) => {
                 self.problems.push(Problem { file: Arc::clone(file), line: None, reason });
                 self.files.insert(Arc::clone(file), File { broken: true, ..before });
                 return;
             }
         };
-        self.replace(file, before, parsed, gone);
+        let known = |hash| before.pieces.get(&hash).filter(|_| reading != Reading::Everything).cloned();
+        let mut now = File::default();
+        let mut held = HashSet::new();
+        let parsed = parse(text.as_deref().unwrap_or_default(), &known, &mut |found| {
+            self.found(file, found, &mut now, &mut held);
+            if reading == Reading::InParts && self.decoded.len() >= PART {
+                hand_on(self.settle().updates);
+            }
+        });
+        now.broken = !parsed.problems.is_empty();
+        self.keep_or_let_go(file, before, &held, &mut now);
+        self.report(file, parsed);
+        if text.is_some() {
+            self.files.insert(Arc::clone(file), now);
+        }
     }
 
-    fn replace(&mut self, file: &Arc<Path>, before: File, parsed: Parsed, gone: bool) {
-        for (line, what) in parsed.ignored {
-            tracing::debug!("{}:{line}: {what} is not read", file.display());
+    fn found(&mut self, file: &Arc<Path>, found: Found, now: &mut File, held: &mut HashSet<ObjectRef>) {
+        let Found { object, hash, line, update } = found;
+        if !held.insert(object.clone()) {
+            self.warn(
+                file,
+                line,
+                format!("{object} again: this one counts, since it is the last in the file"),
+            );
         }
-        let mut now = File { broken: !parsed.problems.is_empty(), ..File::default() };
-        let mut held = HashSet::new();
-        for Found { object, hash, line, update } in parsed.objects {
-            if !held.insert(object.clone()) {
-                self.warn(
-                    file,
-                    line,
-                    format!("{object} again: this one counts, since it is the last in the file"),
-                );
-            }
-            self.claim(file, line, &object, hash);
-            if let Some(update) = update {
-                self.decoded(Claim { file: Arc::clone(file), hash }, &object, update);
-            }
-            now.pieces.insert(hash, object);
+        self.claim(file, line, &object, hash);
+        if let Some(update) = update {
+            self.decoded(Claim { file: Arc::clone(file), hash }, &object, update);
         }
+        now.pieces.insert(hash, object);
+    }
+
+    /// What the file held before and was not found in it now.
+    fn keep_or_let_go(&mut self, file: &Arc<Path>, before: File, held: &HashSet<ObjectRef>, now: &mut File) {
         for (hash, object) in before.pieces {
             if held.contains(&object) {
                 continue;
@@ -192,11 +233,14 @@ impl Inventory {
                 self.unclaim(file, object);
             }
         }
+    }
+
+    fn report(&mut self, file: &Arc<Path>, parsed: Parsed) {
+        for (line, what) in parsed.ignored {
+            tracing::debug!("{}:{line}: {what} is not read", file.display());
+        }
         for Fault { line, reason } in parsed.problems {
             self.warn(file, line, reason);
-        }
-        if !gone {
-            self.files.insert(Arc::clone(file), now);
         }
     }
 

@@ -85,9 +85,14 @@ impl Manifests {
             tracing::warn!(folders, "sub-folders of the manifests' folder are not read");
         }
         tracing::info!(files = files.len(), "reading manifests");
+        let mut listening = true;
         for file in files {
-            let updates = self.batch(&BTreeSet::from([file]));
-            if !updates.is_empty() && !events.put(Event::Updates(updates)) {
+            self.watch.follow(&file);
+            self.inventory.take_first(&file, self.place.read(&file), &mut |updates| {
+                listening = listening && (updates.is_empty() || events.put(Event::Updates(updates)));
+            });
+            self.log_problems();
+            if !listening {
                 return Ok(false);
             }
         }
@@ -163,10 +168,14 @@ impl Manifests {
             // What a broken file holds still cannot be had: what is in force stays then.
             settled.updates.extend(self.inventory.settle().updates);
         }
+        self.log_problems();
+        settled.updates
+    }
+
+    fn log_problems(&mut self) {
         for problem in self.inventory.take_problems() {
             tracing::warn!("{problem}");
         }
-        settled.updates
     }
 }
 

@@ -12,11 +12,9 @@ use super::head::Holds;
 use super::read::{self, Decoded, Fault, Json, Read, Yaml, YamlItem};
 use super::split::{self, Piece};
 
-/// What a file holds.
+/// What a file holds besides objects.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
-    /// In the order of the file.
-    pub(super) objects: Vec<Found>,
     /// What cannot be used, and why.
     pub(super) problems: Vec<Fault>,
     /// Kinds that nobody here reads, with their lines.
@@ -35,9 +33,14 @@ pub(super) struct Found {
     pub(super) update: Option<Update>,
 }
 
-/// Reads a file. Text whose hash is `known` to hold an object is not decoded again.
-pub(super) fn parse(text: &str, known: &dyn Fn(u64) -> Option<ObjectRef>) -> Parsed {
-    let mut parser = Parser { known, parsed: Parsed::default() };
+/// Reads a file and hands on its objects in their order. Text whose hash is `known` to hold an object is not decoded
+/// again.
+pub(super) fn parse(
+    text: &str,
+    known: &dyn Fn(u64) -> Option<ObjectRef>,
+    hand_on: &mut dyn FnMut(Found),
+) -> Parsed {
+    let mut parser = Parser { known, hand_on, parsed: Parsed::default() };
     for document in split::documents(text) {
         if !parser.recognised(document) {
             parser.document(document);
@@ -48,6 +51,7 @@ pub(super) fn parse(text: &str, known: &dyn Fn(u64) -> Option<ObjectRef>) -> Par
 
 struct Parser<'k> {
     known: &'k dyn Fn(u64) -> Option<ObjectRef>,
+    hand_on: &'k mut dyn FnMut(Found),
     parsed: Parsed,
 }
 
@@ -109,7 +113,7 @@ impl Parser<'_> {
     fn recognised(&mut self, piece: Piece<'_>) -> bool {
         let hash = piece_hash(piece);
         let Some(object) = (self.known)(hash) else { return false };
-        self.parsed.objects.push(Found { object, hash, line: piece.line, update: None });
+        (self.hand_on)(Found { object, hash, line: piece.line, update: None });
         true
     }
 
@@ -122,7 +126,7 @@ impl Parser<'_> {
         };
         match read {
             Ok((object, update)) => {
-                self.parsed.objects.push(Found { object, hash, line, update: Some(update) });
+                (self.hand_on)(Found { object, hash, line, update: Some(update) });
             }
             Err(fault) => self.problem(line, fault),
         }

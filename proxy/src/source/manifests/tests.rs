@@ -1,10 +1,10 @@
 //! Files in, updates out: what is read, and what a save changes.
 
-use endpoint_cache::object::{EndpointSlice, Service};
+use endpoint_cache::object::{EndpointSlice, ObjectRef, Service};
 use proptest::prelude::*;
 
 use super::inventory::Content;
-use super::parse::parse;
+use super::parse::{Found, Parsed};
 use super::*;
 
 mod followed;
@@ -32,4 +32,11 @@ fn brief(updates: impl IntoIterator<Item = Update>) -> Vec<String> {
     let mut all: Vec<String> = updates.into_iter().map(brief).collect();
     all.sort();
     all
+}
+
+/// The objects of a text, and what else was found in it.
+fn parse(text: &str, known: &dyn Fn(u64) -> Option<ObjectRef>) -> (Vec<Found>, Parsed) {
+    let mut objects = Vec::new();
+    let parsed = parse::parse(text, known, &mut |found| objects.push(found));
+    (objects, parsed)
 }

@@ -4,9 +4,9 @@ use super::*;
 
 /// The objects of a text, and its problems as `line: reason`.
 fn read(text: &str) -> (Vec<String>, Vec<String>) {
-    let parsed = parse(text, &|_| None);
+    let (objects, parsed) = parse(text, &|_| None);
     let problems = parsed.problems.iter().map(|fault| format!("{}: {}", fault.line, fault.reason)).collect();
-    (brief(parsed.objects.into_iter().filter_map(|found| found.update)), problems)
+    (brief(objects.into_iter().filter_map(|found| found.update)), problems)
 }
 
 fn objects(text: &str) -> Vec<String> {
@@ -69,7 +69,7 @@ fn documents_and_lists_in_json() {
         "{{\"items\": [\n{one},\n{{\"kind\": \"Pod\", \"apiVersion\": \"v1\"}}],\n\"kind\": \"List\", \"apiVersion\": \"v1\"}}"
     );
     assert_eq!(objects(&list), ["a 10.0.0.1"]);
-    let found: Vec<usize> = parse(&list, &|_| None).objects.iter().map(|found| found.line).collect();
+    let found: Vec<usize> = parse(&list, &|_| None).0.iter().map(|found| found.line).collect();
     assert_eq!(found, [2]);
 }
 
@@ -87,7 +87,7 @@ items:
   spec: *spec
 ";
     assert_eq!(objects(list), ["a 10.0.0.1", "b 10.0.0.1"]);
-    let found: Vec<usize> = parse(list, &|_| None).objects.iter().map(|found| found.line).collect();
+    let found: Vec<usize> = parse(list, &|_| None).0.iter().map(|found| found.line).collect();
     assert_eq!(found, [4, 7]);
 }
 
@@ -130,7 +130,7 @@ fn what_is_no_object_is_a_problem_and_what_is_another_kind_is_not() {
         problems("apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: List\n"),
         ["4: a list within a list"]
     );
-    let parsed = parse("# note\n---\napiVersion: serving.knative.dev/v1\nkind: Service\n", &|_| None);
+    let (_, parsed) = parse("# note\n---\napiVersion: serving.knative.dev/v1\nkind: Service\n", &|_| None);
     assert_eq!(parsed.ignored, [(2, "serving.knative.dev/v1 Service".to_owned())]);
     assert_eq!(problems("hello"), problems("hello"));
     assert_eq!(problems("hello").len(), 1);
@@ -152,12 +152,11 @@ fn a_text_that_blows_up_is_refused() {
 
 #[test]
 fn known_text_is_not_decoded_again() {
-    let first = parse(LIST, &|_| None);
-    let known =
-        |hash| first.objects.iter().find(|found| found.hash == hash).map(|found| found.object.clone());
+    let (first, _) = parse(LIST, &|_| None);
+    let known = |hash| first.iter().find(|found| found.hash == hash).map(|found| found.object.clone());
     let changed = LIST.replace("10.1.0.1", "10.1.0.2");
-    let again = parse(&format!("# moved down\n{changed}"), &known);
-    let decoded: Vec<bool> = again.objects.iter().map(|found| found.update.is_some()).collect();
+    let (again, _) = parse(&format!("# moved down\n{changed}"), &known);
+    let decoded: Vec<bool> = again.iter().map(|found| found.update.is_some()).collect();
     assert_eq!(decoded, [false, true]);
 }
 
@@ -167,7 +166,7 @@ proptest! {
     fn any_text_is_read(text in "(?s).{0,300}") {
         // Parsers may count more line ends than the one that everybody else does.
         let lines = text.matches(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count() + 1;
-        for fault in parse(&text, &|_| None).problems {
+        for fault in parse(&text, &|_| None).1.problems {
             prop_assert!((1..=lines).contains(&fault.line), "{fault:?}");
         }
     }

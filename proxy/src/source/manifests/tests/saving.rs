@@ -130,6 +130,19 @@ fn of_two_in_one_file_the_last_counts() {
     assert_eq!(desk.save(&[("f.yaml", Some(&format!("{two}---\n{one}")))]), ["a 10.0.0.1"]);
 }
 
+#[test]
+fn a_large_file_is_handed_on_in_parts_at_the_start() {
+    let names = (0..1200).map(|i| format!("s{i}"));
+    let text: Vec<String> = names.map(|name| service(&name, "10.0.0.1")).collect();
+    let (mut inventory, file) = (Inventory::default(), Path::new("f.yaml").into());
+    let mut parts = Vec::new();
+    let content = |text: &str| Content::Text(text.to_owned());
+    inventory.take_first(&file, content(&text.join("---\n")), &mut |updates| parts.push(updates.len()));
+    assert!(parts.len() > 1 && parts.iter().sum::<usize>() == 1200, "{parts:?}");
+    inventory.take(&file, content(&text[..1199].join("---\n")));
+    assert_eq!(brief(inventory.settle().updates), ["-Service default/s1199"]);
+}
+
 /// What a save of any files leads to is what the files alone say, whatever was there before.
 #[derive(Clone, Debug)]
 struct Save {
@@ -169,7 +182,7 @@ proptest! {
             let mut files: Vec<_> = desk.files.iter().collect();
             files.sort();
             for text in files.into_iter().filter_map(|(_, text)| text.as_ref()) {
-                for found in parse(text, &|_| None).objects {
+                for found in parse(text, &|_| None).0 {
                     let found = brief(found.update);
                     let (name, ip) = found[0].split_once(' ').unwrap();
                     expected.insert(name.to_owned(), ip.to_owned());

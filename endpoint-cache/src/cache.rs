@@ -288,12 +288,8 @@ fn claim(claims: &mut Claims, service: &CompactService) {
 
 fn retract(claims: &mut Claims, service: &CompactService) {
     for port in &service.ports {
-        let claimant = service.claimant(port);
         for family in Family::BOTH {
-            for frontend in service.frontends(port, family) {
-                claims.remove(frontend, &claimant);
-            }
-            claims.leave(family, claimant.clone());
+            claims.retract(family, service.frontends(port, family), service.claimant(port));
         }
     }
 }

@@ -99,26 +99,27 @@ impl Claims {
         self.touched.insert(frontend);
     }
 
-    pub(crate) fn remove(&mut self, frontend: Frontend, claimant: &Claimant) {
+    /// Takes back everything that a claimant claims in a family.
+    pub(crate) fn retract(&mut self, family: Family, frontends: Vec<Frontend>, claimant: Claimant) {
+        for frontend in frontends {
+            self.remove(frontend, &claimant);
+        }
+        self.absent.remove(&(family, claimant));
+    }
+
+    fn remove(&mut self, frontend: Frontend, claimant: &Claimant) {
         match self.by_frontend.get_mut(&frontend) {
             Some(Claimants::One(one)) if one == claimant => {
                 self.by_frontend.remove(&frontend);
             }
-            Some(Claimants::Several(claimants)) => {
-                if claimants.remove(claimant) {
-                    self.touched.insert(frontend);
-                }
+            Some(Claimants::Several(claimants)) if claimants.remove(claimant) => {
+                self.touched.insert(frontend);
                 if let (1, Some(last)) = (claimants.len(), claimants.first().cloned()) {
                     self.by_frontend.insert(frontend, Claimants::One(last));
                 }
             }
             _ => {}
         }
-    }
-
-    /// The claimant claims nothing any more in this family; call after its claims were removed.
-    pub(crate) fn leave(&mut self, family: Family, claimant: Claimant) {
-        self.absent.remove(&(family, claimant));
     }
 
     /// Who holds a frontend.
@@ -169,5 +170,38 @@ impl Claims {
         let claimants = self.by_frontend.get(frontend).into_iter().flat_map(Claimants::iter);
         let younger = claimants.filter(|claimant| than.is_none_or(|than| *claimant > than));
         waiting.extend(younger.map(|claimant| (frontend.family(), claimant.clone())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORT: u16 = 80;
+
+    fn claimant(created: u64) -> Claimant {
+        let name = ServicePortName {
+            namespace: "ns".into(),
+            name: created.to_string().into(),
+            port: "".into(),
+            protocol: Protocol::Tcp,
+        };
+        Claimant { created, name: Arc::new(name) }
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_left() {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let frontend = Frontend::Address { address, protocol: Protocol::Tcp, port: PORT };
+        let all = [1, 2, 3].map(claimant);
+        let mut claims = Claims::default();
+        all.iter().for_each(|one| claims.add(frontend, one.clone()));
+        assert_eq!(claims.settle(|_, _| vec![frontend]).len(), 3);
+        assert_eq!(claims.absent.len(), 2);
+        for one in all {
+            claims.retract(Family::V4, vec![frontend], one);
+        }
+        claims.settle(|_, _| vec![frontend]);
+        assert!(claims.by_frontend.is_empty() && claims.absent.is_empty() && claims.touched.is_empty());
     }
 }

@@ -50,10 +50,9 @@ pub(crate) struct Selection {
 pub(crate) fn select(candidates: Vec<Candidate<'_>>, zone: Option<&str>) -> Selection {
     let candidates = without_copies(candidates);
     let hints = Hints::that_apply(&candidates, zone);
-    let local = |c: &Candidate<'_>| c.endpoint.local;
     Selection {
-        cluster: ready_or_draining(&candidates, |c| hints.admit(c), |_| true),
-        local: ready_or_draining(&candidates, local, local),
+        cluster: ready_or_draining(&candidates, |c| hints.admit(c)),
+        local: ready_or_draining(&candidates, |c| c.endpoint.local),
         serving: endpoints(&candidates, |c| c.serving || c.ready),
     }
 }
@@ -67,16 +66,13 @@ fn without_copies(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
     candidates
 }
 
-fn ready_or_draining(
-    candidates: &[Candidate<'_>],
-    admit_ready: impl Fn(&Candidate<'_>) -> bool,
-    admit_draining: impl Fn(&Candidate<'_>) -> bool,
-) -> Vec<Endpoint> {
-    let ready = endpoints(candidates, |c| c.ready && admit_ready(c));
+/// Hints never bear on the draining ones: they are followed only if some ready endpoint is meant for us.
+fn ready_or_draining(candidates: &[Candidate<'_>], admit: impl Fn(&Candidate<'_>) -> bool) -> Vec<Endpoint> {
+    let ready = endpoints(candidates, |c| c.ready && admit(c));
     if !ready.is_empty() {
         return ready;
     }
-    endpoints(candidates, |c| c.serving && c.terminating && admit_draining(c))
+    endpoints(candidates, |c| c.serving && c.terminating && admit(c))
 }
 
 fn endpoints(candidates: &[Candidate<'_>], admit: impl Fn(&Candidate<'_>) -> bool) -> Vec<Endpoint> {

@@ -1,5 +1,12 @@
 //! The cache as its users see it: objects in, deltas and desired state out.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test that cannot go on fails, and objects read best written in place"
+)]
+
 mod claims;
 mod decoding;
 mod deltas;

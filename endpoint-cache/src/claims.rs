@@ -112,8 +112,10 @@ impl Claims {
             Some(Claimants::One(one)) if one == claimant => {
                 self.by_frontend.remove(&frontend);
             }
-            Some(Claimants::Several(claimants)) if claimants.remove(claimant) => {
-                self.touched.insert(frontend);
+            Some(Claimants::Several(claimants)) => {
+                if claimants.remove(claimant) {
+                    self.touched.insert(frontend);
+                }
                 if let (1, Some(last)) = (claimants.len(), claimants.first().cloned()) {
                     self.by_frontend.insert(frontend, Claimants::One(last));
                 }

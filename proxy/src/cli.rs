@@ -45,7 +45,7 @@ pub struct Cli {
 
     /// How to reach the Kubernetes API (not supported yet: use --manifests).
     #[arg(long, value_name = "FILE", help_heading = SOURCE)]
-    pub kubeconfig: Option<PathBuf>,
+    pub kubeconfig: Option<String>,
 
     /// Address of the Kubernetes API server (not supported yet: use --manifests).
     #[arg(long, value_name = "URL", help_heading = SOURCE)]
@@ -94,8 +94,9 @@ pub struct Cli {
 
     /// The pods' CIDR, or one of each family separated by a comma: traffic to a ClusterIP from elsewhere is
     /// masqueraded.
-    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = cidr, help_heading = TRAFFIC)]
-    pub cluster_cidr: Vec<IpNet>,
+    #[arg(long, value_name = "CIDRS", default_value = "", hide_default_value = true)]
+    #[arg(value_parser = cidrs, help_heading = TRAFFIC)]
+    pub cluster_cidr: Cidrs,
 
     /// How to tell traffic of this node's pods.
     #[arg(long, value_name = "MODE", default_value = "ClusterCIDR", help_heading = TRAFFIC)]
@@ -122,11 +123,15 @@ pub struct Cli {
     version: Option<bool>,
 }
 
+/// A comma-separated list of CIDRs; may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cidrs(pub Vec<IpNet>);
+
 /// Words of `--detect-local-mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DetectLocalMode {
     /// The source address is within --cluster-cidr
-    #[value(name = "ClusterCIDR")]
+    #[value(name = "ClusterCIDR", alias = "")]
     ClusterCidr,
     /// The source address is within the Node object's podCIDRs
     #[value(name = "NodeCIDR")]
@@ -160,9 +165,14 @@ fn boolean(text: &str) -> Result<bool, &'static str> {
 
 /// A CIDR with its host bits cleared, as everything that compares prefixes needs it.
 pub(crate) fn cidr(text: &str) -> Result<IpNet, String> {
-    let net: IpNet =
-        text.trim().parse().map_err(|_| "not a CIDR such as 10.244.0.0/16 or fd00:10:244::/56".to_owned())?;
+    let net: Result<IpNet, _> = text.trim().parse();
+    let net = net.map_err(|_| format!("{text:?} is no CIDR such as 10.244.0.0/16 or fd00:10:244::/56"))?;
     Ok(net.trunc())
+}
+
+fn cidrs(text: &str) -> Result<Cidrs, String> {
+    let words = text.split(',').filter(|word| !word.trim().is_empty());
+    words.map(cidr).collect::<Result<_, _>>().map(Cidrs)
 }
 
 /// An error of the command line as one line: what is wrong, where, and what to do.
@@ -171,7 +181,7 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let end = ["\nUsage:", "\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
     let parts = text[..end.unwrap_or(text.len())].lines().map(str::trim).filter(|line| !line.is_empty());
-    format!("{} (see pointsman --help)", parts.collect::<Vec<_>>().join(" "))
+    format!("{} (see pointsman --help)", parts.collect::<Vec<_>>().join(" ").replace(" tip:", "; tip:"))
 }
 
 #[cfg(test)]
@@ -204,9 +214,17 @@ mod tests {
     #[test]
     fn lists_take_commas_and_repetition() {
         let cli = read(&["--cluster-cidr", "10.1.2.3/16,fd00::/56"]).unwrap();
-        assert_eq!(cli.cluster_cidr, ["10.1.0.0/16".parse().unwrap(), "fd00::/56".parse().unwrap()]);
+        assert_eq!(cli.cluster_cidr.0, ["10.1.0.0/16".parse().unwrap(), "fd00::/56".parse().unwrap()]);
         let cli = read(&["--nodeport-addresses=10.0.0.0/8", "--nodeport-addresses=fd00::/8"]).unwrap();
         assert_eq!(cli.nodeport_addresses, ["10.0.0.0/8", "fd00::/8"]);
+    }
+
+    #[test]
+    fn an_empty_value_asks_for_the_default() {
+        let empty =
+            ["--proxy-mode=", "--cluster-cidr=", "--detect-local-mode=", "--kubeconfig=", "--master="];
+        let cli = read(&empty).unwrap();
+        assert_eq!((cli.cluster_cidr.0.len(), cli.detect_local_mode), (0, DetectLocalMode::ClusterCidr));
     }
 
     #[test]

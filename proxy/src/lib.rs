@@ -1,6 +1,6 @@
 //! The `pointsman` binary's inside: command line, sources of objects, and the loop that programs the node.
 //!
-//! Data flows one way: a [`source`] hands objects to the [`sync_loop`], which owns the cache and the mode and turns
+//! Data flows one way: a [`source`] hands objects to the sync loop, which owns the cache and the mode and turns
 //! what changed into one kernel transaction. This crate decides nothing about Services and knows nothing of nftables;
 //! it wires the parts that do. Start reading at [`main`].
 
@@ -10,7 +10,7 @@ pub mod mode;
 pub mod options;
 mod signals;
 pub mod source;
-pub mod sync_loop;
+mod sync_loop;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use endpoint_cache::Cache;
 
-use cli::Cli;
+use cli::{Cli, DetectLocalMode};
 use options::Invalid;
 use source::manifests::Manifests;
 use sync_loop::{Outcome, SyncLoop};
@@ -63,6 +63,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         be_liberal()?;
     }
 
+    warn_of_gaps(cli);
+
     let (inbox, inputs) = sync_loop::channel();
     signals::watch(inbox.clone()).context("cannot watch for signals")?;
     source::start(Box::new(manifests), inbox).context("cannot start following manifests")?;
@@ -73,6 +75,19 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Outcome::SourceFailed(error) => Err(error),
+    }
+}
+
+/// What was asked for in good faith and will not come true.
+fn warn_of_gaps(cli: &Cli) {
+    if cli.detect_local_mode == DetectLocalMode::ClusterCidr && cli.cluster_cidr.0.is_empty() {
+        tracing::warn!(
+            "no --cluster-cidr: traffic to ClusterIPs from outside the cluster is not masqueraded"
+        );
+    }
+    let given = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
+    if given(&cli.kubeconfig) || given(&cli.master) {
+        tracing::warn!("--kubeconfig and --master are not used: Services come from --manifests");
     }
 }
 

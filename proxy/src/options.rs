@@ -26,13 +26,8 @@ pub enum Invalid {
     #[error("--nodeport-addresses takes either CIDRs or the single word primary, not both")]
     PrimaryAndCidrs,
     /// Not a CIDR.
-    #[error("invalid value '{value}' for --nodeport-addresses: {reason}")]
-    NodePortAddress {
-        /// The text at fault.
-        value: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error("--nodeport-addresses: {0}")]
+    NodePortAddress(String),
     /// No name is left.
     #[error("the node has a blank name: give its name in the cluster with --hostname-override")]
     BlankHostname,
@@ -76,8 +71,8 @@ pub fn manifests(cli: &Cli) -> Result<PathBuf, Invalid> {
 /// When `--hostname-override` is blank, or the host has no readable name.
 pub fn node_name(cli: &Cli) -> Result<String, Invalid> {
     let name = match &cli.hostname_override {
-        Some(name) => name.clone(),
-        None => nix::unistd::gethostname().map_err(Invalid::NoHostname)?.to_string_lossy().into_owned(),
+        Some(name) if !name.is_empty() => name.clone(),
+        _ => nix::unistd::gethostname().map_err(Invalid::NoHostname)?.to_string_lossy().into_owned(),
     };
     let name = name.trim().to_lowercase();
     if name.is_empty() { Err(Invalid::BlankHostname) } else { Ok(name) }
@@ -88,7 +83,7 @@ fn detect_local(cli: &Cli) -> Result<DetectLocal, Invalid> {
         value.clone().filter(|name| !name.is_empty()).ok_or(Invalid::Missing { mode, flag })
     };
     match cli.detect_local_mode {
-        DetectLocalMode::ClusterCidr => Ok(DetectLocal::ClusterCidr(one_per_family(&cli.cluster_cidr)?)),
+        DetectLocalMode::ClusterCidr => Ok(DetectLocal::ClusterCidr(one_per_family(&cli.cluster_cidr.0)?)),
         DetectLocalMode::NodeCidr => Ok(DetectLocal::NodeCidr),
         DetectLocalMode::BridgeInterface => {
             needed(&cli.pod_bridge_interface, "BridgeInterface", "--pod-bridge-interface")
@@ -111,20 +106,16 @@ fn one_per_family(cidrs: &[IpNet]) -> Result<Vec<IpNet>, Invalid> {
 }
 
 fn node_port_addresses(words: &[String]) -> Result<NodePortAddresses, Invalid> {
-    match words {
+    let words: Vec<&str> = words.iter().map(|word| word.trim()).filter(|word| !word.is_empty()).collect();
+    match &*words {
         [] => Ok(NodePortAddresses::Default),
-        [word] if word == "primary" => Ok(NodePortAddresses::Primary),
-        _ if words.iter().any(|word| word == "primary") => Err(Invalid::PrimaryAndCidrs),
-        _ => words
-            .iter()
-            .map(|word| node_port_cidr(word))
-            .collect::<Result<_, _>>()
-            .map(NodePortAddresses::Cidrs),
+        ["primary"] => Ok(NodePortAddresses::Primary),
+        _ if words.contains(&"primary") => Err(Invalid::PrimaryAndCidrs),
+        _ => {
+            let cidrs: Result<_, _> = words.iter().map(|word| cli::cidr(word)).collect();
+            cidrs.map(NodePortAddresses::Cidrs).map_err(Invalid::NodePortAddress)
+        }
     }
-}
-
-fn node_port_cidr(word: &str) -> Result<IpNet, Invalid> {
-    cli::cidr(word).map_err(|reason| Invalid::NodePortAddress { value: word.to_owned(), reason })
 }
 
 #[cfg(test)]
@@ -175,17 +166,21 @@ mod tests {
     fn node_port_addresses_are_cidrs_or_primary() {
         let of =
             |words: &str| settings(&cli(&["--nodeport-addresses", words])).map(|s| s.node_port_addresses);
+        assert_eq!(of(""), Ok(NodePortAddresses::Default));
         assert_eq!(of("primary"), Ok(NodePortAddresses::Primary));
         assert_eq!(of("10.1.2.3/8"), Ok(NodePortAddresses::Cidrs(vec!["10.0.0.0/8".parse().unwrap()])));
         assert_eq!(of("primary,10.0.0.0/8"), Err(Invalid::PrimaryAndCidrs));
-        assert!(matches!(of("10.0.0.1"), Err(Invalid::NodePortAddress { value, .. }) if value == "10.0.0.1"));
+        assert!(
+            matches!(of("10.0.0.1"), Err(Invalid::NodePortAddress(reason)) if reason.contains("10.0.0.1"))
+        );
     }
 
     #[test]
     fn the_node_name_is_lower_case_and_trimmed() {
         assert_eq!(node_name(&cli(&["--hostname-override", " Node-A "])).unwrap(), "node-a");
-        assert!(node_name(&cli(&["--hostname-override", " "])).is_err());
+        assert_eq!(node_name(&cli(&["--hostname-override", " "])), Err(Invalid::BlankHostname));
         let own = node_name(&cli(&[])).unwrap();
         assert_eq!(own, own.to_lowercase());
+        assert_eq!(node_name(&cli(&["--hostname-override="])), Ok(own));
     }
 }

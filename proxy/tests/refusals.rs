@@ -32,7 +32,7 @@ fn bad_usage_is_status_2() {
     refuses(2, &["--proxy-mode", "pigeon"], &["--proxy-mode", "pigeon", "nftables"]);
     refuses(2, &["--detect-local-mode", "BridgeInterface"], &["--pod-bridge-interface"]);
     refuses(2, &["--iptables-masquerade-bit", "32"], &["--iptables-masquerade-bit", "32"]);
-    refuses(2, &["--hostname-override="], &["--hostname-override"]);
+    refuses(2, &["--hostname-override= "], &["--hostname-override"]);
     refuses(2, &["--manifest", "x"], &["--manifest", "--manifests"]);
     refuses(2, &["--manifests"], &["--manifests"]);
 }

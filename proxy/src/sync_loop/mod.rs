@@ -2,8 +2,8 @@
 //!
 //! One thread owns the cache and the mode. It programs as soon as there is something to program; what arrives while a
 //! transaction is in flight waits in the channel and makes the next one. A failed transaction is followed by a resync
-//! from a fresh read of the kernel, with backoff. [`SyncLoop::take`] and [`SyncLoop::turn`] are the whole of it, and
-//! tests drive them with a clock of their own; [`SyncLoop::run`] only waits.
+//! from a fresh read of the kernel, with backoff. `SyncLoop::take` and `SyncLoop::turn` are the whole of it, and
+//! tests drive them with a clock of their own; `SyncLoop::run` only waits.
 
 mod backoff;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `--manifests PATH`: Services and EndpointSlices from files, followed as they are saved.
 //!
-//! [`split`] cuts text into pieces, [`parse`] decodes those that are new, and [`inventory`] tells what that changed: all
-//! of it pure. [`place`] reads files and [`watch`] says which; this module is the loop around them. A save is handed on
+//! `split` cuts text into pieces, `parse` decodes those that are new, and `inventory` tells what that changed: all
+//! of it pure. `place` reads files and `watch` says which; this module is the loop around them. A save is handed on
 //! as one batch. A file that cannot be read or parsed takes nothing out of force: what it held stays, and the log says
 //! `file:line: reason` until it is mended.
 

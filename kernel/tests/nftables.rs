@@ -1,0 +1,400 @@
+//! The nftables layer against the kernel: what is written is in force, is read back the same, and `nft` can list it.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use kernel::Error;
+use kernel::nft::expr::{
+    Action, Comparison, CtKey, DynsetOp, Expr, FibFlags, IcmpCode, Load, Match, MetaKey, NatKind,
+    PayloadBase, Register, SetAccess,
+};
+use kernel::nft::{
+    Batch, Bytes, Chain, ChainType, Data, DataType, Element, Family, Hook, HookPoint, MapTo, Nftables, Rule,
+    Set, Table, Verdict,
+};
+use testbed::suite::{Test, run};
+
+fn main() -> ExitCode {
+    let test = |name: &str, run: fn() -> Result<()>| Test { name: name.to_owned(), run: Box::new(run) };
+    run(vec![
+        test("every_kind_of_set_is_read_back_as_written", every_kind_of_set),
+        test("ranges_are_listed_as_ranges", ranges),
+        test("every_expression_is_taken_and_listed", every_expression),
+        test("rules_are_known_again_by_their_fingerprints", fingerprints),
+        test("a_refused_operation_undoes_the_whole_and_is_named", refusal),
+        test("elements_beyond_one_message_all_arrive", many_elements),
+        test("an_oversized_transaction_is_refused_before_it_is_sent", oversized),
+        test("chains_in_use_are_busy", busy),
+        test("an_empty_transaction_is_no_transaction", empty),
+    ])
+}
+
+fn table() -> Table {
+    Table { family: Family::Ip, name: "t".to_owned() }
+}
+
+fn batch() -> Batch {
+    let mut batch = Batch::new(table());
+    batch.add_table("a test");
+    batch
+}
+
+fn set(name: &str, key: &[DataType], data: MapTo) -> Set {
+    let comment = format!("what {name} is for");
+    Set {
+        name: name.to_owned(),
+        key: key.to_vec(),
+        data,
+        interval: false,
+        dynamic: false,
+        size: None,
+        comment,
+    }
+}
+
+fn chain(name: &str) -> Chain {
+    Chain { name: name.to_owned(), hook: None }
+}
+
+fn listed() -> Result<String> {
+    let output =
+        Command::new("nft").args(["list", "ruleset"]).output().context("apt-get install nftables")?;
+    ensure!(output.status.success(), "nft list: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn expect_listed(texts: &[&str]) -> Result<()> {
+    let listing = listed()?;
+    for text in texts {
+        ensure!(listing.contains(text), "{text:?} is not in\n{listing}");
+    }
+    Ok(())
+}
+
+const FRONTEND: [u8; 12] = [10, 96, 0, 1, 6, 0, 0, 0, 0, 80, 0, 0];
+
+fn element(key: &[u8], data: Data) -> Element {
+    Element { key: Bytes::from_slice(key), data, comment: Some("why".to_owned()), ..Element::default() }
+}
+
+fn every_kind_of_set() -> Result<()> {
+    use DataType::{InetProto, InetService, Ipv4Addr, Ipv6Addr, Mark};
+    let frontend = [Ipv4Addr, InetProto, InetService];
+    let endpoint = MapTo::Value(vec![Ipv4Addr, InetService]);
+    let sized = Set { size: Some(1000), ..set("sized", &[Ipv6Addr], MapTo::Nothing) };
+    let dynamic = Set { dynamic: true, size: Some(64), ..set("dynamic", &frontend, endpoint.clone()) };
+    let definitions = [
+        (set("plain", &[Ipv4Addr], MapTo::Nothing), element(&[10, 0, 0, 1], Data::None)),
+        (sized, element(&[0xfd; 16], Data::None)),
+        (
+            set("verdicts", &frontend, MapTo::Verdict),
+            element(&FRONTEND, Data::Verdict(Verdict::Goto("c".into()))),
+        ),
+        (set("drops", &[InetService], MapTo::Verdict), element(&[0, 80], Data::Verdict(Verdict::Drop))),
+        (
+            set("values", &[Ipv4Addr, InetProto, InetService, Mark], endpoint),
+            element(
+                &[&FRONTEND[..], &[1, 0, 0, 0]].concat(),
+                Data::Value([10, 0, 0, 9, 31, 144, 0, 0][..].into()),
+            ),
+        ),
+    ];
+    let mut batch = batch();
+    batch.add_chain(&chain("c"));
+    batch.add_set(&dynamic);
+    for (definition, element) in &definitions {
+        batch.add_set(definition);
+        batch.add_elements(&definition.name, [element]);
+    }
+    let mut nft = Nftables::open()?;
+    nft.commit(batch)?;
+    let installed = nft.sets(&table())?;
+    for (definition, element) in &definitions {
+        ensure!(installed.iter().any(|set| set.is(definition)), "{definition:?} is not in {installed:?}");
+        let found = nft.elements(&table(), &definition.name)?;
+        ensure!(found == [element.clone()], "{element:?} became {found:?}");
+    }
+    ensure!(installed.iter().any(|set| set.is(&dynamic)), "{dynamic:?} is not in {installed:?}");
+    let other = Set { size: Some(65), ..dynamic };
+    ensure!(!installed.iter().any(|set| set.is(&other)), "a set of another size passes for {other:?}");
+    expect_listed(&[
+        "10.96.0.1 . tcp . 80 comment \"why\" : goto c",
+        "10.96.0.1 . tcp . 80 . 0x00000001 comment \"why\" : 10.0.0.9 . 8080",
+        "80 comment \"why\" : drop",
+        "comment \"what values is for\"",
+        "fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd",
+    ])
+}
+
+fn ranges() -> Result<()> {
+    use DataType::{InetService, Ipv4Addr};
+    let single = Set { interval: true, ..set("single", &[Ipv4Addr], MapTo::Nothing) };
+    let several = Set { interval: true, ..set("several", &[InetService, Ipv4Addr], MapTo::Nothing) };
+    let mut batch = batch();
+    batch.add_set(&single);
+    batch.add_set(&several);
+    let start = Element { key: [10, 0, 0, 0][..].into(), ..Element::default() };
+    let end = Element { key: [11, 0, 0, 0][..].into(), interval_end: true, ..Element::default() };
+    batch.add_elements("single", [&start, &end]);
+    let range = Element {
+        key: [0, 80, 0, 0, 192, 0, 2, 0][..].into(),
+        key_end: Some([0, 80, 0, 0, 192, 0, 2, 255][..].into()),
+        ..Element::default()
+    };
+    batch.add_elements("several", [&range]);
+    let mut nft = Nftables::open()?;
+    nft.commit(batch)?;
+    let mut found = nft.elements(&table(), "single")?;
+    found.sort_by_key(|element| element.interval_end);
+    ensure!(found == [start, end], "{found:?}");
+    let found = nft.elements(&table(), "several")?;
+    ensure!(found == [range], "{found:?}");
+    expect_listed(&["10.0.0.0/8", "80 . 192.0.2.0/24"])
+}
+
+fn bytes(bytes: &[u8]) -> Bytes {
+    Bytes::from_slice(bytes)
+}
+
+/// A rule for each expression there is, and what `nft` says to it.
+fn rules() -> Vec<(Vec<Expr>, &'static str)> {
+    const R: Register = Register::new(0);
+    let payload =
+        |offset, len| Expr::Load(Load::Payload { base: PayloadBase::Network, offset, len, into: R });
+    let cmp =
+        |comparison, with: &[u8]| Expr::Match(Match::Cmp { register: R, comparison, with: bytes(with) });
+    let mark = || Expr::Load(Load::Meta { key: MetaKey::Mark, into: R });
+    let bits = |mask: u32, xor: u32| {
+        Expr::Match(Match::Bitwise {
+            register: R,
+            mask: bytes(&mask.to_ne_bytes()),
+            xor: bytes(&xor.to_ne_bytes()),
+        })
+    };
+    let verdict = |verdict| Expr::Action(Action::Verdict(verdict));
+    let contains = |inverted| Expr::Set(SetAccess::Contains { set: "hosts".to_owned(), key: R, inverted });
+    let dynset = |op, timeout_ms| {
+        let set = "seen".to_owned();
+        Expr::Set(SetAccess::Dynset { set, op, key: R, data: None, timeout_ms })
+    };
+    let port = Expr::Load(Load::Payload { base: PayloadBase::Transport, offset: 2, len: 2, into: R });
+    let immediate = |value: &[u8], into| Expr::Load(Load::Immediate { value: bytes(value), into });
+    let nat = |kind, port| Expr::Action(Action::Nat { kind, family: Family::Ip, address: R, port });
+    let fib = Expr::Load(Load::FibType { of: FibFlags::Daddr, into: R });
+    let lookup = Expr::Set(SetAccess::Lookup { map: "by-slot".to_owned(), key: R, into: R });
+    let random = Expr::Load(Load::Random { modulus: 3, into: R });
+    vec![
+        (
+            vec![payload(12, 4), cmp(Comparison::Ne, &[10, 0, 0, 1]), Expr::Action(Action::Counter)],
+            "ip saddr != 10.0.0.1 counter packets 0 bytes 0",
+        ),
+        (vec![payload(16, 4), contains(false), verdict(Verdict::Accept)], "ip daddr @hosts accept"),
+        (vec![payload(16, 4), contains(true), verdict(Verdict::Drop)], "ip daddr != @hosts drop"),
+        (
+            vec![payload(16, 4), Expr::Set(SetAccess::VerdictLookup { map: "fates".to_owned(), key: R })],
+            "ip daddr vmap @fates",
+        ),
+        (vec![payload(12, 4), dynset(DynsetOp::Update, Some(5_000))], "update @seen { ip saddr timeout 5s }"),
+        (vec![payload(12, 4), dynset(DynsetOp::Delete, None)], "delete @seen { ip saddr }"),
+        (vec![port, cmp(Comparison::Eq, &[0, 53]), verdict(Verdict::Return)], "th dport 53 return"),
+        (
+            vec![mark(), bits(!4, 4), Expr::Action(Action::SetMark { from: R })],
+            "meta mark set meta mark | 0x00000004",
+        ),
+        (
+            vec![
+                Expr::Load(Load::Ct { key: CtKey::State, into: R }),
+                bits(CtKey::STATE_NEW, 0),
+                cmp(Comparison::Ne, &[0; 4]),
+                verdict(Verdict::Jump("other".to_owned())),
+            ],
+            "ct state new jump other",
+        ),
+        (
+            vec![
+                Expr::Load(Load::Ct { key: CtKey::Status, into: R }),
+                bits(CtKey::STATUS_DNAT, 0),
+                cmp(Comparison::Ne, &[0; 4]),
+                Expr::Action(Action::Masquerade),
+            ],
+            "ct status dnat masquerade fully-random",
+        ),
+        (
+            vec![
+                fib,
+                cmp(Comparison::Eq, &Load::LOCAL.to_ne_bytes()),
+                verdict(Verdict::Goto("other".to_owned())),
+            ],
+            "fib daddr type local goto other",
+        ),
+        (
+            vec![
+                Expr::Load(Load::Meta { key: MetaKey::IifName, into: R }),
+                cmp(Comparison::Eq, b"eth"),
+                verdict(Verdict::Accept),
+            ],
+            "iifname \"eth*\" accept",
+        ),
+        (
+            vec![
+                Expr::Load(Load::Meta { key: MetaKey::L4Proto, into: R }),
+                cmp(Comparison::Eq, &[17]),
+                verdict(Verdict::Accept),
+            ],
+            "meta l4proto udp accept",
+        ),
+        (
+            vec![
+                immediate(&[10, 0, 0, 7], R),
+                immediate(&[31, 144], R.after(4)),
+                nat(NatKind::Dnat, Some(R.after(4))),
+            ],
+            "dnat to 10.0.0.7:8080",
+        ),
+        (
+            vec![random, lookup, nat(NatKind::Dnat, Some(R.after(4)))],
+            "dnat ip to numgen random mod 3 map @by-slot",
+        ),
+    ]
+}
+
+fn every_expression() -> Result<()> {
+    use DataType::{InetService, Ipv4Addr, Mark};
+    let hook = |name: &str, kind, point, priority| Chain {
+        name: name.to_owned(),
+        hook: Some(Hook { kind, point, priority }),
+    };
+    let mut batch = batch();
+    batch.add_set(&set("hosts", &[Ipv4Addr], MapTo::Nothing));
+    batch.add_set(&set("fates", &[Ipv4Addr], MapTo::Verdict));
+    batch.add_set(&set("by-slot", &[Mark], MapTo::Value(vec![Ipv4Addr, InetService])));
+    batch.add_set(&Set { dynamic: true, ..set("seen", &[Ipv4Addr], MapTo::Nothing) });
+    batch.add_chain(&chain("other"));
+    batch.add_chain(&hook("nat-prerouting", ChainType::Nat, HookPoint::Prerouting, -100));
+    batch.add_chain(&hook("nat-postrouting", ChainType::Nat, HookPoint::Postrouting, 100));
+    batch.add_chain(&hook("filter-forward", ChainType::Filter, HookPoint::Forward, 0));
+    let rules = rules();
+    for (expressions, _) in &rules {
+        let masquerades = expressions.contains(&Expr::Action(Action::Masquerade));
+        let chain = if masquerades { "nat-postrouting" } else { "nat-prerouting" };
+        batch.add_rule(chain, &Rule { expressions: expressions.clone(), comment: None });
+    }
+    let reject = Expr::Action(Action::Reject(IcmpCode::PortUnreachable));
+    let snat = [
+        Expr::Load(Load::Immediate { value: bytes(&[192, 0, 2, 1]), into: Register::new(0) }),
+        Expr::Action(Action::Nat {
+            kind: NatKind::Snat,
+            family: Family::Ip,
+            address: Register::new(0),
+            port: None,
+        }),
+    ];
+    batch.add_rule("filter-forward", &Rule { expressions: vec![reject], comment: Some("no way".to_owned()) });
+    batch.add_rule("nat-postrouting", &Rule { expressions: snat.to_vec(), comment: None });
+    let mut nft = Nftables::open()?;
+    nft.commit(batch)?;
+    expect_listed(&rules.iter().map(|(_, listed)| *listed).collect::<Vec<_>>())?;
+    expect_listed(&["reject comment \"no way\"", "snat to 192.0.2.1", "hook prerouting priority dstnat"])?;
+    let chains = nft.chains(&table())?;
+    let forward = hook("filter-forward", ChainType::Filter, HookPoint::Forward, 0);
+    ensure!(chains.contains(&forward) && chains.contains(&chain("other")), "{chains:?}");
+    Ok(())
+}
+
+fn fingerprints() -> Result<()> {
+    let rule = |verdict, comment: &str| Rule {
+        expressions: vec![Expr::Action(Action::Verdict(verdict))],
+        comment: Some(comment.to_owned()),
+    };
+    let ours = [rule(Verdict::Accept, "one"), rule(Verdict::Accept, "two"), rule(Verdict::Drop, "two")];
+    let mut batch = batch();
+    batch.add_chain(&chain("c"));
+    ours.iter().for_each(|rule| batch.add_rule("c", rule));
+    let mut nft = Nftables::open()?;
+    nft.commit(batch)?;
+    Command::new("nft").args(["add", "rule", "ip", "t", "c", "accept"]).status()?;
+    let found: Vec<_> = nft.rules(&table())?.into_iter().map(|rule| rule.fingerprint).collect();
+    let expected: Vec<_> = ours.iter().map(|rule| Some(rule.fingerprint())).chain([None]).collect();
+    ensure!(found == expected, "{found:?}, not {expected:?}");
+    let distinct: std::collections::HashSet<_> = ours.iter().map(Rule::fingerprint).collect();
+    ensure!(distinct.len() == ours.len(), "different rules look alike: {distinct:?}");
+    Ok(())
+}
+
+fn refusal() -> Result<()> {
+    let mut nft = Nftables::open()?;
+    let mut bad = batch();
+    bad.add_set(&set("plain", &[DataType::Ipv4Addr], MapTo::Nothing));
+    bad.delete_chain("missing");
+    bad.add_chain(&chain("after"));
+    let Err(error) = nft.commit(bad) else { bail!("the kernel removed a chain that is not there") };
+    let message = error.to_string();
+    ensure!(message.contains("delete chain ip t missing") && message.contains("ENOENT"), "{message}");
+    ensure!(nft.tables()?.is_empty(), "part of a refused transaction is in force");
+    // The connection is as good as new.
+    nft.commit(batch())?;
+    ensure!(nft.tables()? == [table()], "a good transaction after a refused one is not in force");
+    Ok(())
+}
+
+fn many_elements() -> Result<()> {
+    const COUNT: u32 = 20_000;
+    let elements: Vec<Element> =
+        (0..COUNT).map(|n| element(&(0x0a00_0000 + n).to_be_bytes(), Data::None)).collect();
+    let mut batch = batch();
+    batch.add_set(&set("hosts", &[DataType::Ipv4Addr], MapTo::Nothing));
+    batch.add_elements("hosts", &elements);
+    ensure!(batch.operations() == elements.len() + 2, "{} operations", batch.operations());
+    let mut nft = Nftables::open()?;
+    nft.commit(batch)?;
+    let mut found = nft.elements(&table(), "hosts")?;
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    ensure!(found == elements, "{} of {COUNT} elements came back", found.len());
+    let mut removal = Batch::new(table());
+    removal.delete_elements("hosts", &elements[1..]);
+    nft.commit(removal)?;
+    ensure!(nft.elements(&table(), "hosts")? == elements[..1], "removal left too much or too little");
+    Ok(())
+}
+
+fn oversized() -> Result<()> {
+    let mut nft = Nftables::open()?;
+    let mut batch = batch();
+    batch.add_set(&set("hosts", &[DataType::Ipv4Addr], MapTo::Nothing));
+    let one = element(&[10, 0, 0, 1], Data::None);
+    // An element takes more than 16 bytes.
+    batch.add_elements("hosts", std::iter::repeat_n(&one, nft.batch_limit() / 16));
+    match nft.commit(batch) {
+        Err(Error::TooLarge { bytes, limit }) if bytes > limit => Ok(()),
+        other => bail!("{other:?}"),
+    }
+}
+
+fn busy() -> Result<()> {
+    let mut nft = Nftables::open()?;
+    let mut used = batch();
+    used.add_chain(&chain("used"));
+    used.add_set(&set("fates", &[DataType::Ipv4Addr], MapTo::Verdict));
+    let leads = element(&[10, 0, 0, 1], Data::Verdict(Verdict::Goto("used".to_owned())));
+    used.add_elements("fates", [&leads]);
+    nft.commit(used)?;
+    let mut removal = Batch::new(table());
+    removal.delete_chain("used");
+    match nft.commit(removal) {
+        Err(error) if error.is_busy() => {}
+        other => bail!("{other:?}"),
+    }
+    let mut together = Batch::new(table());
+    together.delete_elements("fates", [&leads]);
+    nft.commit(together)?;
+    let mut removal = Batch::new(table());
+    removal.delete_chain("used");
+    Ok(nft.commit(removal)?)
+}
+
+fn empty() -> Result<()> {
+    let mut nft = Nftables::open()?;
+    nft.commit(Batch::new(table()))?;
+    ensure!(nft.tables()?.is_empty(), "an empty transaction made a table");
+    Ok(())
+}

@@ -14,7 +14,7 @@ use crate::problem::{Findings, Problems};
 use crate::publish::{Entry, identity};
 use crate::service::CompactService;
 use crate::slice::CompactSlice;
-use crate::{Change, Delta, Desired, Family, NodeState};
+use crate::{Change, Delta, Desired, Family, HealthCheck, NodeState};
 
 /// One object added or changed, or one deleted.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,7 @@ pub struct Cache {
     claims: Claims,
     /// Services to be worked out anew.
     dirty: HashSet<ObjectName>,
+    published_health_checks: HashMap<ObjectName, HealthCheck>,
     node: Arc<NodeState>,
     published_node: Arc<NodeState>,
     service_cidrs: BTreeMap<Arc<str>, Vec<IpNet>>,
@@ -246,13 +247,15 @@ impl Cache {
         let mut refusals = Findings::of(ObjectRef { kind: Kind::Service, name: name.clone() });
         delta.changes.extend(entry.publish(&self.claims, self.node.zone.as_deref(), &mut refusals));
         self.refusals.replace(refusals);
-        let health_check = entry.current_health_check();
-        let changed = health_check != entry.health_check;
-        entry.health_check.clone_from(&health_check);
+        let health_check = entry.health_check();
         if entry.is_empty() {
             self.services.remove(&name);
         }
-        if changed {
+        if health_check.as_ref() != self.published_health_checks.get(&name) {
+            match &health_check {
+                Some(check) => self.published_health_checks.insert(name.clone(), check.clone()),
+                None => self.published_health_checks.remove(&name),
+            };
             delta.health_checks.push((name, health_check));
         }
     }

@@ -4,6 +4,7 @@
 //! Age alone orders claimants, so the outcome does not depend on the order of arrival; and since a claimant can only
 //! be affected by older ones, settling them from the oldest to the youngest visits each at most once.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -54,46 +55,34 @@ impl Claimant {
     }
 }
 
-/// Nearly always there is one.
-#[derive(Debug)]
-enum Claimants {
-    One(Claimant),
-    Several(BTreeSet<Claimant>),
-}
-
-impl Claimants {
-    fn iter(&self) -> impl Iterator<Item = &Claimant> {
-        let (one, several) = match self {
-            Self::One(claimant) => (Some(claimant), None),
-            Self::Several(claimants) => (None, Some(claimants.iter())),
-        };
-        one.into_iter().chain(several.into_iter().flatten())
-    }
-}
-
 /// All claims.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
-    by_frontend: HashMap<Frontend, Claimants>,
+    /// Frontends with one claimant: nearly all.
+    sole: HashMap<Frontend, Claimant>,
+    /// Frontends with several.
+    contended: HashMap<Frontend, BTreeSet<Claimant>>,
     /// Those who did not get their ClusterIP.
     absent: HashSet<(Family, Claimant)>,
-    /// Contended frontends whose claimants changed since they were last settled.
+    /// Frontends that are or were contended, and whose claimants changed since they were last settled.
     touched: HashSet<Frontend>,
 }
 
 impl Claims {
+    /// Claims a frontend.
     pub(crate) fn add(&mut self, frontend: Frontend, claimant: Claimant) {
-        let Some(known) = self.by_frontend.get_mut(&frontend) else {
-            self.by_frontend.insert(frontend, Claimants::One(claimant));
-            return;
-        };
-        match known {
-            Claimants::One(first) if *first == claimant => return,
-            Claimants::One(first) => {
-                *known = Claimants::Several([first.clone(), claimant].into());
-            }
-            Claimants::Several(claimants) => {
-                claimants.insert(claimant);
+        if let Some(claimants) = self.contended.get_mut(&frontend) {
+            claimants.insert(claimant);
+        } else {
+            match self.sole.entry(frontend) {
+                Entry::Vacant(free) => {
+                    free.insert(claimant);
+                    return;
+                }
+                Entry::Occupied(taken) if *taken.get() == claimant => return,
+                Entry::Occupied(taken) => {
+                    self.contended.insert(frontend, [taken.remove(), claimant].into());
+                }
             }
         }
         self.touched.insert(frontend);
@@ -108,28 +97,27 @@ impl Claims {
     }
 
     fn remove(&mut self, frontend: Frontend, claimant: &Claimant) {
-        match self.by_frontend.get_mut(&frontend) {
-            Some(Claimants::One(one)) if one == claimant => {
-                self.by_frontend.remove(&frontend);
+        let Some(claimants) = self.contended.get_mut(&frontend) else {
+            if self.sole.get(&frontend) == Some(claimant) {
+                self.sole.remove(&frontend);
             }
-            Some(Claimants::Several(claimants)) => {
-                if claimants.remove(claimant) {
-                    self.touched.insert(frontend);
-                }
-                if let (1, Some(last)) = (claimants.len(), claimants.first().cloned()) {
-                    self.by_frontend.insert(frontend, Claimants::One(last));
-                }
-            }
-            _ => {}
+            return;
+        };
+        if claimants.remove(claimant) {
+            self.touched.insert(frontend);
+        }
+        if claimants.len() == 1 {
+            let last = self.contended.remove(&frontend).and_then(|mut claimants| claimants.pop_first());
+            self.sole.extend(last.map(|last| (frontend, last)));
         }
     }
 
     /// Who holds a frontend.
     pub(crate) fn holder(&self, frontend: &Frontend) -> Option<&Claimant> {
         let present = |claimant: &&Claimant| !self.absent.contains(&(frontend.family(), (*claimant).clone()));
-        match self.by_frontend.get(frontend)? {
-            Claimants::One(claimant) => Some(claimant),
-            Claimants::Several(claimants) => claimants.iter().find(present),
+        match self.contended.get(frontend) {
+            Some(claimants) => claimants.iter().find(present),
+            None => self.sole.get(frontend),
         }
     }
 
@@ -169,7 +157,8 @@ impl Claims {
         than: Option<&Claimant>,
         waiting: &mut BTreeSet<(Family, Claimant)>,
     ) {
-        let claimants = self.by_frontend.get(frontend).into_iter().flat_map(Claimants::iter);
+        let contended = self.contended.get(frontend).into_iter().flatten();
+        let claimants = self.sole.get(frontend).into_iter().chain(contended);
         let younger = claimants.filter(|claimant| than.is_none_or(|than| *claimant > than));
         waiting.extend(younger.map(|claimant| (frontend.family(), claimant.clone())));
     }
@@ -204,6 +193,7 @@ mod tests {
             claims.retract(Family::V4, vec![frontend], one);
         }
         claims.settle(|_, _| vec![frontend]);
-        assert!(claims.by_frontend.is_empty() && claims.absent.is_empty() && claims.touched.is_empty());
+        assert!(claims.sole.is_empty() && claims.contended.is_empty());
+        assert!(claims.absent.is_empty() && claims.touched.is_empty());
     }
 }

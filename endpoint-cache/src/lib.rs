@@ -11,6 +11,7 @@ mod address;
 mod cache;
 mod claims;
 mod delta;
+mod field;
 mod intern;
 mod node;
 pub mod object;

@@ -4,9 +4,9 @@ use ipnet::IpNet;
 
 use crate::NodeState;
 use crate::address::parse_range;
+use crate::field::{excerpt, read_usable};
 use crate::object::{Node, ServiceCidr};
 use crate::problem::Findings;
-use crate::service::{excerpt, read_usable};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 

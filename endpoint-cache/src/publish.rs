@@ -19,16 +19,12 @@ pub(crate) struct Entry {
     pub(crate) slices: Vec<(Arc<str>, CompactSlice)>,
     /// Sorted by name and family.
     pub(crate) published: Box<[Arc<ServicePort>]>,
-    pub(crate) health_check: Option<HealthCheck>,
 }
 
 impl Entry {
     /// Whether there is nothing left to remember.
     pub(crate) fn is_empty(&self) -> bool {
-        self.service.is_none()
-            && self.slices.is_empty()
-            && self.published.is_empty()
-            && self.health_check.is_none()
+        self.service.is_none() && self.slices.is_empty() && self.published.is_empty()
     }
 
     /// Computes all service ports anew and publishes them. Returns what changed.
@@ -61,7 +57,7 @@ impl Entry {
     }
 
     /// What a health-check responder should answer now.
-    pub(crate) fn current_health_check(&self) -> Option<HealthCheck> {
+    pub(crate) fn health_check(&self) -> Option<HealthCheck> {
         let port = self.service.as_ref()?.health_check_port?;
         Some(HealthCheck { port, local_ready: self.local_ready() })
     }

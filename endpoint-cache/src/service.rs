@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::address::{disjoint, parse_address, parse_range, unusable};
+use crate::address::{disjoint, parse_range};
 use crate::claims::{Claimant, Frontend};
+use crate::field::{excerpt, optional_port, port_number, read_protocol, read_usable};
 use crate::intern::Interner;
 use crate::object::{ObjectName, Port, Service};
 use crate::problem::Findings;
-use crate::{Family, Protocol, ServicePortName, TrafficPolicy};
+use crate::{Family, ServicePortName, TrafficPolicy};
 
 /// Another proxy serves a Service with this label, whatever its value.
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
@@ -26,13 +27,20 @@ pub(crate) struct CompactService {
     cluster_v6: Option<Ipv6Addr>,
     /// Sorted by name, each name once.
     pub(crate) ports: Box<[CompactPort]>,
-    external_ips: Box<[IpAddr]>,
-    load_balancer_ips: Box<[IpAddr]>,
-    source_ranges: Option<Box<[IpNet]>>,
+    /// Few Services have any of it.
+    external: Option<Box<External>>,
     pub(crate) affinity_seconds: Option<u32>,
     pub(crate) internal_policy: TrafficPolicy,
     pub(crate) external_policy: TrafficPolicy,
     pub(crate) health_check_port: Option<u16>,
+}
+
+/// Addresses besides the ClusterIPs, of both families, and who may use them.
+#[derive(Debug, Default, PartialEq)]
+struct External {
+    external_ips: Box<[IpAddr]>,
+    load_balancer_ips: Box<[IpAddr]>,
+    source_ranges: Option<Box<[IpNet]>>,
 }
 
 /// What is kept of one of a Service's ports.
@@ -80,9 +88,7 @@ impl CompactService {
             cluster_v4,
             cluster_v6,
             ports: read_ports(service, service_type, name, interner, findings),
-            external_ips: read_external_ips(&spec.external_ips, own, findings),
-            load_balancer_ips: if balanced { read_ingress(service, own, findings) } else { Box::default() },
-            source_ranges: read_source_ranges(&spec.load_balancer_source_ranges, findings),
+            external: read_external(service, balanced, own, findings),
             affinity_seconds: read_affinity(service, findings),
             internal_policy: read_policy(
                 &spec.internal_traffic_policy,
@@ -120,11 +126,13 @@ impl CompactService {
     }
 
     pub(crate) fn external_ips(&self, family: Family) -> impl Iterator<Item = IpAddr> {
-        self.external_ips.iter().copied().filter(move |ip| Family::of(*ip) == family)
+        let all = self.external.iter().flat_map(|external| &external.external_ips);
+        all.copied().filter(move |ip| Family::of(*ip) == family)
     }
 
     pub(crate) fn load_balancer_ips(&self, family: Family) -> impl Iterator<Item = IpAddr> {
-        self.load_balancer_ips.iter().copied().filter(move |ip| Family::of(*ip) == family)
+        let all = self.external.iter().flat_map(|external| &external.load_balancer_ips);
+        all.copied().filter(move |ip| Family::of(*ip) == family)
     }
 
     /// Who may use the load balancer's addresses; `None` for anyone.
@@ -133,7 +141,8 @@ impl CompactService {
     /// the other would be the more dangerous reading.
     pub(crate) fn source_ranges(&self, family: Family) -> Option<Box<[IpNet]>> {
         let of_family = |range: &&IpNet| Family::of(range.addr()) == family;
-        let ranges: Box<[IpNet]> = self.source_ranges.as_ref()?.iter().filter(of_family).copied().collect();
+        let given = self.external.as_ref()?.source_ranges.as_ref()?;
+        let ranges: Box<[IpNet]> = given.iter().filter(of_family).copied().collect();
         let unrestricted = ranges.iter().any(|range| range.prefix_len() == 0);
         (!unrestricted).then_some(ranges)
     }
@@ -152,31 +161,6 @@ impl CompactService {
         let external = self.external_ips(family).chain(self.load_balancer_ips(family)).map(at);
         std::iter::once(at(cluster_ip)).chain(node_port).chain(external).collect()
     }
-}
-
-/// A port number from 1 to 65535.
-pub(crate) fn port_number(number: i32) -> Option<u16> {
-    u16::try_from(number).ok().filter(|port| *port != 0)
-}
-
-/// `TCP` where none is given; `None` for what is not known.
-pub(crate) fn read_protocol(text: &str) -> Option<Protocol> {
-    match text {
-        "" | "TCP" => Some(Protocol::Tcp),
-        "UDP" => Some(Protocol::Udp),
-        "SCTP" => Some(Protocol::Sctp),
-        _ => None,
-    }
-}
-
-/// Text from outside, short enough for a sentence.
-pub(crate) fn excerpt(text: &str) -> String {
-    const MOST: usize = 64;
-    let mut excerpt: String = text.chars().take(MOST).collect();
-    if excerpt.len() < text.len() {
-        excerpt.push_str("...");
-    }
-    format!("{excerpt:?}")
 }
 
 fn read_type(text: &str, findings: &mut Findings) -> ServiceType {
@@ -237,17 +221,18 @@ fn read_cluster_ips(service: &Service, findings: &mut Findings) -> (Option<Ipv4A
     (v4, v6)
 }
 
-/// An address that traffic can be sent to.
-pub(crate) fn read_usable(text: &str, field: &str, findings: &mut Findings) -> Option<IpAddr> {
-    let Some(address) = parse_address(text) else {
-        findings.add(field, format!("{} is no IP address: left out.", excerpt(text)));
-        return None;
+fn read_external(
+    service: &Service,
+    balanced: bool,
+    own: impl Fn(&IpAddr) -> bool,
+    findings: &mut Findings,
+) -> Option<Box<External>> {
+    let external = External {
+        external_ips: read_external_ips(&service.spec.external_ips, &own, findings),
+        load_balancer_ips: if balanced { read_ingress(service, &own, findings) } else { Box::default() },
+        source_ranges: read_source_ranges(&service.spec.load_balancer_source_ranges, findings),
     };
-    if let Some(why) = unusable(address) {
-        findings.add(field, format!("{address} {why}: left out."));
-        return None;
-    }
-    Some(address)
+    (external != External::default()).then(|| Box::new(external))
 }
 
 fn read_external_ips(
@@ -391,13 +376,4 @@ fn read_port(
         node_port: optional_port(node_port, field + ".nodePort", findings),
         index: u16::try_from(index).unwrap_or(u16::MAX),
     })
-}
-
-/// A port where 0 means none.
-fn optional_port(number: i32, field: String, findings: &mut Findings) -> Option<u16> {
-    let port = port_number(number);
-    if port.is_none() && number != 0 {
-        findings.add(field, format!("{number} is not within 1 to 65535: none is used."));
-    }
-    port
 }

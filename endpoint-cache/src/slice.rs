@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use crate::field::{excerpt, port_number, read_protocol, read_usable};
 use crate::intern::Interner;
 use crate::object::{Conditions, EndpointSlice, Hint, SliceEndpoint};
 use crate::problem::Findings;
 use crate::select::{Candidate, NodeHint};
-use crate::service::{excerpt, port_number, read_protocol, read_usable};
 use crate::{Endpoint, Family, Protocol};
 
 /// The label that names the Service a slice belongs to.

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +25,8 @@ const SYNCED: &str = "synced";
 #[derive(Debug)]
 pub struct Proxy {
     child: Child,
+    /// Reads its log until it ends.
+    reader: Option<JoinHandle<()>>,
     args: Vec<String>,
     folder: PathBuf,
     /// Where a manifest is written before it is moved into the folder, so that it appears whole.
@@ -63,8 +65,8 @@ impl Proxy {
 
     fn start_on_folder(node: &Namespace, folder: PathBuf, staging: TempDir, args: &[String]) -> Result<Self> {
         let log = Arc::new(Log::default());
-        let child = spawn(node, &folder, args, &log)?;
-        let proxy = Self { child, args: args.to_vec(), folder, staging, log };
+        let (child, reader) = spawn(node, &folder, args, &log)?;
+        let proxy = Self { child, reader: Some(reader), args: args.to_vec(), folder, staging, log };
         proxy.log.await_syncs(1)?;
         Ok(proxy)
     }
@@ -101,7 +103,7 @@ impl Proxy {
     /// When it cannot be waited for.
     pub fn kill(&mut self) -> Result<ExitStatus> {
         self.child.kill()?;
-        Ok(self.child.wait()?)
+        self.ended()
     }
 
     /// Asks it to end and waits until it has.
@@ -110,7 +112,16 @@ impl Proxy {
     /// When it cannot be signalled or waited for.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
-        Ok(self.child.wait()?)
+        self.ended()
+    }
+
+    /// Waits until it has ended and its log has been read.
+    fn ended(&mut self) -> Result<ExitStatus> {
+        let status = self.child.wait()?;
+        if let Some(Err(panic)) = self.reader.take().map(JoinHandle::join) {
+            std::panic::resume_unwind(panic);
+        }
+        Ok(status)
     }
 
     /// Starts it again after it ended, and waits until it has synced.
@@ -119,7 +130,8 @@ impl Proxy {
     /// As [`Proxy::start`].
     pub fn start_again(&mut self, node: &Namespace) -> Result<()> {
         let syncs = self.log.syncs();
-        self.child = spawn(node, &self.folder, &self.args, &self.log)?;
+        let (child, reader) = spawn(node, &self.folder, &self.args, &self.log)?;
+        (self.child, self.reader) = (child, Some(reader));
         self.log.await_syncs(syncs + 1)
     }
 
@@ -164,7 +176,12 @@ pub fn binary() -> Result<PathBuf> {
     found.context("there is no pointsman beside this program: cargo build -p pointsman")
 }
 
-fn spawn(node: &Namespace, folder: &Path, args: &[String], log: &Arc<Log>) -> Result<Child> {
+fn spawn(
+    node: &Namespace,
+    folder: &Path,
+    args: &[String],
+    log: &Arc<Log>,
+) -> Result<(Child, JoinHandle<()>)> {
     let mut command = Command::new(binary()?);
     command.arg("--manifests").arg(folder).args(args);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -172,11 +189,11 @@ fn spawn(node: &Namespace, folder: &Path, args: &[String], log: &Arc<Log>) -> Re
     let stderr = child.stderr.take().context("pointsman has no stderr")?;
     let log = Arc::clone(log);
     log.began();
-    thread::spawn(move || {
+    let reader = thread::spawn(move || {
         BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| log.push(line));
         log.ended();
     });
-    Ok(child)
+    Ok((child, reader))
 }
 
 /// What the proxy has logged, to be waited on.

@@ -53,18 +53,18 @@ pub enum Error {
     #[error("malformed netlink message from the kernel: {0}")]
     Malformed(&'static str),
     /// A system call failed.
-    #[error("cannot {operation}: {source}")]
+    #[error("cannot {operation}: {cause}")]
     Io {
         /// What was attempted.
         operation: String,
-        /// The system's error.
-        source: std::io::Error,
+        /// The system's error; part of the message, so not told again as a source.
+        cause: std::io::Error,
     },
 }
 
 impl Error {
-    pub(crate) fn io(operation: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
-        Self::Io { operation: operation.into(), source: source.into() }
+    pub(crate) fn io(operation: impl Into<String>, cause: impl Into<std::io::Error>) -> Self {
+        Self::Io { operation: operation.into(), cause: cause.into() }
     }
 
     /// Whether something is still in use, as far as the kernel can tell now.

@@ -1,6 +1,6 @@
 //! The ways to program a node, one folder a mode.
 //!
-//! Each mode is two halves: `render` turns a [`Delta`](endpoint_cache::Delta) into the fewest kernel operations (pure:
+//! Each mode is two halves: `render` turns a [`Delta`] into the fewest kernel operations (pure:
 //! values in, values out), and the mode itself hands them to [`kernel`] as one transaction. A mode knows nothing of
 //! where objects come from and calls nobody back; what came of a sync is its return value.
 //!

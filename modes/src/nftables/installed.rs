@@ -21,6 +21,13 @@ pub(crate) struct Installed {
     pub(crate) chains: InstalledChains,
 }
 
+impl Installed {
+    /// Whether the table can be brought to what it should be; else it is replaced whole, in one transaction.
+    pub(crate) fn can_be_kept(&self) -> bool {
+        self.exists && !self.unusable
+    }
+}
+
 /// Reads our table of a family.
 pub(crate) fn read(connection: &mut Connection, family: Family) -> Result<Installed, Error> {
     let table = layout::table(family);

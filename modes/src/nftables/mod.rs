@@ -128,6 +128,11 @@ impl Mode for Nftables {
 }
 
 impl Programmed {
+    /// An empty transaction on our table.
+    fn batch(&self) -> Batch {
+        Batch::new(layout::table(self.family))
+    }
+
     fn resync(
         &mut self,
         context: Context,
@@ -138,7 +143,8 @@ impl Programmed {
         self.program = None;
         let installed = installed::read(connection, self.family)?;
         let placed = PlacedEndpoints::read(&installed.elements, self.family);
-        let mut batch = Batch::new(layout::table(self.family));
+        let keeps = installed.can_be_kept();
+        let mut batch = self.batch();
         let foreign_sets = installed.foreign_sets.clone();
         let mut ops = self.prepare(installed, &mut batch);
         for (chain, rules) in base::chains(&context) {
@@ -149,13 +155,18 @@ impl Programmed {
         for service in desired.service_ports.iter().filter(|service| service.family == self.family) {
             program.add(service, &placed, &mut ops);
             if let Some(full) = ops.split_off_over(limit) {
-                full.encode(&mut batch);
-                let next = Batch::new(layout::table(self.family));
-                commit(connection, std::mem::replace(&mut batch, next), report)?;
+                full.encode_chains(&mut batch);
+                commit(connection, std::mem::replace(&mut batch, self.batch()), report)?;
+                full.encode_elements(&mut batch);
+                commit(connection, std::mem::replace(&mut batch, self.batch()), report)?;
             }
         }
         program.add_unused_chains(ops.remove_unwanted());
-        ops.encode(&mut batch);
+        ops.encode_chains(&mut batch);
+        if keeps {
+            commit(connection, std::mem::replace(&mut batch, self.batch()), report)?;
+        }
+        ops.encode_elements(&mut batch);
         foreign_sets.iter().for_each(|set| batch.delete_set(set));
         commit(connection, batch, report)?;
         self.program = Some(program);
@@ -168,7 +179,7 @@ impl Programmed {
             tracing::info!(family = %self.family, "the table has another layout: replacing it whole");
             batch.delete_table();
         }
-        let keep = installed.exists && !installed.unusable;
+        let keep = installed.can_be_kept();
         if !keep {
             batch.add_table("Services, programmed by pointsman");
         }
@@ -186,9 +197,11 @@ impl Programmed {
     ) -> Result<(), Error> {
         let Some(mut program) = self.program.take() else { return Err(Error::NotSynced) };
         for ops in program.update(&delta.changes, connection.batch_limit() / LIMIT_SHARE) {
-            let mut batch = Batch::new(layout::table(self.family));
-            ops.encode(&mut batch);
-            commit(connection, batch, report)?;
+            let (mut chains, mut elements) = (self.batch(), self.batch());
+            ops.encode_chains(&mut chains);
+            commit(connection, chains, report)?;
+            ops.encode_elements(&mut elements);
+            commit(connection, elements, report)?;
         }
         self.program = Some(program);
         Ok(())

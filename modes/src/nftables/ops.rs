@@ -1,4 +1,4 @@
-//! What one transaction is to do, in a form that can be looked at; and how it is written into a batch.
+//! What is to be done, in a form that can be looked at; and how it is written into batches.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -29,9 +29,7 @@ const CHAIN_SIZE: usize = 4096;
 /// The chains that the kernel was read to hold, and the fingerprints of their rules.
 pub(crate) type InstalledChains = HashMap<String, Vec<Option<Fingerprint>>>;
 
-/// The operations of one transaction.
-///
-/// Elements are removed before chains and elements are added, so a key may change its value in one transaction.
+/// What is to be done: chains in a first transaction, elements in a second.
 #[derive(Debug, Default)]
 pub(crate) struct Ops {
     /// What was there before we began, less what was found to be wanted. Empty except in a resync.
@@ -96,17 +94,25 @@ impl Ops {
         })
     }
 
-    /// Writes everything, in an order that the kernel accepts.
-    pub(crate) fn encode(&self, batch: &mut Batch) {
-        for (set, elements) in &self.removed {
-            batch.delete_elements(set.as_str(), elements);
-        }
+    /// Writes the chains.
+    ///
+    /// They belong into a transaction before the one with the elements that lead to them: a packet that is under way
+    /// while a transaction takes effect sees new elements at once, but chains as they were, and would fall through one
+    /// that is new.
+    pub(crate) fn encode_chains(&self, batch: &mut Batch) {
         for (chain, _) in &self.chains {
             batch.add_chain(chain);
         }
         for (chain, rules) in &self.chains {
             batch.flush_chain(&chain.name);
             rules.iter().for_each(|rule| batch.add_rule(&chain.name, rule));
+        }
+    }
+
+    /// Writes the elements, removals first, so that a key may change its value.
+    pub(crate) fn encode_elements(&self, batch: &mut Batch) {
+        for (set, elements) in &self.removed {
+            batch.delete_elements(set.as_str(), elements);
         }
         for (set, elements) in &self.added {
             batch.add_elements(set.as_str(), elements);

@@ -4,8 +4,8 @@
 use std::fmt;
 
 use endpoint_cache::Family;
-use kernel::nft::Rule;
 use kernel::nft::expr::{Expr, FibFlags, Load, Register};
+use kernel::nft::{Bytes, Rule};
 
 use super::context::Context;
 use super::layout::SetName;
@@ -82,40 +82,46 @@ impl fmt::Display for Pick {
 impl Pick {
     /// The chain's rules.
     pub(crate) fn rules(&self, context: &Context) -> Vec<Rule> {
-        let choose = |scope| (self.count > 0).then(|| self.choose(context.family, scope));
+        let choose = |scope| if self.count > 0 { self.choose(context.family, scope) } else { Vec::new() };
         match self.kind {
-            PickKind::Plain(scope) => choose(scope).into_iter().collect(),
+            PickKind::Plain(scope) => choose(scope),
             PickKind::Masquerade => {
                 let mark = rule("", [rules::set_mark(context.masquerade_mark)]);
-                [mark].into_iter().chain(choose(Scope::Cluster)).collect()
+                [vec![mark], choose(Scope::Cluster)].concat()
             }
             PickKind::LocalPolicy => {
                 let anywhere = || match self.entry {
                     Entry::Address => rules::frontend_verdict(context.family, SetName::LocalPolicyIps),
                     Entry::NodePort => rules::node_port_verdict(SetName::LocalPolicyNodePorts),
                 };
-                let mut chain = shortcut(context, anywhere);
-                chain.extend(choose(Scope::Local));
-                chain
+                [shortcut(context, anywhere), choose(Scope::Local)].concat()
             }
         }
     }
 
     /// Translates to the endpoint in a slot drawn at random.
-    fn choose(&self, family: Family, scope: Scope) -> Rule {
+    ///
+    /// The kernel looks each map up in the state of that very moment. A packet that was led here just before a
+    /// transaction took the last slot away may draw that slot just after; the first slot then serves.
+    fn choose(&self, family: Family, scope: Scope) -> Vec<Rule> {
+        let drawn = |into| Expr::Load(Load::Random { modulus: self.count, into });
+        let first = |into| Expr::Load(Load::Immediate { value: Bytes::from_slice(&[0; 4]), into });
+        let chosen = self.translate(family, scope, drawn);
+        vec![rule("", [chosen]), rule("the slot has just gone", [self.translate(family, scope, first)])]
+    }
+
+    fn translate(&self, family: Family, scope: Scope, load_slot: impl Fn(Register) -> Expr) -> Vec<Expr> {
         let frontend = Register::new(0);
-        let (load, width) = match self.entry {
+        let (mut parts, width) = match self.entry {
             Entry::Address => (rules::frontend(family, frontend), rules::frontend_width(family)),
             Entry::NodePort => (rules::protocol_and_port(frontend), rules::PROTOCOL_AND_PORT_WIDTH),
         };
+        // The endpoint takes the place of the slot that it was found by.
         let slot = frontend.after(width);
-        let endpoint = slot;
-        let draw = vec![
-            Expr::Load(Load::Random { modulus: self.count, into: slot }),
-            rules::lookup(scope.endpoints(self.entry), frontend, endpoint),
-            rules::dnat(family, endpoint),
-        ];
-        rule("", [load, draw])
+        parts.push(load_slot(slot));
+        parts.push(rules::lookup(scope.endpoints(self.entry), frontend, slot));
+        parts.push(rules::dnat(family, slot));
+        parts
     }
 }
 

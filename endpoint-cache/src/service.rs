@@ -138,12 +138,14 @@ impl CompactService {
     /// Who may use the load balancer's addresses; `None` for anyone.
     ///
     /// Where ranges are given, but none of this family, nobody may: leaving one family open when the user restricted
-    /// the other would be the more dangerous reading.
+    /// the other would be the more dangerous reading. A user who lets everybody of the other family in restricts
+    /// nobody, though.
     pub(crate) fn source_ranges(&self, family: Family) -> Option<Box<[IpNet]>> {
         let of_family = |range: &&IpNet| Family::of(range.addr()) == family;
         let given = self.external.as_ref()?.source_ranges.as_ref()?;
         let ranges: Box<[IpNet]> = given.iter().filter(of_family).copied().collect();
-        let unrestricted = ranges.iter().any(|range| range.prefix_len() == 0);
+        let everybody = |ranges: &[IpNet]| ranges.iter().any(|range| range.prefix_len() == 0);
+        let unrestricted = everybody(&ranges) || ranges.is_empty() && everybody(given);
         (!unrestricted).then_some(ranges)
     }
 

@@ -54,7 +54,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.cleanup {
         return cleanup();
     }
-    let settings = options::settings(cli)?;
+    let mut settings = options::settings(cli)?;
+    settings.ipv6 = kernel_has_ipv6();
     let node_name = options::node_name(cli)?;
     let path = options::manifests(cli)?;
     let manifests = Manifests::open(&path)?;
@@ -95,6 +96,15 @@ fn cleanup() -> anyhow::Result<()> {
     let tables = mode::cleanup()?;
     tracing::info!(tables, "cleaned up");
     Ok(())
+}
+
+/// A kernel may be built or booted without IPv6; IPv4 is served all the same.
+fn kernel_has_ipv6() -> bool {
+    let has = kernel::sysctl::get("net.ipv6.conf.all.disable_ipv6").is_ok();
+    if !has {
+        tracing::info!("the kernel has no IPv6: IPv4 only");
+    }
+    has
 }
 
 fn be_liberal() -> anyhow::Result<()> {

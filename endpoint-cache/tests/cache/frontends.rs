@@ -96,6 +96,7 @@ fn source_ranges_are_trimmed_and_disjoint() {
 fn a_range_of_everything_restricts_nobody() {
     let proxy = dual_stack(json!(["192.0.2.0/24", "0.0.0.0/0", "2001:db8::/32"]));
     assert_eq!(ranges(&proxy), [None, Some(vec!["2001:db8::/32".to_owned()])]);
+    assert_eq!(ranges(&dual_stack(json!(["0.0.0.0/0"]))), [None, None]);
 }
 
 #[test]

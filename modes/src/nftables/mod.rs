@@ -24,13 +24,15 @@
 //!   was not translated although it should have been is rejected or dropped: `no-endpoint-services`,
 //!   `no-endpoint-nodeports`, undefined ports of a ClusterIP, unallocated ClusterIPs.
 //!
+//! A change is two transactions at most: chains first, then all elements together (why: `ops`, `pick`).
+//!
 //! Chains at base hooks and their priorities are kube-proxy's. IPv4 and IPv6 have a table each, programmed alike.
 //!
 //! # Where things are
 //!
-//! `layout` names every set and chain; `base`, `pick`, `sticky` and `rules` hold the rules; `elements` and `slots` turn a service
-//! port into elements; `program` turns changes into `ops`. All these are pure. `installed` reads the kernel, and this
-//! file brings both together.
+//! `layout` names every set and chain; `base`, `pick`, `sticky` and `rules` hold the rules; `elements` and `slots` turn
+//! a service port into elements; `program` turns changes into `ops`. All these are pure. `installed` reads the kernel,
+//! and this file brings both together.
 
 mod base;
 mod bytes;
@@ -105,7 +107,7 @@ impl Mode for Nftables {
             let context = Context::new(table.family, &self.settings, &desired.node, &desired.service_cidrs);
             table.resync(context, desired, &mut self.connection, &mut report)?;
         }
-        report.flows_removed = self.flows.remove_stale(desired)?;
+        report.flows_removed = count_or_warn(self.flows.remove_stale(desired));
         Ok(report)
     }
 
@@ -114,7 +116,7 @@ impl Mode for Nftables {
         for table in &mut self.tables {
             table.apply(delta, &mut self.connection, &mut report)?;
         }
-        report.flows_removed = self.flows.remove_after(&delta.changes)?;
+        report.flows_removed = count_or_warn(self.flows.remove_after(&delta.changes));
         Ok(report)
     }
 
@@ -145,7 +147,7 @@ impl Programmed {
         let placed = PlacedEndpoints::read(&installed.elements, self.family);
         let keeps = installed.can_be_kept();
         let mut batch = self.batch();
-        let foreign_sets = installed.foreign_sets.clone();
+        let foreign_sets = if keeps { installed.foreign_sets.clone() } else { Vec::new() };
         let mut ops = self.prepare(installed, &mut batch);
         for (chain, rules) in base::chains(&context) {
             ops.write_chain(chain, rules);
@@ -161,13 +163,12 @@ impl Programmed {
                 commit(connection, std::mem::replace(&mut batch, self.batch()), report)?;
             }
         }
-        program.add_unused_chains(ops.remove_unwanted());
+        program.add_unused(ops.remove_unwanted(), foreign_sets);
         ops.encode_chains(&mut batch);
         if keeps {
             commit(connection, std::mem::replace(&mut batch, self.batch()), report)?;
         }
         ops.encode_elements(&mut batch);
-        foreign_sets.iter().for_each(|set| batch.delete_set(set));
         commit(connection, batch, report)?;
         self.program = Some(program);
         Ok(())
@@ -207,21 +208,23 @@ impl Programmed {
         Ok(())
     }
 
-    /// Removes chains without use. Kernels before 6.2 may count references that are gone already; then they wait.
+    /// Removes chains and sets without use. Kernels before 6.2 may count references that are gone already; then all
+    /// of it waits.
     fn tidy(&mut self, connection: &mut Connection, report: &mut Report) -> Result<(), Error> {
         let Some(program) = &mut self.program else { return Ok(()) };
-        let unused = program.unused_chains();
+        let unused = program.unused();
         let mut batch = Batch::new(layout::table(self.family));
         // Emptied first: they may lead to each other.
-        unused.iter().for_each(|chain| batch.flush_chain(chain));
-        unused.iter().for_each(|chain| batch.delete_chain(chain));
+        unused.chains.iter().for_each(|chain| batch.flush_chain(chain));
+        unused.chains.iter().for_each(|chain| batch.delete_chain(chain));
+        unused.sets.iter().for_each(|set| batch.delete_set(set));
         match commit(connection, batch, report) {
             Err(Error::Kernel(error)) if error.is_busy() => {
                 tracing::debug!(family = %self.family, "unused chains are still referred to: left for later");
             }
             result => {
                 result?;
-                unused.iter().for_each(|chain| program.forget_chain(chain));
+                program.forget(&unused);
             }
         }
         Ok(())
@@ -236,6 +239,14 @@ fn commit(connection: &mut Connection, batch: Batch, report: &mut Report) -> Res
         report.bytes += bytes;
     }
     Ok(())
+}
+
+/// The rules are in force, whatever became of old flows: those end by themselves, if later.
+fn count_or_warn(removed: Result<usize, Error>) -> usize {
+    removed.unwrap_or_else(|error| {
+        tracing::warn!("cannot remove the flows of endpoints that are gone: {error}");
+        0
+    })
 }
 
 /// Removes our tables and nothing else; says how many there were.

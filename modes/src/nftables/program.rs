@@ -39,30 +39,44 @@ pub(crate) struct Program {
     shared: HashMap<(SetName, Bytes), u32>,
     /// Every chain for services that the kernel holds, and how many elements lead to it.
     chains: BTreeMap<String, u32>,
+    /// Sets in our table that are none of ours.
+    foreign_sets: Vec<String>,
+}
+
+/// What may be removed.
+pub(crate) struct Unused {
+    pub(crate) chains: Vec<String>,
+    pub(crate) sets: Vec<String>,
 }
 
 impl Program {
     /// Nothing programmed yet.
     pub(crate) fn new(context: Context) -> Self {
-        Self { context, slots: HashMap::new(), shared: HashMap::new(), chains: BTreeMap::new() }
+        Self {
+            context,
+            slots: HashMap::new(),
+            shared: HashMap::new(),
+            chains: BTreeMap::new(),
+            foreign_sets: Vec::new(),
+        }
     }
 
-    /// Chains that nothing leads to any more.
-    pub(crate) fn unused_chains(&self) -> Vec<String> {
-        self.chains
-            .iter()
-            .filter(|(_, references)| **references == 0)
-            .map(|(chain, _)| chain.clone())
-            .collect()
+    /// What is in the kernel and nothing leads to any more.
+    pub(crate) fn unused(&self) -> Unused {
+        let chains = self.chains.iter().filter(|(_, references)| **references == 0);
+        Unused { chains: chains.map(|(chain, _)| chain.clone()).collect(), sets: self.foreign_sets.clone() }
     }
 
-    /// Chains that are in the kernel and are to be removed when there is time.
-    pub(crate) fn add_unused_chains(&mut self, names: Vec<String>) {
-        self.chains.extend(names.into_iter().map(|name| (name, 0)));
+    /// Notes what was found in the table and is none of ours, to be removed when there is time.
+    pub(crate) fn add_unused(&mut self, chains: Vec<String>, sets: Vec<String>) {
+        self.chains.extend(chains.into_iter().map(|name| (name, 0)));
+        self.foreign_sets.extend(sets);
     }
 
-    pub(crate) fn forget_chain(&mut self, name: &str) {
-        self.chains.remove(name);
+    /// It is gone from the kernel.
+    pub(crate) fn forget(&mut self, unused: &Unused) {
+        self.chains.retain(|name, _| !unused.chains.contains(name));
+        self.foreign_sets.clear();
     }
 
     /// Programs a service port from nothing, with its endpoints in the slots where they are `placed` if they are.

@@ -99,7 +99,7 @@ fn start(table: &Table, services: &[Arc<ServicePort>], family: Family) -> (Progr
     for service in services.iter().filter(|service| service.family == family) {
         program.add(service, &placed, &mut ops);
     }
-    program.add_unused_chains(ops.remove_unwanted());
+    program.add_unused(ops.remove_unwanted(), Vec::new());
     (program, ops)
 }
 
@@ -228,7 +228,7 @@ proptest! {
             let mut fresh = Table::default();
             fresh.commit(&start(&fresh, &services, family).1);
             prop_assert_eq!(table.meaning(), fresh.meaning());
-            for unused in program.unused_chains() {
+            for unused in program.unused().chains {
                 table.chains.remove(&unused);
             }
             table.assert_no_verdict_leads_nowhere();

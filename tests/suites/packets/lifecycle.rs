@@ -17,6 +17,7 @@ crate::scenarios![
     a_restart_with_nothing_new_changes_nothing,
     a_restart_finds_what_changed_meanwhile,
     a_restart_repairs_what_others_damaged,
+    rules_of_another_layout_are_replaced,
     a_restart_with_other_settings_changes_what_they_change,
     an_ordinary_end_leaves_everything_in_force,
     tables_of_others_are_left_alone,
@@ -167,6 +168,19 @@ fn a_restart_repairs_what_others_damaged(s: &mut Subject) -> Result<()> {
     s.restart()?;
     let operations = last_operations(s)?;
     ensure!(operations == 0, "after the repair, {operations} operations were left to do");
+    Ok(())
+}
+
+fn rules_of_another_layout_are_replaced(s: &mut Subject) -> Result<()> {
+    serve_all_kinds(s)?;
+    s.proxy()?.kill()?;
+    s.leave_another_layout()?;
+    s.restart()?;
+    check_all_kinds(s)?;
+    s.proxy()?.kill()?;
+    s.restart()?;
+    let operations = last_operations(s)?;
+    ensure!(operations == 0, "after the replacement, {operations} operations were left to do");
     Ok(())
 }
 

@@ -140,6 +140,19 @@ impl Subject {
         commands.iter().try_for_each(|command| self.bed.node.output("nft", &[command]).map(drop))
     }
 
+    /// Puts rules in place of the proxy's as another version of it might have left them.
+    pub(crate) fn leave_another_layout(&self) -> Result<()> {
+        let family = if self.family() == Family::V4 { "ip" } else { "ip6" };
+        let layout = format!(
+            "delete table {family} pointsman; add table {family} pointsman; \
+             add set {family} pointsman cluster-ips {{ type inet_service; }}; \
+             add set {family} pointsman former {{ type inet_service; }}; \
+             add chain {family} pointsman services {{ type filter hook input priority 0; }}; \
+             add rule {family} pointsman services tcp dport @former drop"
+        );
+        self.bed.node.output("nft", &[&layout]).map(drop)
+    }
+
     /// A Service `web` with ClusterIP 10 and port 80.
     pub(crate) fn web(&self) -> Service {
         Service::new("web", self.family().cluster_ip(10)).tcp("http", 80)

@@ -20,6 +20,7 @@ crate::scenarios![
     rules_of_another_layout_are_replaced,
     a_restart_with_other_settings_changes_what_they_change,
     an_ordinary_end_leaves_everything_in_force,
+    the_ruleset_can_be_listed_and_read_back,
     tables_of_others_are_left_alone,
     cleanup_removes_what_is_ours_and_nothing_else,
     a_broken_manifest_leaves_everything_in_force,
@@ -200,6 +201,23 @@ fn an_ordinary_end_leaves_everything_in_force(s: &mut Subject) -> Result<()> {
     let status = s.proxy()?.terminate()?;
     ensure!(status.success(), "it ended with {status}");
     check_all_kinds(s)
+}
+
+fn the_ruleset_can_be_listed_and_read_back(s: &mut Subject) -> Result<()> {
+    serve_all_kinds(s)?;
+    let slice = s.slice("local", &["remote-1"]);
+    s.cluster.put_slice(slice);
+    s.sync()?;
+    // A tool that stumbles over one table shows nobody's rules any more: every line must make sense to it.
+    let list =
+        |args: &'static [&str]| s.bed.node.run(|| std::process::Command::new("nft").args(args).output());
+    let text = list(&["list", "ruleset"])??;
+    let complaints = String::from_utf8_lossy(&text.stderr);
+    ensure!(text.status.success() && complaints.is_empty(), "nft list ruleset: {complaints}");
+    let json = list(&["--json", "list", "ruleset"])??;
+    ensure!(json.status.success(), "nft --json list ruleset: {}", String::from_utf8_lossy(&json.stderr));
+    serde_json::from_slice::<serde_json::Value>(&json.stdout).context("nft prints no JSON")?;
+    Ok(())
 }
 
 const FOREIGN: &str = "table inet foreign { set s { type ipv4_addr; elements = { 192.0.2.1 }; }; \

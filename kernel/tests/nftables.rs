@@ -9,8 +9,8 @@ use kernel::nft::expr::{
     PayloadBase, Register, SetAccess,
 };
 use kernel::nft::{
-    Batch, Bytes, Chain, ChainType, Data, DataType, Element, Family, Hook, HookPoint, MapTo, Nftables, Rule,
-    Set, Table, Verdict,
+    Batch, Bytes, Chain, ChainType, Data, DataType, Disturbance, Element, Family, Hook, HookPoint, MapTo,
+    Monitor, Nftables, Rule, Set, Table, Verdict,
 };
 use testbed::suite::{Test, run};
 
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         test("an_oversized_transaction_is_refused_before_it_is_sent", oversized),
         test("chains_in_use_are_busy", busy),
         test("an_empty_transaction_is_no_transaction", empty),
+        test("changes_by_others_are_heard_of_and_our_own_are_not", monitor),
     ])
 }
 
@@ -396,5 +397,28 @@ fn empty() -> Result<()> {
     let mut nft = Nftables::open()?;
     nft.commit(Batch::new(table()))?;
     ensure!(nft.tables()?.is_empty(), "an empty transaction made a table");
+    Ok(())
+}
+
+fn monitor() -> Result<()> {
+    let mut nft = Nftables::open()?;
+    let mut monitor = Monitor::open(vec![table()], nft.port())?;
+    nft.commit(batch())?;
+    let run = |command: &str| Command::new("nft").arg(command).status();
+    ensure!(run("add table ip other")?.success() && run("add chain ip other c")?.success(), "nft failed");
+    ensure!(run("add chain ip t c")?.success(), "nft failed");
+    // What was heard first is the first change of this table that was not our own.
+    match monitor.next_disturbance()? {
+        Disturbance::By { table: changed, pid: Some(_), program: Some(program) } => {
+            ensure!((changed, program.as_str()) == (table(), "nft"), "{program} is blamed");
+        }
+        other => bail!("{other:?}"),
+    }
+    let mut second = Nftables::open()?;
+    let mut removal = Batch::new(table());
+    removal.delete_table();
+    second.commit(removal)?;
+    let heard = monitor.next_disturbance()?;
+    ensure!(matches!(heard, Disturbance::By { .. }), "{heard:?}");
     Ok(())
 }

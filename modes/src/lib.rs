@@ -39,6 +39,22 @@ pub trait Mode {
     /// # Errors
     /// As [`Mode::apply`].
     fn tidy(&mut self) -> Result<Report, Error>;
+
+    /// Starts to listen for changes that others make to what this mode programs.
+    ///
+    /// # Errors
+    /// When the kernel cannot be listened to.
+    fn watch(&self) -> Result<Box<dyn Watch>, Error>;
+}
+
+/// Hears of changes that others make to what a mode programs. Waits on a thread of its own.
+pub trait Watch: Send {
+    /// Waits for the next change; says in words who changed what, as far as the kernel tells. [`Mode::resync`] repairs
+    /// it.
+    ///
+    /// # Errors
+    /// When the kernel cannot be listened to any longer.
+    fn next_disturbance(&mut self) -> Result<String, Error>;
 }
 
 /// What a sync did.

@@ -5,6 +5,7 @@
 //! it wires the parts that do. Start reading at [`main`].
 
 pub mod cli;
+mod disturbances;
 pub mod logging;
 pub mod mode;
 pub mod options;
@@ -68,6 +69,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 
     let (inbox, inputs) = sync_loop::channel();
     signals::watch(inbox.clone()).context("cannot watch for signals")?;
+    disturbances::watch(mode.as_ref(), inbox.clone()).context("cannot watch for changes by others")?;
     source::start(Box::new(manifests), inbox).context("cannot start following manifests")?;
     tracing::info!(mode = mode.name(), node = node_name, manifests = %path.display(), "started");
     match SyncLoop::new(Cache::new(&node_name), mode).run(&inputs) {

@@ -82,10 +82,20 @@ impl Proxy {
     /// # Errors
     /// When it does not sync; with its log.
     pub fn save(&self, file: &str, text: &str) -> Result<()> {
+        self.await_sync_after(|| {
+            let written = self.staging.path().join(file);
+            fs::write(&written, text)?;
+            Ok(fs::rename(&written, self.folder.join(file))?)
+        })
+    }
+
+    /// Does something that the proxy will notice by itself, and waits until it has synced.
+    ///
+    /// # Errors
+    /// When that fails, or it does not sync; with its log.
+    pub fn await_sync_after(&self, doing: impl FnOnce() -> Result<()>) -> Result<()> {
         let syncs = self.log.syncs();
-        let written = self.staging.path().join(file);
-        fs::write(&written, text)?;
-        fs::rename(&written, self.folder.join(file))?;
+        doing()?;
         self.log.await_syncs(syncs + 1)
     }
 

@@ -1,9 +1,11 @@
 //! Netlink messages and the socket that carries them (`linux/netlink.h`).
 
+mod notifications;
 mod read;
 mod socket;
 mod write;
 
+pub(crate) use notifications::Notifications;
 pub(crate) use read::{Attributes, Message, messages};
 pub(crate) use socket::Socket;
 pub(crate) use write::Writer;

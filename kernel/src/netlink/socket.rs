@@ -17,9 +17,9 @@ use crate::Error;
 /// Send buffer asked for, bytes: one transaction is one `sendmsg`, and must fit. Only an upper limit; not allocated.
 const SEND_BUFFER: usize = 512 << 20;
 /// Receive buffer asked for, bytes: holds the errors of a transaction and what the kernel queues of a dump.
-const RECEIVE_BUFFER: usize = 8 << 20;
+pub(super) const RECEIVE_BUFFER: usize = 8 << 20;
 /// The kernel fills dumps up to 32 KiB a datagram when offered at least that much.
-const DATAGRAM: usize = 64 << 10;
+pub(super) const DATAGRAM: usize = 64 << 10;
 /// How often a read that the kernel calls inconsistent is started over.
 const DUMP_TRIES: usize = 16;
 
@@ -33,26 +33,32 @@ pub(crate) struct Refusal {
 /// A connected netfilter netlink socket.
 pub(crate) struct Socket {
     raw: RawSocket,
+    port: u32,
     sequence: u32,
     send_limit: usize,
 }
 
 impl Socket {
     pub(crate) fn open() -> Result<Self, Error> {
-        let open = || -> io::Result<RawSocket> {
+        let open = || -> io::Result<(RawSocket, u32)> {
             let mut raw = RawSocket::new(NETLINK_NETFILTER)?;
-            raw.bind_auto()?;
+            let port = raw.bind_auto()?.port_number();
             raw.connect(&SocketAddr::new(0, 0))?;
             raw.set_ext_ack(true)?;
             raw.set_cap_ack(true)?;
-            Ok(raw)
+            Ok((raw, port))
         };
-        let raw = open().map_err(|source| match source.raw_os_error().map(Errno::from_raw) {
+        let (raw, port) = open().map_err(|source| match source.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EPROTONOSUPPORT) => Error::Unsupported { what: "netfilter netlink (nfnetlink)" },
             _ => Error::io("open a netfilter netlink socket", source),
         })?;
         let send_limit = size_buffers(&raw)?;
-        Ok(Self { raw, sequence: 1, send_limit })
+        Ok(Self { raw, port, sequence: 1, send_limit })
+    }
+
+    /// The number that the kernel knows this socket by.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
     }
 
     /// The most bytes that one transaction may have.
@@ -149,13 +155,18 @@ impl Socket {
     }
 
     fn receive(&self, buffer: &mut Vec<u8>, flags: MsgFlags) -> io::Result<()> {
-        loop {
-            buffer.clear();
-            match self.raw.recv(buffer, flags.bits()) {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        receive(&self.raw, buffer, flags)
+    }
+}
+
+/// Receives a datagram into a buffer, whose capacity is the most that it may have.
+pub(super) fn receive(raw: &RawSocket, buffer: &mut Vec<u8>, flags: MsgFlags) -> io::Result<()> {
+    loop {
+        buffer.clear();
+        match raw.recv(buffer, flags.bits()) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -27,6 +27,12 @@ impl Nftables {
         Ok(Self { socket: Socket::open()? })
     }
 
+    /// The connection's port: changes made through it bear this number. See [`Monitor`](super::Monitor).
+    #[must_use]
+    pub fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
     /// The most bytes that one batch may have: [`Batch::bytes`] must not exceed it.
     ///
     /// Half a gigabyte with `CAP_NET_ADMIN` in the initial user namespace; twice `net.core.wmem_max` elsewhere.

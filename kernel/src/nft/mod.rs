@@ -1,7 +1,7 @@
 //! nftables over netlink: typed objects, transactions, and reading back.
 //!
 //! A [`Batch`] collects operations on one table; [`Nftables::commit`] applies it whole. [`Nftables`] also lists what
-//! the kernel holds, in the same types. Rules are made of [`expr`]essions that work on registers; keys and values of
+//! the kernel holds, in the same types; a [`Monitor`] hears of changes that others make. Rules are made of [`expr`]essions that work on registers; keys and values of
 //! [`Set`]s are bytes in registers' layout, every field padded to four bytes.
 //!
 //! Mirrors `linux/netfilter/nf_tables.h`.
@@ -9,6 +9,7 @@
 mod batch;
 mod connection;
 pub mod expr;
+mod monitor;
 mod read;
 mod rule;
 mod types;
@@ -18,6 +19,7 @@ mod write;
 
 pub use batch::Batch;
 pub use connection::Nftables;
+pub use monitor::{Disturbance, Monitor};
 pub use read::InstalledSet;
 pub use rule::{Fingerprint, InstalledRule, Rule};
 pub use types::{

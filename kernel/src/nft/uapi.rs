@@ -26,10 +26,16 @@ pub(super) mod msg {
     pub(in super::super) const NEWSETELEM: u16 = of(12);
     pub(in super::super) const GETSETELEM: u16 = of(13);
     pub(in super::super) const DELSETELEM: u16 = of(14);
+    pub(in super::super) const NEWGEN: u16 = of(15);
 }
 
 /// Attributes of a list: `NFTA_LIST_ELEM`.
 pub(super) const LIST_ELEM: u16 = 1;
+
+pub(super) mod generation {
+    pub(in super::super) const PROC_PID: u16 = 2;
+    pub(in super::super) const PROC_NAME: u16 = 3;
+}
 
 pub(super) mod table {
     pub(in super::super) const NAME: u16 = 1;

@@ -50,7 +50,7 @@ mod sticky;
 mod tests;
 
 use endpoint_cache::{Delta, Desired, Family};
-use kernel::nft::{Batch, Nftables as Connection};
+use kernel::nft::{Batch, Monitor, Nftables as Connection};
 
 use self::context::Context;
 use self::installed::Installed;
@@ -58,7 +58,7 @@ use self::layout::SetName;
 use self::ops::Ops;
 use self::program::{PlacedEndpoints, Program};
 use crate::flows::Flows;
-use crate::{Error, Mode, Report, Settings};
+use crate::{Error, Mode, Report, Settings, Watch};
 
 /// Share of the socket's limit that a transaction may be estimated at, leaving room for the estimate's error.
 const LIMIT_SHARE: usize = 2;
@@ -126,6 +126,19 @@ impl Mode for Nftables {
             table.tidy(&mut self.connection, &mut report)?;
         }
         Ok(report)
+    }
+
+    fn watch(&self) -> Result<Box<dyn Watch>, Error> {
+        let tables = self.tables.iter().map(|table| layout::table(table.family)).collect();
+        Ok(Box::new(TableWatch(Monitor::open(tables, self.connection.port())?)))
+    }
+}
+
+struct TableWatch(Monitor);
+
+impl Watch for TableWatch {
+    fn next_disturbance(&mut self) -> Result<String, Error> {
+        Ok(self.0.next_disturbance()?.to_string())
     }
 }
 

@@ -25,6 +25,9 @@ const PENDING: usize = 256;
 /// How long nothing must happen before the mode removes what earlier transactions left without use.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// How long after a repair the next one may follow: whoever keeps changing our rules must not keep us busy.
+const BETWEEN_REPAIRS: Duration = Duration::from_millis(500);
+
 /// What the sync loop is told.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -32,6 +35,8 @@ pub(crate) enum Input {
     Event(Event),
     /// The source cannot go on.
     Failed(anyhow::Error),
+    /// Somebody else changed what the mode programs: who and what, in words.
+    Disturbed(String),
     /// The process is to end.
     Stop,
 }
@@ -71,6 +76,8 @@ pub(crate) struct SyncLoop {
     batches: usize,
     /// When to tidy, if there was a sync since the last time.
     tidy_at: Option<Instant>,
+    /// When the last repair of what others changed was due.
+    repaired_at: Option<Instant>,
     backoff: Backoff,
     /// Number of the last successful sync.
     serial: u64,
@@ -95,6 +102,7 @@ impl SyncLoop {
             phase: Phase::Gated,
             batches: 0,
             tidy_at: None,
+            repaired_at: None,
             backoff: Backoff::default(),
             serial: 0,
         }
@@ -117,6 +125,7 @@ impl SyncLoop {
                 match input {
                     Input::Event(event) => self.take(event, Instant::now()),
                     Input::Failed(error) => return Outcome::SourceFailed(error),
+                    Input::Disturbed(what) => self.disturbed(&what, Instant::now()),
                     Input::Stop => return Outcome::Stopped,
                 }
             }
@@ -138,6 +147,18 @@ impl SyncLoop {
                 }
             }
         }
+    }
+
+    /// Somebody else changed what is programmed: what is there now must be read, and put right.
+    fn disturbed(&mut self, what: &str, now: Instant) {
+        if !matches!(self.phase, Phase::InForce) {
+            // A read of the kernel is due anyway.
+            return;
+        }
+        let due = self.repaired_at.map_or(now, |last| now.max(last + BETWEEN_REPAIRS));
+        tracing::warn!("{what}: repairing it");
+        self.repaired_at = Some(due);
+        self.phase = Phase::Resync { due };
     }
 
     /// Does what is due at `now`; returns how long until something else is, if nothing arrives before.

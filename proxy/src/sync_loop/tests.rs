@@ -44,6 +44,10 @@ impl Mode for Recorder {
     fn tidy(&mut self) -> Result<Report, modes::Error> {
         self.record("tidy".to_owned())
     }
+
+    fn watch(&self) -> Result<Box<dyn modes::Watch>, modes::Error> {
+        unreachable!("the loop is told of disturbances, it does not ask")
+    }
 }
 
 struct Bench {
@@ -238,4 +242,29 @@ fn a_source_that_gives_up_ends_it() {
     inbox.put(Input::Failed(anyhow::anyhow!("gone")));
     let outcome = Bench::new().sync_loop.run(&inputs);
     assert!(matches!(outcome, Outcome::SourceFailed(error) if error.to_string() == "gone"));
+}
+
+#[test]
+fn what_others_change_is_repaired_at_once_but_not_without_pause() {
+    let mut bench = Bench::synced();
+    bench.sync_loop.disturbed("somebody changed something", bench.now);
+    bench.turn();
+    assert_eq!(bench.calls(), ["resync 0"]);
+
+    // Whoever does it again and again waits.
+    bench.sync_loop.disturbed("somebody changed something", bench.now);
+    assert_eq!(bench.turn(), Some(BETWEEN_REPAIRS));
+    bench.sync_loop.disturbed("somebody changed something", bench.now);
+    assert_eq!(bench.calls(), [""; 0]);
+    bench.now += BETWEEN_REPAIRS;
+    bench.turn();
+    assert_eq!(bench.calls(), ["resync 0"]);
+}
+
+#[test]
+fn disturbances_before_the_first_sync_change_nothing() {
+    let mut bench = Bench::new();
+    bench.sync_loop.disturbed("somebody changed something", bench.now);
+    assert_eq!(bench.turn(), None);
+    assert_eq!(bench.calls(), [""; 0]);
 }

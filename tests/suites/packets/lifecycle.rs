@@ -18,6 +18,9 @@ crate::scenarios![
     a_restart_finds_what_changed_meanwhile,
     a_restart_repairs_what_others_damaged,
     rules_of_another_layout_are_replaced,
+    what_others_damage_is_repaired_while_it_runs,
+    rules_that_others_flush_come_back,
+    changes_of_others_elsewhere_disturb_nobody,
     a_restart_with_other_settings_changes_what_they_change,
     an_ordinary_end_leaves_everything_in_force,
     the_ruleset_can_be_listed_and_read_back,
@@ -169,6 +172,44 @@ fn a_restart_repairs_what_others_damaged(s: &mut Subject) -> Result<()> {
     s.restart()?;
     let operations = last_operations(s)?;
     ensure!(operations == 0, "after the repair, {operations} operations were left to do");
+    Ok(())
+}
+
+/// Waits for the repair that follows what was done to the rules.
+fn await_repair(s: &mut Subject, doing: impl FnOnce(&Subject) -> Result<()>) -> Result<()> {
+    let proxy = s.take_proxy()?;
+    let repaired = proxy.await_sync_after(|| doing(s));
+    s.give_proxy(proxy);
+    repaired
+}
+
+fn what_others_damage_is_repaired_while_it_runs(s: &mut Subject) -> Result<()> {
+    serve_all_kinds(s)?;
+    await_repair(s, Subject::damage_slightly)?;
+    check_all_kinds(s)?;
+    let blamed = s.proxy()?.await_line_with("repairing")?;
+    ensure!(blamed.contains("nft (process"), "the log does not say who did it: {blamed}");
+    Ok(())
+}
+
+fn rules_that_others_flush_come_back(s: &mut Subject) -> Result<()> {
+    serve_all_kinds(s)?;
+    for _ in 0..2 {
+        await_repair(s, |s| s.bed.node.output("nft", &["flush", "ruleset"]).map(drop))?;
+        check_all_kinds(s)?;
+    }
+    Ok(())
+}
+
+fn changes_of_others_elsewhere_disturb_nobody(s: &mut Subject) -> Result<()> {
+    serve_all_kinds(s)?;
+    s.bed.node.output("nft", &[FOREIGN])?;
+    s.bed.node.output("nft", &["delete table inet foreign"])?;
+    // Our own changes are no disturbance either. Had one been noticed, its line would stand before this sync's.
+    s.cluster.delete("sticky");
+    s.sync()?;
+    let log = s.proxy()?.log();
+    ensure!(!log.contains("repairing"), "something was repaired that nobody damaged:\n{log}");
     Ok(())
 }
 

@@ -140,6 +140,14 @@ impl Subject {
         commands.iter().try_for_each(|command| self.bed.node.output("nft", &[command]).map(drop))
     }
 
+    /// Removes one element of the proxy's, which decides where traffic goes.
+    pub(crate) fn damage_slightly(&self) -> Result<()> {
+        let (family, ip) =
+            (if self.family() == Family::V4 { "ip" } else { "ip6" }, self.family().cluster_ip(10));
+        let command = format!("delete element {family} pointsman service-ips {{ {ip} . tcp . 80 }}");
+        self.bed.node.output("nft", &[&command]).map(drop)
+    }
+
     /// Puts rules in place of the proxy's as another version of it might have left them.
     pub(crate) fn leave_another_layout(&self) -> Result<()> {
         let family = if self.family() == Family::V4 { "ip" } else { "ip6" };

@@ -1,0 +1,31 @@
+//! Changes that others make to what we programmed are heard of on a thread of its own.
+
+use std::thread;
+
+use anyhow::Context;
+use modes::Mode;
+
+use crate::sync_loop::{Inbox, Input};
+
+/// Listens from now on, so that nothing which happens after the first read of the kernel is missed.
+///
+/// # Errors
+/// When the kernel cannot be listened to, or the thread not be started.
+pub(crate) fn watch(mode: &dyn Mode, inbox: Inbox) -> anyhow::Result<()> {
+    let mut watch = mode.watch()?;
+    let listen = move || {
+        let error = loop {
+            match watch.next_disturbance() {
+                Ok(what) => {
+                    if !inbox.put(Input::Disturbed(what)) {
+                        return;
+                    }
+                }
+                Err(error) => break error,
+            }
+        };
+        tracing::warn!("changes that others make are not noticed any longer: {error}");
+    };
+    thread::Builder::new().name("disturbances".to_owned()).spawn(listen).context("cannot start a thread")?;
+    Ok(())
+}

@@ -19,5 +19,5 @@ pub use bed::{Bed, Family, Layout, OTHER_POD_PORT, POD_PORT, Pod};
 pub use cluster::Cluster;
 pub use namespace::Namespace;
 pub use place::{Outcome, Place, Protocol};
-pub use proxy::{Proxy, binary};
+pub use proxy::{Proxy, Resources, binary};
 pub use responder::Responder;

@@ -82,11 +82,38 @@ impl Proxy {
     /// # Errors
     /// When it does not sync; with its log.
     pub fn save(&self, file: &str, text: &str) -> Result<()> {
-        self.await_sync_after(|| {
-            let written = self.staging.path().join(file);
-            fs::write(&written, text)?;
-            Ok(fs::rename(&written, self.folder.join(file))?)
-        })
+        self.await_sync_after(|| self.write(file, text))
+    }
+
+    /// Replaces a manifest, as one save, and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, file: &str, text: &str) -> Result<()> {
+        let written = self.staging.path().join(file);
+        fs::write(&written, text)?;
+        Ok(fs::rename(&written, self.folder.join(file))?)
+    }
+
+    /// Waits until it has logged nothing for longer than it may put a repair off.
+    ///
+    /// # Errors
+    /// When it does not come to rest.
+    pub fn await_quiet(&self) -> Result<()> {
+        self.log.await_quiet(Duration::from_millis(600))
+    }
+
+    /// What the process uses.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resources(&self) -> Result<Resources> {
+        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let status = fs::read_to_string(process.join("status")).context("pointsman has ended")?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.and_then(|value| value.trim().strip_suffix(" kB")).context("no VmRSS")?;
+        let descriptors = fs::read_dir(process.join("fd"))?.count();
+        Ok(Resources { resident_kb: resident.parse()?, descriptors })
     }
 
     /// Does something that the proxy will notice by itself, and waits until it has synced.
@@ -166,6 +193,15 @@ impl Proxy {
             .await_that(&format!("log {text:?}"), |lines| lines.iter().any(|line| line.contains(text)))?;
         self.last_line_with(text).context("the line vanished")
     }
+}
+
+/// What a process uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Resources {
+    /// Resident memory in KiB.
+    pub resident_kb: u64,
+    /// Open file descriptors.
+    pub descriptors: usize,
 }
 
 impl Drop for Proxy {
@@ -248,6 +284,21 @@ impl Log {
     fn await_syncs(&self, syncs: usize) -> Result<()> {
         let enough = |lines: &[String]| lines.iter().filter(|line| line.contains(SYNCED)).count() >= syncs;
         self.await_that("sync", enough)
+    }
+
+    fn await_quiet(&self, quiet: Duration) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = self.lines();
+        while Instant::now() < deadline {
+            let lines = state.lines.len();
+            let (next, waited) =
+                self.changed.wait_timeout(state, quiet).unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            if waited.timed_out() && state.lines.len() == lines {
+                return Ok(());
+            }
+        }
+        bail!("pointsman does not come to rest; its log:\n{}", state.lines.join("\n"))
     }
 
     fn await_that(&self, what: &str, mut come: impl FnMut(&[String]) -> bool) -> Result<()> {

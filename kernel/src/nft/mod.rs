@@ -21,7 +21,8 @@ pub use batch::Batch;
 pub use connection::Nftables;
 pub use monitor::{Disturbance, Monitor};
 pub use read::InstalledSet;
-pub use rule::{Fingerprint, InstalledRule, Rule};
+pub use rule::{Fingerprint, InstalledRule, Rule, hash};
 pub use types::{
     Bytes, Chain, ChainType, Data, DataType, Element, Family, Hook, HookPoint, MapTo, Set, Table, Verdict,
 };
+pub use userdata::listable;

@@ -36,10 +36,8 @@ impl Rule {
     pub fn fingerprint(&self) -> Fingerprint {
         let mut writer = Writer::default();
         self.expressions.iter().for_each(|expression| expression.encode(&mut writer));
-        let bytes = writer.bytes().iter().chain(self.comment.iter().flat_map(String::as_bytes));
-        Fingerprint(bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        }))
+        let comment = self.comment.iter().flat_map(String::as_bytes);
+        Fingerprint(hash(writer.bytes().iter().chain(comment)))
     }
 
     pub(super) fn encode(&self, w: &mut Writer) {
@@ -51,6 +49,14 @@ impl Rule {
         userdata::push(&mut userdata, kind::FINGERPRINT, &self.fingerprint().0.to_be_bytes());
         w.attribute(rule::USERDATA, &userdata);
     }
+}
+
+/// FNV-1a, 64 bits: the same in every build, for names and fingerprints that outlive the process. Not for untrusted
+/// keys of tables.
+pub fn hash<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 impl Fingerprint {

@@ -287,6 +287,6 @@ pub struct Element {
     pub interval_end: bool,
     /// What it maps to.
     pub data: Data,
-    /// Shown by `nft list`; at most 250 bytes are kept.
+    /// Shown by `nft list`; only what is [`listable`](super::listable) comes back.
     pub comment: Option<String>,
 }

@@ -11,9 +11,17 @@ pub(super) fn push(userdata: &mut Vec<u8>, kind: u8, value: &[u8]) {
     }
 }
 
-/// Appends a text, NUL-terminated as `nft` wants it, cut where the kernel would refuse it.
+/// A text as it can be a comment: cut where the kernel would refuse it; what would end it, or break the line or the
+/// quotes it is listed in, becomes a question mark.
+#[must_use]
+pub fn listable(text: &str) -> String {
+    let kept = &text[..text.floor_char_boundary(MAX_TEXT)];
+    kept.chars().map(|c| if c.is_control() || c == '"' { '?' } else { c }).collect()
+}
+
+/// Appends a text, NUL-terminated as `nft` wants it.
 pub(super) fn push_text(userdata: &mut Vec<u8>, kind: u8, text: &str) {
-    let mut value = text.as_bytes()[..text.floor_char_boundary(MAX_TEXT)].to_vec();
+    let mut value = listable(text).into_bytes();
     value.push(0);
     push(userdata, kind, &value);
 }
@@ -46,13 +54,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn texts_come_back_and_fit_the_kernel(comment in ".{0,300}") {
+        fn texts_come_back_and_fit_the_kernel(comment in "(?s).{0,300}") {
             let mut userdata = Vec::new();
             push(&mut userdata, 0x70, &[1; 8]);
             push_text(&mut userdata, 0, &comment);
             prop_assert!(userdata.len() <= 256);
             let kept = text(&userdata, 0).unwrap();
-            prop_assert!(comment.starts_with(&kept) && (kept.len() == comment.len() || kept.len() > MAX_TEXT - 4));
+            prop_assert!(kept == listable(&comment) && kept == listable(&kept));
+            prop_assert!(kept.chars().count() == comment.chars().count() || comment.len() > MAX_TEXT);
+            prop_assert!(!kept.contains(['\0', '\n', '"']));
         }
 
         #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use endpoint_cache::{Endpoint, ServicePort, Traffic, TrafficPolicy};
 use ipnet::IpNet;
-use kernel::nft::{Bytes, Data, Element, Verdict};
+use kernel::nft::{Bytes, Data, Element, Verdict, listable};
 
 use super::bytes::{self, Key};
 use super::layout::{SetName, chain};
@@ -196,7 +196,7 @@ impl Items<'_> {
         let element = Element {
             key: frontend.clone().bytes(),
             data: Data::Verdict(verdict),
-            comment: Some(self.service.name.to_string()),
+            comment: Some(listable(&self.service.name.to_string())),
             ..Element::default()
         };
         self.items.push(Item { set, element, leads_to });

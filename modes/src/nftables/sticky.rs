@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use endpoint_cache::{Endpoint, Family, ServicePort, TrafficPolicy};
 use kernel::nft::expr::{DynsetOp, Expr, Load, Register, SetAccess};
-use kernel::nft::{Bytes, Rule, Verdict};
+use kernel::nft::{Bytes, Rule, Verdict, hash};
 
 use super::bytes::{self, Key};
 use super::context::Context;
@@ -39,8 +39,11 @@ pub(crate) enum Lead {
     LocalPolicy,
 }
 
-/// The name of a service port's chain: in kube-proxy's manner, `namespace/name/protocol/port`.
+/// The name of a service port's chain: in kube-proxy's manner, `namespace/name/protocol/port`. Names that Kubernetes
+/// would not have accepted are made fit, and told apart by a hash.
 pub(crate) fn chain_name(service: &ServicePort, lead: Lead) -> String {
+    /// The kernel takes 255 bytes (`NFT_NAME_MAXLEN`), prefix and hash included.
+    const LONGEST: usize = 200;
     let name = &service.name;
     let prefix = match lead {
         Lead::Endpoints(Scope::Cluster) => "sticky",
@@ -48,7 +51,13 @@ pub(crate) fn chain_name(service: &ServicePort, lead: Lead) -> String {
         Lead::Masquerade => "sticky-masq",
         Lead::LocalPolicy => "sticky-local-policy",
     };
-    format!("{prefix}-{}/{}/{}/{}", name.namespace, name.name, name.protocol, name.port)
+    let whole = format!("{}/{}/{}/{}", name.namespace, name.name, name.protocol, name.port);
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '.' | '_');
+    if whole.len() <= LONGEST && whole.chars().all(fits) {
+        return format!("{prefix}-{whole}");
+    }
+    let readable: String = whole.chars().filter(|c| fits(*c)).take(LONGEST).collect();
+    format!("{prefix}-{readable}-{:016x}", hash(whole.as_bytes()))
 }
 
 /// The chains that a service port needs; none without affinity. Chains stand before those that lead to them.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use testbed::cluster::Service;
-use testbed::{Place, Protocol, binary};
+use testbed::cluster::{Service, Slice};
+use testbed::{POD_PORT, Place, Protocol, binary};
 
 use crate::subject::Seen::{AsItself, Masqueraded};
 use crate::subject::{Subject, answerer};
@@ -29,6 +29,7 @@ crate::scenarios![
     a_broken_manifest_leaves_everything_in_force,
     saving_the_same_again_changes_nothing,
     several_files_are_served_together,
+    odd_names_harm_nobody,
 ];
 
 /// Connects without pause while something else is done; fails if any connection does.
@@ -321,5 +322,27 @@ fn several_files_are_served_together(s: &mut Subject) -> Result<()> {
     s.proxy()?.save("more.json", &more.manifest())?;
     s.reaches(s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
     s.reaches(s.pod(3), (s.family().cluster_ip(11), 80), &["pod-2"], AsItself)?;
+    Ok(())
+}
+
+fn odd_names_harm_nobody(s: &mut Subject) -> Result<()> {
+    let family = s.family();
+    let names =
+        ["\"; flush ruleset; \"", "line\nbreak", "a\u{0}b", "\u{1f682}", &"long".repeat(90), "-", "$(id)"];
+    for (name, number) in names.iter().zip(20u8..) {
+        let service = Service::new(name, family.cluster_ip(number)).tcp(name, 80).affinity(600);
+        let slice = Slice::new(name, family, [s.endpoint("pod-1")]).port(name, Protocol::Tcp, POD_PORT);
+        s.cluster.put(service).put_slice(slice);
+    }
+    s.serve_web(&["pod-2"])?;
+    s.reaches(s.pod(3), s.web_address(), &["pod-2"], AsItself)?;
+    for number in (20u8..).take(names.len()) {
+        s.reaches(s.pod(3), (family.cluster_ip(number), 80), &["pod-1"], AsItself)?;
+    }
+    s.bed.node.output("nft", &["list", "ruleset"])?;
+    s.proxy()?.kill()?;
+    s.restart()?;
+    let operations = last_operations(s)?;
+    ensure!(operations == 0, "odd names are not known again: {operations} operations");
     Ok(())
 }

@@ -74,6 +74,16 @@ pub enum Error {
     /// The kernel refused, or could not be read.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// The kernel cannot do what the mode needs.
+    #[error(
+        "the kernel cannot do for {family} what this mode needs (nf_tables with nat, conntrack, fib, numgen; 5.13 or later): {error}"
+    )]
+    Lacking {
+        /// The family.
+        family: endpoint_cache::Family,
+        /// What it refused.
+        error: kernel::Error,
+    },
     /// A change came before the first sync, or after a failed one.
     #[error("nothing is known of what is programmed: a full sync must come first")]
     NotSynced,

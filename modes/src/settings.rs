@@ -1,5 +1,6 @@
 //! What the user chose, for every mode.
 
+use endpoint_cache::Family;
 use ipnet::IpNet;
 
 /// Settings shared by the modes; names and defaults are kube-proxy's.
@@ -19,6 +20,17 @@ pub struct Settings {
     pub node_port_addresses: NodePortAddresses,
     /// Address that overrides the Node object's (`--bind-address`, unless unspecified).
     pub node_address: Option<std::net::IpAddr>,
+}
+
+impl Settings {
+    /// Whether a family is to be programmed.
+    #[must_use]
+    pub fn enables(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.ipv4,
+            Family::V6 => self.ipv6,
+        }
+    }
 }
 
 impl Default for Settings {

@@ -32,7 +32,7 @@
 //!
 //! `layout` names every set and chain; `base`, `pick`, `sticky` and `rules` hold the rules; `elements` and `slots` turn
 //! a service port into elements; `program` turns changes into `ops`. All these are pure. `installed` reads the kernel,
-//! and this file brings both together.
+//! `probe` asks what it can do, and this file brings all together.
 
 mod base;
 mod bytes;
@@ -42,6 +42,7 @@ mod installed;
 mod layout;
 mod ops;
 mod pick;
+mod probe;
 mod program;
 mod rules;
 mod slots;
@@ -79,19 +80,21 @@ struct Programmed {
 }
 
 impl Nftables {
-    /// Opens the way to the kernel; changes nothing yet.
+    /// Opens the way to the kernel and sees whether it can do all that is needed; changes nothing yet. A kernel that
+    /// can do it for IPv4 only is taken as it is.
     ///
     /// # Errors
-    /// When the kernel has no nf_tables, or this process may not use it.
+    /// When the kernel lacks something, or this process may not use it.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let mut connection = Connection::open()?;
-        connection.tables()?;
-        let families = [(Family::V4, settings.ipv4), (Family::V6, settings.ipv6)];
-        let tables = families
-            .into_iter()
-            .filter(|(_, enabled)| *enabled)
-            .map(|(family, _)| Programmed { family, program: None })
-            .collect();
+        let mut tables = Vec::new();
+        for family in Family::BOTH.into_iter().filter(|family| settings.enables(*family)) {
+            match probe::run(&mut connection, family) {
+                Ok(()) => tables.push(Programmed { family, program: None }),
+                Err(error) if !tables.is_empty() => tracing::warn!("no {family}: {error}"),
+                Err(error) => return Err(error),
+            }
+        }
         Ok(Self { settings, connection, flows: Flows::open()?, tables })
     }
 }

@@ -27,9 +27,7 @@ const AGAIN: usize = 12;
 
 fn serve_sticky(s: &mut Subject, pods: &[&str], seconds: u32) -> Result<()> {
     let web = s.web().affinity(seconds);
-    let slice = s.slice("web", pods);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()
+    s.serve(web, pods)
 }
 
 /// The one pod that answers a client again and again.
@@ -81,9 +79,7 @@ fn clients_are_spread(s: &mut Subject) -> Result<()> {
 fn a_client_stays_whatever_frontend_it_uses(s: &mut Subject) -> Result<()> {
     let family = s.family();
     let web = s.web().affinity(10_800).node_port(30080).external_ip(family.external_ip(5));
-    let slice = s.slice("web", &PODS);
-    s.cluster.put(web.load_balancer_ip(family.load_balancer_ip(6))).put_slice(slice);
-    s.sync()?;
+    s.serve(web.load_balancer_ip(family.load_balancer_ip(6)), &PODS)?;
     for who in [s.client(), s.pod(3), s.node()] {
         let first = sole_answerer(who, (family.node(), 30080))?;
         for to in [family.cluster_ip(10), family.external_ip(5), family.load_balancer_ip(6)] {
@@ -173,9 +169,7 @@ fn affinity_may_be_turned_on_and_off(s: &mut Subject) -> Result<()> {
 
 fn affinity_keeps_to_local_endpoints_under_local(s: &mut Subject) -> Result<()> {
     let web = s.web().affinity(10_800).node_port(30080).external_local();
-    let slice = s.slice("web", &["pod-1", "pod-2", "remote-1", "remote-2"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1", "pod-2", "remote-1", "remote-2"])?;
     for ip in many_clients(s)?.into_iter().take(10) {
         let who = Who { place: s.client().place.from_address(ip), ip };
         // Wherever the ClusterIP leads the client first, the node port must lead it to this node.

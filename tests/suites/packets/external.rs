@@ -32,18 +32,14 @@ crate::scenarios![
 
 fn node_ports_answer_outsiders_masqueraded(s: &mut Subject) -> Result<()> {
     let web = s.web().node_port(30080);
-    let slice = s.slice("web", &["pod-1", "remote-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1", "remote-1"])?;
     s.reaches(s.client(), (s.family().node(), 30080), &["pod-1", "remote-1"], Masqueraded)?;
     s.refused(s.client(), (s.family().node(), 30081))
 }
 
 fn node_ports_answer_pods_and_the_node_masqueraded(s: &mut Subject) -> Result<()> {
     let web = s.web().node_port(30080);
-    let slice = s.slice("web", &["pod-1", "remote-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1", "remote-1"])?;
     s.reaches(s.pod(3), (s.family().node(), 30080), &["pod-1", "remote-1"], Masqueraded)?;
     s.reaches(s.node(), (s.family().node(), 30080), &["pod-1", "remote-1"], Masqueraded)?;
     Ok(())
@@ -52,18 +48,14 @@ fn node_ports_answer_pods_and_the_node_masqueraded(s: &mut Subject) -> Result<()
 fn node_ports_never_answer_on_loopback(s: &mut Subject) -> Result<()> {
     s.args(&["--nodeport-addresses", "0.0.0.0/0,::/0"]);
     let web = s.web().node_port(30080);
-    let slice = s.slice("web", &["pod-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1"])?;
     s.reaches(s.node(), (s.family().node(), 30080), &["pod-1"], Masqueraded)?;
     s.refused(s.node(), (s.family().loopback(), 30080))
 }
 
 fn node_ports_answer_on_every_address_while_the_node_is_unknown(s: &mut Subject) -> Result<()> {
     let web = s.web().node_port(30080);
-    let slice = s.slice("web", &["pod-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1"])?;
     for address in [s.family().node(), s.family().second_node_address()] {
         s.reaches(s.client(), (address, 30080), &["pod-1"], Masqueraded)?;
     }
@@ -101,9 +93,7 @@ fn node_ports_of_tcp_and_udp_do_not_meet(s: &mut Subject) -> Result<()> {
 
 fn a_node_port_that_goes_is_refused(s: &mut Subject) -> Result<()> {
     let web = s.web().node_port(30080);
-    let slice = s.slice("web", &["pod-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1"])?;
     s.reaches(s.client(), (s.family().node(), 30080), &["pod-1"], Masqueraded)?;
     s.cluster.service("web").ports[0].node_port = 30090;
     s.sync()?;
@@ -114,9 +104,7 @@ fn a_node_port_that_goes_is_refused(s: &mut Subject) -> Result<()> {
 
 fn external_ips_answer_everybody_masqueraded(s: &mut Subject) -> Result<()> {
     let web = s.web().external_ip(s.family().external_ip(5));
-    let slice = s.slice("web", &["pod-1", "remote-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1", "remote-1"])?;
     for who in [s.pod(3), s.node(), s.client()] {
         s.reaches(who, (s.family().external_ip(5), 80), &["pod-1", "remote-1"], Masqueraded)?;
     }
@@ -127,9 +115,7 @@ fn load_balancer_ips_answer_everybody_masqueraded(s: &mut Subject) -> Result<()>
     let family = s.family();
     let web =
         s.web().load_balancer_ip(family.load_balancer_ip(6)).load_balancer_ip(family.load_balancer_ip(7));
-    let slice = s.slice("web", &["pod-1", "remote-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1", "remote-1"])?;
     for who in [s.pod(3), s.node(), s.client()] {
         for number in [6, 7] {
             let to = (family.load_balancer_ip(number), 80);
@@ -143,9 +129,7 @@ fn load_balancers_in_proxy_mode_have_no_rules(s: &mut Subject) -> Result<()> {
     let ip = s.family().load_balancer_ip(6);
     let mut web = s.web().node_port(30080);
     web.load_balancer.push((ip.to_string(), Some("Proxy")));
-    let slice = s.slice("web", &["pod-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1"])?;
     s.unanswered(s.pod(3), (ip, 80))?;
     s.reaches(s.client(), (s.family().node(), 30080), &["pod-1"], Masqueraded)?;
     s.cluster.service("web").load_balancer[0].1 = Some("VIP");
@@ -156,9 +140,7 @@ fn load_balancers_in_proxy_mode_have_no_rules(s: &mut Subject) -> Result<()> {
 
 fn a_load_balancer_needs_no_node_port(s: &mut Subject) -> Result<()> {
     let web = s.web().load_balancer_ip(s.family().load_balancer_ip(6));
-    let slice = s.slice("web", &["pod-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1"])?;
     s.reaches(s.client(), (s.family().load_balancer_ip(6), 80), &["pod-1"], Masqueraded)?;
     s.refused(s.client(), (s.family().node(), 30080))
 }
@@ -167,9 +149,7 @@ fn source_ranges_guard_load_balancer_ips_only(s: &mut Subject) -> Result<()> {
     let family = s.family();
     let web = s.web().node_port(30080).external_ip(family.external_ip(5));
     let web = web.load_balancer_ip(family.load_balancer_ip(6)).source_range(family.client_range());
-    let slice = s.slice("web", &["pod-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1"])?;
     s.reaches(s.client(), (family.load_balancer_ip(6), 80), &["pod-1"], Masqueraded)?;
     s.dropped(s.foreign_client(), (family.load_balancer_ip(6), 80))?;
     for to in [(family.node(), 30080), (family.external_ip(5), 80), (family.cluster_ip(10), 80)] {
@@ -186,9 +166,7 @@ fn source_ranges_hold_for_pods_too(s: &mut Subject) -> Result<()> {
     let family = s.family();
     let to = (family.load_balancer_ip(6), 80);
     let web = s.web().load_balancer_ip(family.load_balancer_ip(6)).source_range(family.client_range());
-    let slice = s.slice("web", &["pod-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1"])?;
     s.dropped(s.pod(3), to)?;
     s.dropped(s.node(), to)?;
     s.cluster.service("web").source_ranges.push(family.cluster_cidr().to_owned());
@@ -201,9 +179,7 @@ fn source_ranges_of_the_other_family_admit_nobody(s: &mut Subject) -> Result<()>
     let other = if s.family() == Family::V4 { Family::V6 } else { Family::V4 };
     let to = (s.family().load_balancer_ip(6), 80);
     let web = s.web().load_balancer_ip(s.family().load_balancer_ip(6)).source_range(other.client_range());
-    let slice = s.slice("web", &["pod-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1"])?;
     s.dropped(s.client(), to)?;
     s.reaches(s.client(), s.web_address(), &["pod-1"], Masqueraded)?;
     Ok(())
@@ -214,9 +190,7 @@ fn source_ranges_may_overlap(s: &mut Subject) -> Result<()> {
     let to = (family.load_balancer_ip(6), 80);
     let web = s.web().load_balancer_ip(family.load_balancer_ip(6)).source_range(family.client_range());
     let own = format!("{}/{}", family.client(), if family == Family::V4 { 32 } else { 128 });
-    let slice = s.slice("web", &["pod-1"]);
-    s.cluster.put(web.source_range(&own)).put_slice(slice);
-    s.sync()?;
+    s.serve(web.source_range(&own), &["pod-1"])?;
     s.reaches(s.client(), to, &["pod-1"], Masqueraded)?;
     s.dropped(s.foreign_client(), to)?;
     // Narrower: the wide range goes, the narrow one within it stays.

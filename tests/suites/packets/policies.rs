@@ -35,9 +35,7 @@ fn serve_everywhere(
     let mut web = s.web().node_port(30080).external_ip(family.external_ip(5));
     web.external_local = external_local;
     web.internal_local = internal_local;
-    let slice = s.slice("web", pods);
-    s.cluster.put(web.load_balancer_ip(family.load_balancer_ip(6))).put_slice(slice);
-    s.sync()
+    s.serve(web.load_balancer_ip(family.load_balancer_ip(6)), pods)
 }
 
 fn external_local_keeps_outsiders_on_this_node_as_themselves(s: &mut Subject) -> Result<()> {

@@ -45,9 +45,7 @@ fn without_a_way_to_tell_pods_cluster_ips_are_not_masqueraded(s: &mut Subject) -
 fn without_a_way_to_tell_pods_external_local_takes_them_for_outsiders(s: &mut Subject) -> Result<()> {
     s.only_args(&[]);
     let web = s.web().node_port(30080).external_local();
-    let slice = s.slice("web", &["pod-1", "remote-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1", "remote-1"])?;
     let node_port = (s.family().node(), 30080);
     s.reaches(s.pod(3), node_port, &["pod-1"], AsItself)?;
     s.reaches(s.node(), node_port, &["pod-1", "remote-1"], Masqueraded)?;
@@ -92,9 +90,7 @@ fn node_ports_answer_within_ranges_only(s: &mut Subject) -> Result<()> {
     s.args(&["--nodeport-addresses", "192.168.1.0/24,fd00:192:168:1::/64"]);
     s.cluster.put_other("node", node(None, &Family::BOTH.map(Family::node), &[]));
     let web = s.web().node_port(30080);
-    let slice = s.slice("web", &["pod-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1"])?;
     s.reaches(s.client(), (s.family().second_node_address(), 30080), &["pod-1"], Masqueraded)?;
     s.refused(s.client(), (s.family().node(), 30080))?;
     // An address within the ranges that the node gets later answers at once.
@@ -112,9 +108,7 @@ fn primary_is_the_bind_address_where_there_is_one(s: &mut Subject) -> Result<()>
     s.args(&["--nodeport-addresses", "primary", "--bind-address", &bind]);
     s.cluster.put_other("node", node(None, &Family::BOTH.map(Family::node), &[]));
     let web = s.web().node_port(30080);
-    let slice = s.slice("web", &["pod-1"]);
-    s.cluster.put(web).put_slice(slice);
-    s.sync()?;
+    s.serve(web, &["pod-1"])?;
     s.reaches(s.client(), (s.family().second_node_address(), 30080), &["pod-1"], Masqueraded)?;
     s.refused(s.client(), (s.family().node(), 30080))
 }

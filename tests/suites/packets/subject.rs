@@ -196,7 +196,12 @@ impl Subject {
 
     /// Serves `web` on these pods.
     pub(crate) fn serve_web(&mut self, pods: &[&str]) -> Result<()> {
-        let (web, slice) = (self.web(), self.slice("web", pods));
+        self.serve(self.web(), pods)
+    }
+
+    /// Serves a variant of `web` on these pods.
+    pub(crate) fn serve(&mut self, web: Service, pods: &[&str]) -> Result<()> {
+        let slice = self.slice("web", pods);
         self.cluster.put(web).put_slice(slice);
         self.sync()
     }

@@ -12,6 +12,7 @@ use crate::node::{read_node, read_service_cidr};
 use crate::object::{self, DEFAULT_NAMESPACE, Kind, ObjectName, ObjectRef};
 use crate::problem::{Findings, Problems};
 use crate::publish::{Entry, identity};
+use crate::relist::Relists;
 use crate::service::CompactService;
 use crate::slice::CompactSlice;
 use crate::{Change, Delta, Desired, Family, HealthCheck, NodeState};
@@ -29,6 +30,10 @@ pub enum Update {
     ServiceCidr(object::ServiceCidr),
     /// This object is gone.
     Deleted(ObjectRef),
+    /// All objects of a kind follow, those that are known among them.
+    ListBegins(Kind),
+    /// They have: whatever was known and did not follow is gone. Without a beginning, nothing is.
+    ListEnds(Kind),
 }
 
 /// The model: takes objects in, and tells what a mode has to change.
@@ -55,6 +60,7 @@ pub struct Cache {
     problems: Problems,
     /// Frontends that Services went without.
     refusals: Problems,
+    relists: Relists,
 }
 
 impl Cache {
@@ -72,6 +78,12 @@ impl Cache {
             Update::Node(node) => self.apply_node(&node),
             Update::ServiceCidr(cidr) => self.apply_service_cidr(&cidr),
             Update::Deleted(object) => self.delete(object),
+            Update::ListBegins(kind) => self.relists.begin(kind, self.known(kind)),
+            Update::ListEnds(kind) => {
+                for name in self.relists.end(kind) {
+                    self.delete(ObjectRef { kind, name });
+                }
+            }
         }
     }
 
@@ -107,6 +119,7 @@ impl Cache {
 
     fn apply_service(&mut self, service: &object::Service) {
         let name = self.shared_name(service.object_name());
+        self.relists.saw(Kind::Service, &name);
         let mut findings = Findings::of(ObjectRef { kind: Kind::Service, name: name.clone() });
         let compact = CompactService::read(service, &name, &mut self.interner, &mut findings);
         self.problems.replace(findings);
@@ -136,6 +149,7 @@ impl Cache {
 
     fn apply_slice(&mut self, slice: &object::EndpointSlice) {
         let name = slice.object_name();
+        self.relists.saw(Kind::EndpointSlice, &name);
         let mut findings = Findings::of(ObjectRef { kind: Kind::EndpointSlice, name: name.clone() });
         let read = CompactSlice::read(slice, &self.node_name, &mut self.interner, &mut findings);
         self.problems.replace(findings);
@@ -176,6 +190,7 @@ impl Cache {
 
     fn apply_node(&mut self, node: &object::Node) {
         let name = node.object_name();
+        self.relists.saw(Kind::Node, &name);
         if !self.is_own_node(&name) {
             return;
         }
@@ -196,6 +211,7 @@ impl Cache {
 
     fn apply_service_cidr(&mut self, cidr: &object::ServiceCidr) {
         let name = cidr.object_name();
+        self.relists.saw(Kind::ServiceCidr, &name);
         let mut findings = Findings::of(ObjectRef { kind: Kind::ServiceCidr, name: name.clone() });
         let ranges = read_service_cidr(cidr, &mut findings);
         self.problems.replace(findings);
@@ -217,6 +233,26 @@ impl Cache {
                 self.service_cidrs_dirty |= self.service_cidrs.remove(&object.name.name).is_some();
             }
         }
+    }
+
+    /// The objects of a kind that something is remembered of.
+    fn known(&self, kind: Kind) -> HashSet<ObjectName> {
+        let mut known: HashSet<ObjectName> = self.problems.objects(kind).cloned().collect();
+        match kind {
+            Kind::Service => {
+                let there = self.services.iter().filter(|(_, entry)| entry.service.is_some());
+                known.extend(there.map(|(name, _)| name.clone()));
+            }
+            Kind::EndpointSlice => known.extend(self.slices.keys().cloned()),
+            Kind::Node if *self.node != NodeState::default() => {
+                known.insert(ObjectName::new("", &self.node_name));
+            }
+            Kind::Node => {}
+            Kind::ServiceCidr => {
+                known.extend(self.service_cidrs.keys().map(|name| ObjectName::new("", name)));
+            }
+        }
+        known
     }
 
     fn is_own_node(&self, name: &ObjectName) -> bool {

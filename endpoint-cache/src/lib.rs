@@ -17,6 +17,7 @@ mod node;
 pub mod object;
 mod problem;
 mod publish;
+mod relist;
 mod select;
 mod service;
 mod service_port;

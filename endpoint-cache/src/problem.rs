@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::Problem;
-use crate::object::ObjectRef;
+use crate::object::{Kind, ObjectName, ObjectRef};
 
 /// An object with a thousand bad addresses is one problem, not a thousand.
 const MOST_PER_OBJECT: usize = 16;
@@ -63,6 +63,11 @@ impl Problems {
     /// The object is gone.
     pub(crate) fn forget(&mut self, object: &ObjectRef) {
         self.standing.remove(object);
+    }
+
+    /// The objects of a kind that have problems.
+    pub(crate) fn objects(&self, kind: Kind) -> impl Iterator<Item = &ObjectName> {
+        self.standing.keys().filter(move |object| object.kind == kind).map(|object| &object.name)
     }
 
     /// What is new since the last call.

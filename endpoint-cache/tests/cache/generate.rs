@@ -164,6 +164,7 @@ pub(crate) fn object_of(update: &Update) -> ObjectRef {
         Update::Node(node) => ObjectRef { kind: Kind::Node, name: node.object_name() },
         Update::ServiceCidr(cidr) => ObjectRef { kind: Kind::ServiceCidr, name: cidr.object_name() },
         Update::Deleted(object) => object.clone(),
+        Update::ListBegins(_) | Update::ListEnds(_) => unreachable!("never generated"),
     }
 }
 

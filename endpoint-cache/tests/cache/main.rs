@@ -19,5 +19,6 @@ mod objects;
 mod oracle;
 mod problems;
 mod properties;
+mod relists;
 mod services;
 mod topology;

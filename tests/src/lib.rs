@@ -6,6 +6,7 @@
 //! [`Place::connect`] tells who answered a connection and which source address they saw. [`suite`] turns a table of
 //! scenarios into tests.
 
+pub mod api_server;
 mod bed;
 pub mod cluster;
 pub mod isolation;

@@ -1,0 +1,156 @@
+//! The thread that serves: accepting, and doing what it is ordered.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{self, Instant};
+use tokio_rustls::TlsAcceptor;
+
+use super::Shared;
+use super::answer::answer;
+use super::connection::{Breaker, Faulty, Socket, not_hanging};
+use super::fault::Fault;
+
+/// How long to try for a port that was ours before.
+const REBIND: Duration = Duration::from_secs(5);
+
+/// What the server can be ordered to do.
+pub(crate) enum Command {
+    /// Cut all connections.
+    Cut,
+    /// Refuse connections, and cut all there are.
+    Close,
+    /// Take connections again.
+    Open,
+}
+
+/// An order, and where to say that it is done.
+pub(crate) struct Order {
+    pub(crate) command: Command,
+    pub(crate) done: std_mpsc::Sender<Result<()>>,
+}
+
+/// How the server proves who it is.
+pub(crate) struct Acceptors {
+    pub(crate) right: TlsAcceptor,
+    pub(crate) wrong: TlsAcceptor,
+}
+
+/// All connections, and the socket that they come from.
+struct Server {
+    shared: Arc<Shared>,
+    acceptors: Arc<Acceptors>,
+    address: SocketAddr,
+    listener: Option<TcpListener>,
+    connections: JoinSet<()>,
+    cut: Arc<AtomicBool>,
+}
+
+/// Serves until nobody can order anything any more.
+pub(crate) async fn run(
+    listener: std::net::TcpListener,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    shared: Arc<Shared>,
+    acceptors: Acceptors,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let listener = Some(TcpListener::from_std(listener)?);
+    let (acceptors, connections, cut) = (Arc::new(acceptors), JoinSet::new(), Arc::default());
+    let mut server = Server { shared, acceptors, address, listener, connections, cut };
+    loop {
+        tokio::select! {
+            biased;
+            order = orders.recv() => match order {
+                Some(Order { command, done }) => {
+                    let result = server.obey(command).await;
+                    // Whoever gave the order may have given up on it.
+                    let _ = done.send(result);
+                }
+                None => break,
+            },
+            _ = server.connections.join_next(), if !server.connections.is_empty() => {}
+            accepted = accept(server.listener.as_ref()) => server.take(accepted).await,
+        }
+    }
+    server.listener = None;
+    server.cut().await;
+    Ok(())
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
+    match listener {
+        Some(listener) => Ok(listener.accept().await?.0),
+        None => std::future::pending().await,
+    }
+}
+
+impl Server {
+    async fn obey(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Cut => self.cut().await,
+            Command::Close => {
+                self.listener = None;
+                self.cut().await;
+            }
+            Command::Open if self.listener.is_none() => self.listener = Some(self.bind().await?),
+            Command::Open => {}
+        }
+        Ok(())
+    }
+
+    async fn bind(&self) -> Result<TcpListener> {
+        let end = Instant::now() + REBIND;
+        loop {
+            match TcpListener::bind(self.address).await {
+                Ok(listener) => return Ok(listener),
+                Err(error) if Instant::now() > end => {
+                    return Err(error).with_context(|| format!("cannot listen on {} again", self.address));
+                }
+                Err(_) => time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    /// Resets all connections, and waits until that is done.
+    async fn cut(&mut self) {
+        self.cut.store(true, Ordering::Relaxed);
+        self.cut = Arc::default();
+        self.connections.shutdown().await;
+    }
+
+    async fn take(&mut self, accepted: io::Result<TcpStream>) {
+        let Ok(stream) = accepted else {
+            // Out of file descriptors, or a connection that ended at once.
+            time::sleep(Duration::from_millis(10)).await;
+            return;
+        };
+        // Only a matter of speed.
+        let _ = stream.set_nodelay(true);
+        let socket = Socket::new(stream, Arc::clone(&self.cut));
+        self.connections.spawn(serve(socket, Arc::clone(&self.acceptors), Arc::clone(&self.shared)));
+    }
+}
+
+async fn serve(socket: Socket, acceptors: Arc<Acceptors>, shared: Arc<Shared>) {
+    let mut fault = shared.fault.subscribe();
+    not_hanging(&mut fault).await;
+    let wrong = *fault.borrow() == Some(Fault::WrongCertificate);
+    let acceptor = if wrong { &acceptors.wrong } else { &acceptors.right };
+    // A client that does not trust us ends here; that is its business.
+    let Ok(stream) = acceptor.accept(socket).await else { return };
+    let breaker = Arc::new(Breaker::default());
+    let stream = TokioIo::new(Faulty::new(stream, fault, Arc::clone(&breaker)));
+    let service = service_fn(move |request| answer(request, Arc::clone(&shared), Arc::clone(&breaker)));
+    // Clients go whenever they like.
+    let _ = http1::Builder::new().serve_connection(stream, service).await;
+}

@@ -130,8 +130,10 @@ impl Watch {
                 changed = self.fault.changed() => {
                     changed.map_err(|_| Ended)?;
                     self.show_fault().await?;
-                    // What happened while there was garbage.
-                    self.send_news().await?;
+                    if *self.fault.borrow() != Some(Fault::Garbage) {
+                        // What happened while there was garbage.
+                        self.send_news().await?;
+                    }
                 }
                 changed = self.changed.changed() => {
                     changed.map_err(|_| Ended)?;

@@ -1,7 +1,6 @@
 //! One object, encoded once and sent as it is ever after.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use anyhow::{Context, Result, ensure};
 use bytes::{Bytes, BytesMut};
@@ -50,10 +49,9 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// Takes an object apart.
-    pub(crate) fn new(object: Value) -> Result<Self> {
-        let Value::Object(mut rest) = without_nulls(object) else {
-            anyhow::bail!("an object is no JSON object")
-        };
+    pub(crate) fn new(mut object: Value) -> Result<Self> {
+        remove_nulls(&mut object);
+        let Value::Object(mut rest) = object else { anyhow::bail!("an object is no JSON object") };
         let name = rest.remove("kind").context("an object without kind")?;
         let name = name.as_str().unwrap_or_default();
         let kind = kind::named(name).with_context(|| format!("objects of kind {name:?} are not served"))?;
@@ -95,13 +93,13 @@ impl Draft {
         self.metadata.insert("uid".to_owned(), (*identity.uid).into());
         self.metadata.insert("creationTimestamp".to_owned(), (*identity.created).into());
         let kind = &kind::ALL[self.kind];
-        let mut encoded = format!("{HEAD}{version}");
+        let mut encoded = format!("{HEAD}{version}").into_bytes();
         let digits = encoded.len() - HEAD.len();
-        encoded.push('"');
+        encoded.push(b'"');
         write_entries(&mut encoded, &self.metadata)?;
-        encoded.push('}');
+        encoded.push(b'}');
         write_entries(&mut encoded, &self.rest)?;
-        encoded.push_str(kind.suffix);
+        encoded.extend_from_slice(kind.suffix.as_bytes());
         let labels = self.metadata.get("labels").and_then(Value::as_object);
         let labels =
             labels.into_iter().flatten().map(|(key, value)| (key.as_str().into(), text(Some(value))));
@@ -109,7 +107,7 @@ impl Draft {
             labels: labels.collect(),
             cluster_ip: text(self.rest.get("spec").and_then(|spec| spec.get("clusterIP"))),
             service_type: text(self.rest.get("spec").and_then(|spec| spec.get("type"))),
-            encoded: encoded.into(),
+            encoded: encoded.into_boxed_slice().into(),
             key: self.key,
             version,
             identity,
@@ -172,22 +170,27 @@ impl Object {
     }
 }
 
-fn write_entries(out: &mut String, entries: &Map<String, Value>) -> Result<()> {
+fn write_entries(out: &mut Vec<u8>, entries: &Map<String, Value>) -> Result<()> {
     for (key, value) in entries {
-        write!(out, ",{}:{value}", Value::from(key.as_str()))?;
+        out.push(b',');
+        serde_json::to_writer(&mut *out, key)?;
+        out.push(b':');
+        serde_json::to_writer(&mut *out, value)?;
     }
     Ok(())
 }
 
 /// The real server leaves fields without value out.
-fn without_nulls(value: Value) -> Value {
+fn remove_nulls(value: &mut Value) {
     match value {
         Value::Object(entries) => {
-            let entries = entries.into_iter().filter(|(_, value)| !value.is_null());
-            Value::Object(entries.map(|(key, value)| (key, without_nulls(value))).collect())
+            if entries.values().any(Value::is_null) {
+                entries.retain(|_, value| !value.is_null());
+            }
+            entries.values_mut().for_each(remove_nulls);
         }
-        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
-        other => other,
+        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        _ => {}
     }
 }
 

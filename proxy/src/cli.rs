@@ -3,11 +3,13 @@
 //! What the flags mean together is checked and worked out in [`crate::options`].
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
+use jiff::SignedDuration;
 
 use crate::mode::ModeName;
 
@@ -15,11 +17,16 @@ const NODE: &str = "Node";
 const SOURCE: &str = "Where Services come from";
 const TRAFFIC: &str = "Traffic";
 const KERNEL: &str = "Kernel";
+const TELEMETRY: &str = "Health and metrics";
 const OTHER: &str = "Other";
 
 const EXAMPLE: &str = "\
-Example: program this node for the Services and EndpointSlices in a folder, and
-follow every save of a file there:
+Example: program this node for the Services of a cluster:
+
+  pointsman --kubeconfig /etc/kubernetes/kube-proxy.conf --cluster-cidr 10.244.0.0/16
+
+Example: program it for the Services and EndpointSlices in a folder, and follow
+every save of a file there:
 
   pointsman --manifests ./manifests --cluster-cidr 10.244.0.0/16
 
@@ -39,17 +46,23 @@ the work cannot be done, 2 when the command line is wrong.";
 #[command(disable_help_flag = true, disable_version_flag = true)]
 pub struct Cli {
     /// A folder of YAML and JSON manifests (Services, EndpointSlices, Nodes, ServiceCIDRs and lists of them), or one
-    /// such file. Followed: a saved file is in force at once. Sub-folders and hidden files are not read.
+    /// such file, in place of the Kubernetes API. Followed: a saved file is in force at once. Sub-folders and hidden
+    /// files are not read.
     #[arg(long, value_name = "PATH", help_heading = SOURCE)]
     pub manifests: Option<PathBuf>,
 
-    /// How to reach the Kubernetes API (not supported yet: use --manifests).
+    /// How to reach the Kubernetes API and who to be there [default: the pod's service account].
     #[arg(long, value_name = "FILE", help_heading = SOURCE)]
     pub kubeconfig: Option<String>,
 
-    /// Address of the Kubernetes API server (not supported yet: use --manifests).
+    /// Address of the Kubernetes API server; overrides the one in the kubeconfig file.
     #[arg(long, value_name = "URL", help_heading = SOURCE)]
     pub master: Option<String>,
+
+    /// A watch of the Kubernetes API that says nothing for this long, not even a bookmark, is taken to be dead and
+    /// opened anew.
+    #[arg(long, value_name = "DURATION", default_value = "150s", value_parser = duration, help_heading = SOURCE)]
+    pub watch_silence: Duration,
 
     /// How to program the node. Working now: nftables.
     #[arg(long, value_name = "MODE", default_value = "nftables", help_heading = KERNEL)]
@@ -110,6 +123,20 @@ pub struct Cli {
     #[arg(long, value_name = "PREFIX", help_heading = TRAFFIC)]
     pub pod_interface_name_prefix: Option<String>,
 
+    /// Where /healthz and /livez are answered; empty for nowhere.
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:10256", help_heading = TELEMETRY)]
+    #[arg(value_parser = healthz_address)]
+    pub healthz_bind_address: BindAddress,
+
+    /// Where /metrics is answered; empty for nowhere.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:10249", help_heading = TELEMETRY)]
+    #[arg(value_parser = metrics_address)]
+    pub metrics_bind_address: BindAddress,
+
+    /// A change that cannot be programmed for twice this long makes /healthz and /livez answer 503. In every mode.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, help_heading = TELEMETRY)]
+    pub iptables_sync_period: Duration,
+
     /// How much to log: 0 to 3 what was done, 4 and 5 details, 6 and up everything.
     #[arg(short, long = "v", value_name = "N", default_value_t = 0, help_heading = OTHER)]
     pub verbosity: u8,
@@ -126,6 +153,10 @@ pub struct Cli {
 /// A comma-separated list of CIDRs; may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cidrs(pub Vec<IpNet>);
+
+/// An address to listen on, if any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BindAddress(pub Option<SocketAddr>);
 
 /// Words of `--detect-local-mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -161,6 +192,33 @@ fn boolean(text: &str) -> Result<bool, &'static str> {
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
         _ => Err("write true or false"),
     }
+}
+
+fn healthz_address(text: &str) -> Result<BindAddress, String> {
+    bind_address(text, 10256)
+}
+
+fn metrics_address(text: &str) -> Result<BindAddress, String> {
+    bind_address(text, 10249)
+}
+
+fn bind_address(text: &str, port: u16) -> Result<BindAddress, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(BindAddress(None));
+    }
+    let alone = |text: &str| Some(SocketAddr::new(text.parse().ok()?, port));
+    let address = text.parse().ok().or_else(|| alone(text));
+    let address = address.ok_or_else(|| format!("{text:?} is no address such as 127.0.0.1:{port}"))?;
+    Ok(BindAddress(Some(address)))
+}
+
+/// A length of time as Go writes it, longer than nothing.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.trim().parse().ok().and_then(|signed: SignedDuration| signed.try_into().ok());
+    parsed
+        .filter(|duration: &Duration| !duration.is_zero())
+        .ok_or_else(|| format!("{text:?} is no length of time such as 30s or 1m30s"))
 }
 
 /// A CIDR with its host bits cleared, as everything that compares prefixes needs it.
@@ -217,6 +275,30 @@ mod tests {
         assert_eq!(cli.cluster_cidr.0, ["10.1.0.0/16".parse().unwrap(), "fd00::/56".parse().unwrap()]);
         let cli = read(&["--nodeport-addresses=10.0.0.0/8", "--nodeport-addresses=fd00::/8"]).unwrap();
         assert_eq!(cli.nodeport_addresses, ["10.0.0.0/8", "fd00::/8"]);
+    }
+
+    #[test]
+    fn lengths_of_time_are_written_as_go_writes_them() {
+        for (text, seconds) in
+            [("30s", 30.0), ("1m30s", 90.0), ("1m0s", 60.0), ("1.5h", 5400.0), ("500ms", 0.5)]
+        {
+            let cli = read(&["--iptables-sync-period", text]).unwrap();
+            assert_eq!(cli.iptables_sync_period, Duration::from_secs_f64(seconds), "{text}");
+        }
+        for text in ["0s", "-1s", "soon", ""] {
+            let error = read(&[&*format!("--watch-silence={text}")]).unwrap_err();
+            assert!(error.contains("--watch-silence") && error.contains("1m30s"), "{error}");
+        }
+    }
+
+    #[test]
+    fn addresses_to_listen_on_have_a_port_or_the_usual_one() {
+        let of = |text: &str| read(&["--healthz-bind-address", text]).map(|cli| cli.healthz_bind_address.0);
+        assert_eq!(of(""), Ok(None));
+        assert_eq!(of("127.0.0.1:1"), Ok(Some("127.0.0.1:1".parse().unwrap())));
+        assert_eq!(of("[::1]:1"), Ok(Some("[::1]:1".parse().unwrap())));
+        assert_eq!(of("::"), Ok(Some("[::]:10256".parse().unwrap())));
+        assert!(of("localhost:80").is_err_and(|error| error.contains("localhost:80")));
     }
 
     #[test]

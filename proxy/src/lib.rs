@@ -4,6 +4,7 @@
 //! what changed into one kernel transaction. This crate decides nothing about Services and knows nothing of nftables;
 //! it wires the parts that do. Start reading at [`main`].
 
+mod backoff;
 pub mod cli;
 mod disturbances;
 pub mod logging;
@@ -12,18 +13,23 @@ pub mod options;
 mod signals;
 pub mod source;
 mod sync_loop;
+mod telemetry;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use endpoint_cache::Cache;
 
 use cli::{Cli, DetectLocalMode};
-use options::Invalid;
+use options::{Invalid, Origin};
+use source::Source;
+use source::kubernetes::Kubernetes;
 use source::manifests::Manifests;
 use sync_loop::{Outcome, SyncLoop};
+use telemetry::Telemetry;
 
 const REFUSED: u8 = 1;
 const BAD_USAGE: u8 = 2;
@@ -58,8 +64,15 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let mut settings = options::settings(cli)?;
     settings.ipv6 = kernel_has_ipv6();
     let node_name = options::node_name(cli)?;
-    let path = options::manifests(cli)?;
-    let manifests = Manifests::open(&path)?;
+    let telemetry = Telemetry::new(2 * cli.iptables_sync_period);
+    let origin = options::origin(cli);
+    let source: Box<dyn Source> = match &origin {
+        Origin::Manifests(path) => Box::new(Manifests::open(path)?),
+        Origin::Kubernetes(access) => {
+            let (access, telemetry) = (access.clone(), Arc::clone(&telemetry));
+            Box::new(Kubernetes::open(access, &node_name, cli.watch_silence, telemetry)?)
+        }
+    };
     let mode = mode::build(cli.proxy_mode, settings)?;
     if cli.conntrack_tcp_be_liberal {
         be_liberal()?;
@@ -70,9 +83,12 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let (inbox, inputs) = sync_loop::channel();
     signals::watch(inbox.clone()).context("cannot watch for signals")?;
     disturbances::watch(mode.as_ref(), inbox.clone()).context("cannot watch for changes by others")?;
-    source::start(Box::new(manifests), inbox).context("cannot start following manifests")?;
-    tracing::info!(mode = mode.name(), node = node_name, manifests = %path.display(), "started");
-    match SyncLoop::new(Cache::new(&node_name), mode).run(&inputs) {
+    let endpoints =
+        telemetry::Endpoints { health: cli.healthz_bind_address.0, metrics: cli.metrics_bind_address.0 };
+    telemetry::serve(endpoints, mode.name(), Arc::clone(&telemetry))?;
+    source::start(source, inbox).with_context(|| format!("cannot start following {origin}"))?;
+    tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
+    match SyncLoop::new(Cache::new(&node_name), mode, telemetry).run(&inputs) {
         Outcome::Stopped => {
             tracing::info!("stopped; the rules stay in force");
             Ok(())
@@ -89,7 +105,7 @@ fn warn_of_gaps(cli: &Cli) {
         );
     }
     let given = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
-    if given(&cli.kubeconfig) || given(&cli.master) {
+    if cli.manifests.is_some() && (given(&cli.kubeconfig) || given(&cli.master)) {
         tracing::warn!("--kubeconfig and --master are not used: Services come from --manifests");
     }
 }

@@ -1,5 +1,6 @@
 //! What the command line asks for, checked and worked out.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use endpoint_cache::Family;
@@ -7,6 +8,7 @@ use ipnet::IpNet;
 use modes::{DetectLocal, NodePortAddresses, Settings};
 
 use crate::cli::{self, Cli, DetectLocalMode};
+use crate::source::kubernetes::Access;
 
 /// Why a command line whose every flag is readable makes no sense as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,12 +36,6 @@ pub enum Invalid {
     /// The host has no name to go by.
     #[error("cannot read the host name: {0}; give --hostname-override")]
     NoHostname(nix::Error),
-    /// There is nowhere to take Services from.
-    #[error(
-        "no --manifests given: taking Services from the Kubernetes API comes in a later version, until then give \
-         --manifests PATH with a folder of manifests"
-    )]
-    NoSource,
 }
 
 /// What the modes are told.
@@ -57,12 +53,34 @@ pub fn settings(cli: &Cli) -> Result<Settings, Invalid> {
     })
 }
 
-/// The folder or file to follow.
-///
-/// # Errors
-/// When none is given.
-pub fn manifests(cli: &Cli) -> Result<PathBuf, Invalid> {
-    cli.manifests.clone().ok_or(Invalid::NoSource)
+/// Where objects are to come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A folder or file of manifests.
+    Manifests(PathBuf),
+    /// An API server.
+    Kubernetes(Access),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Manifests(path) => write!(f, "manifests {}", path.display()),
+            Self::Kubernetes(access) => access.fmt(f),
+        }
+    }
+}
+
+/// Where objects are to come from: a folder if one is given, else an API server.
+pub(crate) fn origin(cli: &Cli) -> Origin {
+    let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+    match &cli.manifests {
+        Some(path) => Origin::Manifests(path.clone()),
+        None => {
+            let kubeconfig = given(&cli.kubeconfig).map(PathBuf::from);
+            Origin::Kubernetes(Access::of(kubeconfig, given(&cli.master)))
+        }
+    }
 }
 
 /// The node's name in the cluster, as kube-proxy makes it: lower case, no blanks around.
@@ -173,6 +191,16 @@ mod tests {
         assert!(
             matches!(of("10.0.0.1"), Err(Invalid::NodePortAddress(reason)) if reason.contains("10.0.0.1"))
         );
+    }
+
+    #[test]
+    fn objects_come_from_a_folder_or_an_api_server() {
+        let of = |args: &[&str]| origin(&cli(args)).to_string();
+        assert_eq!(of(&["--manifests=/m", "--kubeconfig=/k"]), "manifests /m");
+        assert_eq!(of(&["--kubeconfig=/k"]), "kubeconfig /k");
+        assert_eq!(of(&["--kubeconfig=/k", "--master=https://a"]), "kubeconfig /k at https://a");
+        assert_eq!(of(&["--master=https://a"]), "https://a");
+        assert_eq!(of(&["--kubeconfig=", "--master="]), "the pod's service account");
     }
 
     #[test]

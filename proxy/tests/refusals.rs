@@ -5,7 +5,10 @@ use std::process::{Command, Stdio};
 
 /// Runs the binary; returns its exit status, and what it printed to stdout and stderr.
 fn run(args: &[&str]) -> io::Result<(Option<i32>, String, String)> {
-    let output = Command::new(env!("CARGO_BIN_EXE_pointsman")).args(args).output()?;
+    let output = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(args)
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .output()?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((output.status.code(), text(output.stdout), text(output.stderr)))
 }
@@ -23,8 +26,7 @@ fn refuses(status: i32, args: &[&str], words: &[&str]) {
 
 #[test]
 fn bad_usage_is_status_2() {
-    refuses(2, &[], &["--manifests PATH", "later version"]);
-    refuses(2, &["--kubeconfig", "/some/config"], &["--manifests PATH"]);
+    refuses(2, &["--iptables-sync-period", "0"], &["--iptables-sync-period", "1m30s"]);
     refuses(2, &["--cluster-cidr", "10.0.0.0/99"], &["--cluster-cidr", "10.0.0.0/99", "10.244.0.0/16"]);
     refuses(2, &["--cluster-cidr", "10.0.0.0/8,11.0.0.0/8"], &["--cluster-cidr", "IPv4"]);
     refuses(2, &["--nodeport-addresses", "primary,10.0.0.0/8"], &["--nodeport-addresses", "primary"]);
@@ -41,6 +43,10 @@ fn bad_usage_is_status_2() {
 fn what_cannot_be_done_is_status_1() {
     refuses(1, &["--manifests", "/no/such/folder"], &["/no/such/folder", "No such file"]);
     refuses(1, &["--manifests", "/dev/null"], &["/dev/null", "neither a folder nor a regular file"]);
+    refuses(1, &[], &["--manifests", "--kubeconfig", "service account"]);
+    refuses(1, &["--kubeconfig", "/no/such/config"], &["--kubeconfig /no/such/config", "No such file"]);
+    refuses(1, &["--kubeconfig", "/dev/null"], &["--kubeconfig /dev/null"]);
+    refuses(1, &["--master", "https://a b"], &["--master", "a b", "https://10.0.0.1:6443"]);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
     for mode in ["iptables", "ipvs", "userspace"] {

@@ -4,6 +4,7 @@
 //! than the kernel waits instead of filling memory. It logs what only it understands (an unreadable file, a dropped
 //! connection) and carries on; it gives up only over what it cannot recover from.
 
+pub(crate) mod kubernetes;
 pub mod manifests;
 
 use std::io;

@@ -5,19 +5,20 @@
 //! from a fresh read of the kernel, with backoff. `SyncLoop::take` and `SyncLoop::turn` are the whole of it, and
 //! tests drive them with a clock of their own; `SyncLoop::run` only waits.
 
-mod backoff;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use endpoint_cache::{Cache, Delta};
 use modes::{Mode, Report};
 
+use crate::backoff::Backoff;
 use crate::source::Event;
-use backoff::Backoff;
+use crate::telemetry::{Extent, Telemetry};
 
 /// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
 const PENDING: usize = 256;
@@ -27,6 +28,10 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// How long after a repair the next one may follow: whoever keeps changing our rules must not keep us busy.
 const BETWEEN_REPAIRS: Duration = Duration::from_millis(500);
+
+/// Waits after failures in a row, from the first to the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// What the sync loop is told.
 #[derive(Debug)]
@@ -81,6 +86,7 @@ pub(crate) struct SyncLoop {
     backoff: Backoff,
     /// Number of the last successful sync.
     serial: u64,
+    telemetry: Arc<Telemetry>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +101,7 @@ enum Phase {
 
 impl SyncLoop {
     /// A loop that has programmed nothing yet.
-    pub(crate) fn new(cache: Cache, mode: Box<dyn Mode>) -> Self {
+    pub(crate) fn new(cache: Cache, mode: Box<dyn Mode>, telemetry: Arc<Telemetry>) -> Self {
         Self {
             cache,
             mode,
@@ -103,8 +109,9 @@ impl SyncLoop {
             batches: 0,
             tidy_at: None,
             repaired_at: None,
-            backoff: Backoff::default(),
+            backoff: Backoff::steady(FIRST_WAIT, LONGEST_WAIT),
             serial: 0,
+            telemetry,
         }
     }
 
@@ -137,12 +144,16 @@ impl SyncLoop {
         match event {
             Event::Updates(updates) => {
                 self.batches += 1;
+                if !matches!(self.phase, Phase::Gated) {
+                    self.telemetry.health.change_waits(now);
+                }
                 for update in updates {
                     self.cache.apply(update);
                 }
             }
             Event::Synced => {
                 if matches!(self.phase, Phase::Gated) {
+                    self.telemetry.health.change_waits(now);
                     self.phase = Phase::Resync { due: now };
                 }
             }
@@ -157,6 +168,8 @@ impl SyncLoop {
         }
         let due = self.repaired_at.map_or(now, |last| now.max(last + BETWEEN_REPAIRS));
         tracing::warn!("{what}: repairing it");
+        self.telemetry.metrics.repairs.inc();
+        self.telemetry.health.change_waits(now);
         self.repaired_at = Some(due);
         self.phase = Phase::Resync { due };
     }
@@ -183,7 +196,7 @@ impl SyncLoop {
         let delta = self.take_delta();
         let started = Instant::now();
         match self.mode.resync(&self.cache.desired()) {
-            Ok(report) => self.succeeded(delta.changes.len(), report, now, started.elapsed()),
+            Ok(report) => self.succeeded(Extent::Full, delta.changes.len(), report, now, started.elapsed()),
             Err(error) => self.failed(&error, now + started.elapsed()),
         }
     }
@@ -192,15 +205,16 @@ impl SyncLoop {
         let delta = self.take_delta();
         let started = Instant::now();
         if delta.is_empty() {
-            return self.succeeded(0, Report::default(), now, started.elapsed());
+            return self.succeeded(Extent::Partial, 0, Report::default(), now, started.elapsed());
         }
         // Every rule may depend on the node and the service ranges; they hardly ever change.
-        let result = match delta.changes_node() {
-            true => self.mode.resync(&self.cache.desired()),
-            false => self.mode.apply(&delta),
+        let extent = if delta.changes_node() { Extent::Full } else { Extent::Partial };
+        let result = match extent {
+            Extent::Full => self.mode.resync(&self.cache.desired()),
+            Extent::Partial => self.mode.apply(&delta),
         };
         match result {
-            Ok(report) => self.succeeded(delta.changes.len(), report, now, started.elapsed()),
+            Ok(report) => self.succeeded(extent, delta.changes.len(), report, now, started.elapsed()),
             Err(error) => self.failed(&error, now + started.elapsed()),
         }
     }
@@ -222,7 +236,16 @@ impl SyncLoop {
         delta
     }
 
-    fn succeeded(&mut self, changes: usize, report: Report, now: Instant, duration: Duration) {
+    fn succeeded(
+        &mut self,
+        extent: Extent,
+        changes: usize,
+        report: Report,
+        now: Instant,
+        duration: Duration,
+    ) {
+        self.telemetry.metrics.synced(extent, duration);
+        self.telemetry.health.synced();
         self.serial += 1;
         tracing::info!(
             changes,
@@ -242,6 +265,8 @@ impl SyncLoop {
 
     fn failed(&mut self, error: &dyn Display, now: Instant) {
         let wait = self.backoff.next_wait();
+        self.telemetry.metrics.sync_failures.inc();
+        self.telemetry.health.sync_failed(&error.to_string(), now);
         self.phase = Phase::Resync { due: now + wait };
         tracing::error!(failures = self.backoff.failures(), retry_in = ?wait, "cannot program the node: {error}");
     }

@@ -60,7 +60,9 @@ impl Bench {
     fn new() -> Self {
         let record = Arc::default();
         let mode = Recorder(Arc::clone(&record));
-        Self { sync_loop: SyncLoop::new(Cache::new("node"), Box::new(mode)), record, now: Instant::now() }
+        let telemetry = Telemetry::new(Duration::from_secs(60));
+        let sync_loop = SyncLoop::new(Cache::new("node"), Box::new(mode), telemetry);
+        Self { sync_loop, record, now: Instant::now() }
     }
 
     /// One whose first sync is done.

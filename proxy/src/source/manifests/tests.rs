@@ -28,6 +28,7 @@ fn brief(updates: impl IntoIterator<Item = Update>) -> Vec<String> {
         Update::Node(node) => format!("node {}", node.metadata.name),
         Update::ServiceCidr(cidr) => format!("cidr {}", cidr.metadata.name),
         Update::Deleted(object) => format!("-{object}"),
+        Update::ListBegins(kind) | Update::ListEnds(kind) => format!("a list of {kind}"),
     };
     let mut all: Vec<String> = updates.into_iter().map(brief).collect();
     all.sort();

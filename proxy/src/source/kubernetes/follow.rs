@@ -1,0 +1,217 @@
+//! Following one kind of object: list, watch, and again when that breaks.
+
+use std::time::{Duration, Instant};
+
+use endpoint_cache::Update;
+use kube::Client;
+use serde_json::value::RawValue;
+
+use super::access::Access;
+use super::failure::Failure;
+use super::feed::{Closed, Feed};
+use super::request::{self, Start};
+use super::resource::Resource;
+use super::wire::{Happened, Named, Page};
+use crate::backoff::Backoff;
+
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// A kind that the server does not know may come with an upgrade.
+const UNKNOWN_KIND_WAIT: Duration = Duration::from_secs(300);
+/// A watch that ends sooner and says nothing is not worth asking for again at once.
+const SHORTEST_WATCH: Duration = Duration::from_secs(1);
+/// How long the server is to keep a watch open, in seconds: spread, so that not all end at once.
+const WATCH_SECONDS: std::ops::Range<u32> = 240..360;
+
+/// Why a follower stopped.
+enum End {
+    Closed,
+    Failed(Failure),
+}
+
+impl From<Closed> for End {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Follows a kind of object until nobody listens any more.
+pub(super) async fn follow<R: Resource>(resource: R, access: &Access, silence: Duration, feed: &Feed<'_>) {
+    let backoff = Backoff::spread(FIRST_WAIT, LONGEST_WAIT);
+    let mut follower = Follower { resource, silence, feed, version: None, streaming: true, backoff };
+    loop {
+        let Err(End::Failed(failure)) = follower.attempt(access).await else { return };
+        if follower.streaming && follower.version.is_none() && failure.may_be_for_streaming() {
+            tracing::debug!("no streaming list of {}s: {failure}", R::KIND);
+            follower.streaming = false;
+            continue;
+        }
+        let wait = follower.take_in(&failure);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+struct Follower<'a, R> {
+    resource: R,
+    /// How long an open watch may say nothing.
+    silence: Duration,
+    feed: &'a Feed<'a>,
+    /// Up to which version everything has been handed on; `None` if a list is needed.
+    version: Option<String>,
+    /// Whether the server may know streaming lists.
+    streaming: bool,
+    backoff: Backoff,
+}
+
+impl<R: Resource> Follower<'_, R> {
+    /// Goes on from where it stands for as long as it can.
+    async fn attempt(&mut self, access: &Access) -> Result<(), End> {
+        let client = access.client().await.map_err(Failure::Access)?;
+        if self.version.is_none() && !self.streaming {
+            self.list(&client).await?;
+        }
+        loop {
+            self.watch(&client).await?;
+        }
+    }
+
+    /// Draws what a failure means for the next attempt, and says how long to wait before it.
+    fn take_in(&mut self, failure: &Failure) -> Duration {
+        let kind = R::KIND;
+        let first = self.backoff.failures() == 0;
+        let wait = self.backoff.next_wait().max(failure.retry_after().unwrap_or_default());
+        let wait = if failure.is_unknown_kind() { UNKNOWN_KIND_WAIT } else { wait };
+        self.feed.telemetry.watch_failed(kind, failure.reason(), &failure.to_string());
+        let advice = failure.advice();
+        if failure.lost_its_place() {
+            self.version = None;
+            tracing::info!(
+                "the API server cannot resume the watch of {kind}s, listing them again: {failure}"
+            );
+        } else if failure.is_unknown_kind() {
+            tracing::info!(retry_in = ?wait, "the API server does not know {kind}s");
+        } else if first {
+            tracing::warn!(retry_in = ?wait, "cannot follow {kind}s: {failure}{advice}");
+        } else {
+            tracing::debug!(retry_in = ?wait, failures = self.backoff.failures(), "cannot follow {kind}s: {failure}{advice}");
+        }
+        wait
+    }
+
+    /// The server is there and answers.
+    fn heard(&mut self) {
+        if self.backoff.failures() > 0 {
+            tracing::info!("{}s are followed again", R::KIND);
+        }
+        self.backoff.reset();
+        self.feed.telemetry.heard(R::KIND);
+    }
+
+    /// Takes in all objects, page by page.
+    async fn list(&mut self, client: &Client) -> Result<(), End> {
+        self.feed.put(vec![Update::ListBegins(R::KIND)])?;
+        let mut next = None;
+        loop {
+            let text = request::page(client, &self.resource, next.take()).await?;
+            let page = Page::read(&text)?;
+            let objects = page.items.iter().flatten();
+            self.feed.put(objects.filter_map(|object| self.decode(object)).collect())?;
+            if page.metadata.next.is_empty() {
+                self.feed.put(vec![Update::ListEnds(R::KIND)])?;
+                self.version = Some(page.metadata.resource_version);
+                break;
+            }
+            next = Some(page.metadata.next);
+        }
+        self.heard();
+        Ok(self.feed.listed(R::KIND)?)
+    }
+
+    /// Takes in changes until the server ends the watch; before them, if no list has been taken in, all objects.
+    async fn watch(&mut self, client: &Client) -> Result<(), End> {
+        let opened = Instant::now();
+        let start = self.version.as_deref().map_or(Start::Everything, Start::After);
+        let mut lines = request::watch(client, &self.resource, start, fastrand::u32(WATCH_SECONDS)).await?;
+        let mut listing = self.version.is_none();
+        if listing {
+            self.feed.put(vec![Update::ListBegins(R::KIND)])?;
+        }
+        let mut spoke = false;
+        while let Some(text) = lines.next(self.silence).await? {
+            self.take_lines(text, &mut listing)?;
+            self.heard();
+            spoke = true;
+        }
+        match spoke || opened.elapsed() > SHORTEST_WATCH {
+            true if listing => Err(Failure::Truncated.into()),
+            true => Ok(()),
+            false => Err(Failure::Truncated.into()),
+        }
+    }
+
+    fn take_lines(&mut self, text: &[u8], listing: &mut bool) -> Result<(), End> {
+        let mut updates = Vec::new();
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            match Happened::read(line) {
+                Ok(Happened::Is(object)) => {
+                    updates.extend(self.decode(object));
+                    if !*listing {
+                        self.reached(&Named::read(object)?);
+                    }
+                }
+                Ok(Happened::Gone(object)) => {
+                    updates.push(Update::Deleted(object.of(R::KIND)));
+                    self.reached(&object);
+                }
+                Ok(Happened::Bookmark(object, ends_list)) => {
+                    if *listing && ends_list {
+                        *listing = false;
+                        updates.push(Update::ListEnds(R::KIND));
+                        self.feed.put(std::mem::take(&mut updates))?;
+                        self.feed.listed(R::KIND)?;
+                    }
+                    if !*listing {
+                        self.reached(&object);
+                    }
+                }
+                Err(failure) => {
+                    // What came before is as good as ever.
+                    self.feed.put(updates)?;
+                    return Err(failure.into());
+                }
+            }
+        }
+        // A bookmark alone is nothing to sync.
+        if !updates.is_empty() {
+            self.feed.put(updates)?;
+        }
+        Ok(())
+    }
+
+    /// Everything up to this object's version has been handed on. Not so within a list, which is in no order.
+    fn reached(&mut self, object: &Named) {
+        if !object.version().is_empty() {
+            self.version = Some(object.version().to_owned());
+        }
+    }
+
+    /// The object, unless it cannot be read: then the others go on without it.
+    fn decode(&self, object: &RawValue) -> Option<Update> {
+        match serde_json::from_str(object.get()) {
+            Ok(object) => Some(R::update(object)),
+            Err(error) => {
+                let name = Named::read(object).map(|named| named.of(R::KIND).to_string());
+                let name = name.unwrap_or_else(|_| format!("a nameless {}", R::KIND));
+                self.feed.telemetry.metrics.bad_object(R::KIND);
+                tracing::warn!("{name} cannot be decoded and is left out: {error}");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The numbers that a Prometheus server collects.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use endpoint_cache::object::Kind;
+use jiff::Timestamp;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+type Labels = Vec<(&'static str, &'static str)>;
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// Every metric, and the registry that prints them.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    sync_duration: Family<Labels, Histogram>,
+    last_sync: Seconds,
+    pub(crate) sync_failures: Counter,
+    /// Times that others changed our rules and they were put right.
+    pub(crate) repairs: Counter,
+    /// Service ports that the kernel refused and that are left out.
+    pub(crate) left_out: Gauge,
+    bad_objects: Family<Labels, Counter>,
+    lists: Family<Labels, Counter>,
+    watch_failures: Family<Labels, Counter>,
+    watching: Family<Labels, Gauge>,
+    last_heard: Family<Labels, Seconds>,
+}
+
+/// What a sync starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What the kernel is read to hold.
+    Full,
+    /// What changed.
+    Partial,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // From 62 us, a single element, to 2 s.
+        let buckets = || Histogram::new(exponential_buckets(0.000_062_5, 2.0, 16));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("pointsman"),
+            sync_duration: Family::new_with_constructor(buckets),
+            last_sync: Seconds::default(),
+            sync_failures: Counter::default(),
+            repairs: Counter::default(),
+            left_out: Gauge::default(),
+            bad_objects: Family::default(),
+            lists: Family::default(),
+            watch_failures: Family::default(),
+            watching: Family::default(),
+            last_heard: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let syncs = "Seconds that a sync of the kernel took";
+        registry.register("sync_duration_seconds", syncs, self.sync_duration.clone());
+        let last = "When the kernel was last in sync, Unix time";
+        registry.register("sync_last_timestamp_seconds", last, self.last_sync.clone());
+        let failures = "Syncs that the kernel refused";
+        registry.register("sync_failures", failures, self.sync_failures.clone());
+        let repairs = "Times that others changed our rules and they were put right";
+        registry.register("repairs", repairs, self.repairs.clone());
+        let left_out = "Service ports that the kernel refuses and that are left out";
+        registry.register("service_ports_left_out", left_out, self.left_out.clone());
+        let bad = "Objects from the API that could not be decoded";
+        registry.register("api_bad_objects", bad, self.bad_objects.clone());
+        let lists = "Full lists taken in from the API";
+        registry.register("api_lists", lists, self.lists.clone());
+        let failures = "Lists and watches that failed";
+        registry.register("api_watch_failures", failures, self.watch_failures.clone());
+        let watching = "Whether changes of a kind are being followed";
+        registry.register("api_watching", watching, self.watching.clone());
+        let heard = "When the API server was last heard of about a kind, Unix time";
+        registry.register("api_last_heard_timestamp_seconds", heard, self.last_heard.clone());
+    }
+
+    /// A sync succeeded.
+    pub(crate) fn synced(&self, extent: Extent, duration: Duration) {
+        let label = match extent {
+            Extent::Full => "full",
+            Extent::Partial => "partial",
+        };
+        self.sync_duration.get_or_create(&vec![("sync", label)]).observe(duration.as_secs_f64());
+        self.last_sync.set(now());
+    }
+
+    /// An object could not be decoded.
+    pub(crate) fn bad_object(&self, kind: Kind) {
+        self.bad_objects.get_or_create(&of(kind)).inc();
+    }
+
+    /// A full list was taken in.
+    pub(crate) fn listed(&self, kind: Kind) {
+        self.lists.get_or_create(&of(kind)).inc();
+    }
+
+    pub(super) fn heard(&self, kind: Kind) {
+        self.watching.get_or_create(&of(kind)).set(1);
+        self.last_heard.get_or_create(&of(kind)).set(now());
+    }
+
+    pub(super) fn watch_failed(&self, kind: Kind, reason: &'static str) {
+        self.watching.get_or_create(&of(kind)).set(0);
+        self.watch_failures.get_or_create(&[of(kind), vec![("reason", reason)]].concat()).inc();
+    }
+
+    /// All of them, in the text format.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        encode(&mut text, &self.registry).map_or_else(|_| String::new(), |()| text)
+    }
+}
+
+fn of(kind: Kind) -> Labels {
+    vec![("kind", kind.as_str())]
+}
+
+fn now() -> f64 {
+    Timestamp::now().as_duration().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_stands_in_the_text() {
+        let metrics = Metrics::default();
+        metrics.synced(Extent::Partial, Duration::from_micros(70));
+        metrics.repairs.inc();
+        metrics.bad_object(Kind::Service);
+        metrics.watch_failed(Kind::EndpointSlice, "silent");
+        let text = metrics.text();
+        for line in [
+            r#"pointsman_sync_duration_seconds_count{sync="partial"} 1"#,
+            "pointsman_repairs_total 1",
+            r#"pointsman_api_bad_objects_total{kind="Service"} 1"#,
+            r#"pointsman_api_watch_failures_total{kind="EndpointSlice",reason="silent"} 1"#,
+            r#"pointsman_api_watching{kind="EndpointSlice"} 0"#,
+            "pointsman_service_ports_left_out 0",
+        ] {
+            assert!(text.lines().any(|other| other == line), "no {line} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Metrics and health over HTTP, on a thread of their own: a sync under way must not keep a probe waiting.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::Telemetry;
+
+/// Connections served at once on an address; further ones wait.
+const CONNECTIONS: usize = 64;
+/// A client that has not sent its request by then is cut off.
+const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+/// Between attempts to bind: what is being replaced may still hold the address.
+const BIND_AGAIN: Duration = Duration::from_secs(1);
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// Where to answer; `None` for not at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoints {
+    /// `/healthz` and `/livez`
+    pub(crate) health: Option<SocketAddr>,
+    /// `/metrics`, `/proxyMode` and a bare `/healthz`
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+/// What an address answers.
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Health,
+    Metrics { mode: &'static str },
+}
+
+/// Starts to answer. An address that is taken is tried again until it is free.
+///
+/// # Errors
+/// When the thread or its reactor cannot be started.
+pub(crate) fn serve(
+    endpoints: Endpoints,
+    mode: &'static str,
+    telemetry: Arc<Telemetry>,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start a reactor")?;
+    let work = move || {
+        runtime.block_on(async {
+            let health = listen(endpoints.health, Role::Health, &telemetry);
+            let metrics = listen(endpoints.metrics, Role::Metrics { mode }, &telemetry);
+            tokio::join!(health, metrics);
+        });
+    };
+    thread::Builder::new().name("telemetry".to_owned()).spawn(work).context("cannot start a thread")?;
+    Ok(())
+}
+
+async fn listen(address: Option<SocketAddr>, role: Role, telemetry: &Arc<Telemetry>) {
+    let Some(address) = address else { return };
+    let listener = bind(address).await;
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, most likely: some will come free.
+            tokio::time::sleep(BIND_AGAIN).await;
+            continue;
+        };
+        let telemetry = Arc::clone(telemetry);
+        tokio::spawn(async move {
+            let answer = service_fn(|request| {
+                let response = answer(&request, role, &telemetry);
+                async { Ok::<_, Infallible>(response) }
+            });
+            let mut server = http1::Builder::new();
+            server.timer(TokioTimer::new()).header_read_timeout(REQUEST_WITHIN);
+            // A client that goes away is its own business.
+            drop(server.serve_connection(TokioIo::new(stream), answer).await);
+            drop(permit);
+        });
+    }
+}
+
+async fn bind(address: SocketAddr) -> TcpListener {
+    let mut told = false;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) if told => tracing::debug!("cannot listen on {address}: {error}"),
+            Err(error) => tracing::warn!("cannot listen on {address}: {error}; trying on"),
+        }
+        told = true;
+        tokio::time::sleep(BIND_AGAIN).await;
+    }
+}
+
+fn answer(request: &Request<Incoming>, role: Role, telemetry: &Telemetry) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET\n");
+    }
+    match (role, request.uri().path()) {
+        (Role::Health, "/healthz" | "/livez") => {
+            let verdict = telemetry.health.verdict(Instant::now());
+            let status = if verdict.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            respond(status, JSON, serde_json::to_string(&verdict).unwrap_or_default())
+        }
+        (Role::Metrics { .. }, "/metrics") => respond(StatusCode::OK, METRICS, telemetry.metrics.text()),
+        (Role::Metrics { mode }, "/proxyMode") => respond(StatusCode::OK, PLAIN, mode),
+        (Role::Metrics { .. }, "/healthz") => respond(StatusCode::OK, PLAIN, "ok"),
+        _ => respond(StatusCode::NOT_FOUND, PLAIN, "no such page\n"),
+    }
+}
+
+fn respond(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -16,6 +16,8 @@ use nix::mount::{MsFlags, mount};
 use nix::unistd::geteuid;
 
 const MARKER: &str = "POINTSMAN_ISOLATED";
+/// Where named network namespaces are, and everything else that must not outlive the program.
+const RUN: &str = "/run";
 
 /// Whether this process runs in namespaces of its own already.
 #[must_use]
@@ -40,6 +42,8 @@ pub fn this_program(args: &[OsString]) -> Result<Command> {
     }
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     command.arg(program).args(args).env(MARKER, "1").stdin(Stdio::piped());
+    // What is left there goes with the mount of `settle`.
+    command.env("TMPDIR", RUN);
     // Errors tell their story by their chain of causes.
     command.env("RUST_LIB_BACKTRACE", "0");
     Ok(command)
@@ -67,7 +71,7 @@ pub fn settle() -> Result<()> {
         while stdin.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
         std::process::exit(125);
     });
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>)
+    mount(Some("tmpfs"), RUN, Some("tmpfs"), MsFlags::empty(), None::<&str>)
         .context("cannot mount a tmpfs of our own on /run")?;
     let lo = Command::new("ip").args(["link", "set", "lo", "up"]).status();
     match lo.context("cannot run ip: apt-get install iproute2")?.success() {

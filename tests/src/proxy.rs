@@ -13,13 +13,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::api_server::ApiServer;
 use crate::cluster::Cluster;
 use crate::namespace::Namespace;
 
 /// How long anything that the proxy is waited for may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The file that says how to reach an API server.
+const KUBECONFIG: &str = "kubeconfig";
 /// What a line of its log says after every sync.
 const SYNCED: &str = "synced";
+
+/// Variables besides those that are inherited.
+type Environment = Vec<(&'static str, String)>;
 
 /// The proxy's process, its folder of manifests, and its log.
 #[derive(Debug)]
@@ -27,9 +33,12 @@ pub struct Proxy {
     child: Child,
     /// Reads its log until it ends.
     reader: Option<JoinHandle<()>>,
+    /// All that it is started with.
     args: Vec<String>,
+    environment: Environment,
+    /// Its manifests, or its kubeconfig.
     folder: PathBuf,
-    /// Where a manifest is written before it is moved into the folder, so that it appears whole.
+    /// Where a file is written before it is moved into the folder, so that it appears whole.
     staging: TempDir,
     log: Arc<Log>,
 }
@@ -64,11 +73,60 @@ impl Proxy {
     }
 
     fn start_on_folder(node: &Namespace, folder: PathBuf, staging: TempDir, args: &[String]) -> Result<Self> {
-        let log = Arc::new(Log::default());
-        let (child, reader) = spawn(node, &folder, args, &log)?;
-        let proxy = Self { child, reader: Some(reader), args: args.to_vec(), folder, staging, log };
+        let source = ["--manifests".to_owned(), folder.to_string_lossy().into_owned()];
+        let proxy = Self::launch(node, folder, staging, &[&source, args].concat(), Vec::new())?;
         proxy.log.await_syncs(1)?;
         Ok(proxy)
+    }
+
+    /// Starts it with an API server, by a kubeconfig, and does not wait.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn launch_with_api(node: &Namespace, server: &ApiServer, args: &[String]) -> Result<Self> {
+        let staging = tempfile::tempdir().context("cannot make a folder for a kubeconfig")?;
+        let folder = staging.path().join("configuration");
+        fs::create_dir(&folder)?;
+        let kubeconfig = folder.join(KUBECONFIG);
+        fs::write(&kubeconfig, server.kubeconfig())?;
+        let source = ["--kubeconfig".to_owned(), kubeconfig.to_string_lossy().into_owned()];
+        Self::launch(node, folder, staging, &[&source, args].concat(), Vec::new())
+    }
+
+    /// Starts it with an API server, by a kubeconfig, and waits until the server's objects are programmed.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`].
+    pub fn start_with_api(node: &Namespace, server: &ApiServer, args: &[String]) -> Result<Self> {
+        let proxy = Self::launch_with_api(node, server, args)?;
+        proxy.log.await_syncs(1)?;
+        Ok(proxy)
+    }
+
+    /// Starts it with these variables in its environment, as in a pod, and does not wait.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn launch_with_environment(
+        node: &Namespace,
+        environment: Vec<(&'static str, String)>,
+        args: &[String],
+    ) -> Result<Self> {
+        let staging = tempfile::tempdir().context("cannot make an empty folder")?;
+        Self::launch(node, staging.path().to_path_buf(), staging, args, environment)
+    }
+
+    fn launch(
+        node: &Namespace,
+        folder: PathBuf,
+        staging: TempDir,
+        args: &[String],
+        environment: Environment,
+    ) -> Result<Self> {
+        let log = Arc::new(Log::default());
+        let (child, reader) = spawn(node, args, &environment, &log)?;
+        let (reader, args) = (Some(reader), args.to_vec());
+        Ok(Self { child, reader, args, environment, folder, staging, log })
     }
 
     /// The folder of manifests that it watches.
@@ -134,6 +192,14 @@ impl Proxy {
         self.save("cluster.json", &cluster.manifest())
     }
 
+    /// Replaces the kubeconfig of one that was started with an API server.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn reconfigure(&self, server: &ApiServer) -> Result<()> {
+        self.write(KUBECONFIG, &server.kubeconfig())
+    }
+
     /// Ends it as a crash would.
     ///
     /// # Errors
@@ -167,7 +233,7 @@ impl Proxy {
     /// As [`Proxy::start`].
     pub fn start_again(&mut self, node: &Namespace) -> Result<()> {
         let syncs = self.log.syncs();
-        let (child, reader) = spawn(node, &self.folder, &self.args, &self.log)?;
+        let (child, reader) = spawn(node, &self.args, &self.environment, &self.log)?;
         (self.child, self.reader) = (child, Some(reader));
         self.log.await_syncs(syncs + 1)
     }
@@ -191,6 +257,18 @@ impl Proxy {
     pub fn await_line_with(&self, text: &str) -> Result<String> {
         self.log
             .await_that(&format!("log {text:?}"), |lines| lines.iter().any(|line| line.contains(text)))?;
+        self.last_line_with(text).context("the line vanished")
+    }
+
+    /// Does something, and waits until the proxy has then logged a line with this in it.
+    ///
+    /// # Errors
+    /// When that fails, or it does not.
+    pub fn await_line_after(&self, text: &str, doing: impl FnOnce() -> Result<()>) -> Result<String> {
+        let matching = |lines: &[String]| lines.iter().filter(|line| line.contains(text)).count();
+        let before = matching(&self.log.lines().lines);
+        doing()?;
+        self.log.await_that(&format!("log {text:?}"), |lines| matching(lines) > before)?;
         self.last_line_with(text).context("the line vanished")
     }
 }
@@ -224,12 +302,12 @@ pub fn binary() -> Result<PathBuf> {
 
 fn spawn(
     node: &Namespace,
-    folder: &Path,
     args: &[String],
+    environment: &Environment,
     log: &Arc<Log>,
 ) -> Result<(Child, JoinHandle<()>)> {
     let mut command = Command::new(binary()?);
-    command.arg("--manifests").arg(folder).args(args);
+    command.args(args).envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = node.run(|| command.spawn())?.context("cannot start pointsman")?;
     let stderr = child.stderr.take().context("pointsman has no stderr")?;

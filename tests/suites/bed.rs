@@ -85,6 +85,16 @@ fn namespaces_are_our_own() -> Result<()> {
     ensure!(links.lines().count() == 2, "loopback and eth0, not:\n{links}");
     // The first process of a process namespace: whatever it leaves behind goes with it.
     ensure!(std::process::id() == 1, "this process is {}, not 1", std::process::id());
+    // Temporary files too: they are in memory that only this mount namespace knows.
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let folder = std::env::temp_dir();
+    let is_ours = |line: &str| line.split(' ').nth(1).is_some_and(|at| folder == std::path::Path::new(at));
+    let last = mounts.lines().rfind(|line| is_ours(line)).unwrap_or_default();
+    ensure!(
+        last.starts_with("tmpfs "),
+        "temporary files are in {}, which is no mount of ours",
+        folder.display()
+    );
     Ok(())
 }
 

@@ -15,10 +15,10 @@ pub(super) enum Failure {
     #[error("{0:#}")]
     Access(anyhow::Error),
     /// The request could not be made or sent, or the server not be reached or trusted.
-    #[error("{}", with_causes(.0))]
+    #[error("{}", told(.0))]
     Connection(#[source] kube::Error),
     /// The connection broke while the answer came in.
-    #[error("the connection broke: {}", with_causes(.0))]
+    #[error("the connection broke: {}", told(.0))]
     Broken(#[source] kube::Error),
     /// The server said no.
     #[error("the API server answered {}{}", .status.code, answer(.status))]
@@ -115,6 +115,14 @@ fn excerpt(text: &str) -> String {
     const MOST: usize = 200;
     let line = text.lines().next().unwrap_or_default();
     line.chars().take(MOST).filter(|c| !c.is_control()).collect()
+}
+
+/// What went wrong, without the name that `kube` gives to all of it.
+fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Service(inner) => with_causes(inner.as_ref()),
+        _ => with_causes(error),
+    }
 }
 
 /// An error and its causes, each said once: `kube`'s errors repeat some of them and keep others to themselves.

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::access::Access;
 use super::failure::Failure;
 use super::feed::{Closed, Feed};
-use super::request::{self, Start};
+use super::request::{self, Part, Start};
 use super::resource::Resource;
 use super::wire::{Happened, Named, Page};
 use crate::backoff::Backoff;
@@ -20,6 +20,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const UNKNOWN_KIND_WAIT: Duration = Duration::from_secs(300);
 /// A watch that ends sooner and says nothing is not worth asking for again at once.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
+/// Objects asked for at once when a list comes in pages; client-go's figure.
+const PAGE: u32 = 500;
 /// How long the server is to keep a watch open, in seconds: spread, so that not all end at once.
 const WATCH_SECONDS: std::ops::Range<u32> = 240..360;
 
@@ -44,7 +46,8 @@ impl From<Failure> for End {
 /// Follows a kind of object until nobody listens any more.
 pub(super) async fn follow<R: Resource>(resource: R, access: &Access, silence: Duration, feed: &Feed<'_>) {
     let backoff = Backoff::spread(FIRST_WAIT, LONGEST_WAIT);
-    let mut follower = Follower { resource, silence, feed, version: None, streaming: true, backoff };
+    let mut follower =
+        Follower { resource, silence, feed, version: None, streaming: true, backoff, said: None };
     loop {
         let Err(End::Failed(failure)) = follower.attempt(access).await else { return };
         if follower.streaming && follower.version.is_none() && failure.may_be_for_streaming() {
@@ -67,12 +70,18 @@ struct Follower<'a, R> {
     /// Whether the server may know streaming lists.
     streaming: bool,
     backoff: Backoff,
+    /// What kind of failure was last told of: the same again is only a detail.
+    said: Option<&'static str>,
 }
 
 impl<R: Resource> Follower<'_, R> {
     /// Goes on from where it stands for as long as it can.
     async fn attempt(&mut self, access: &Access) -> Result<(), End> {
         let client = access.client().await.map_err(Failure::Access)?;
+        if self.backoff.failures() > 0 && self.is_ahead_of(&client).await? {
+            tracing::warn!("the API server was taken back to an older state: listing {}s again", R::KIND);
+            self.version = None;
+        }
         if self.version.is_none() && !self.streaming {
             self.list(&client).await?;
         }
@@ -81,10 +90,21 @@ impl<R: Resource> Follower<'_, R> {
         }
     }
 
+    /// Whether we are at a version that the server has not reached: it was restored from a backup while it was away. A
+    /// watch from there would be silent, not refused, until the version has been passed.
+    async fn is_ahead_of(&self, client: &Client) -> Result<bool, Failure> {
+        let Some(ours) = &self.version else { return Ok(false) };
+        let text =
+            request::page(client, &self.resource, Part { limit: 1, after: None }, self.silence).await?;
+        let page = Page::read(&text)?;
+        let number = |version: &str| version.parse::<u64>().ok();
+        Ok(number(ours) > number(&page.metadata.resource_version))
+    }
+
     /// Draws what a failure means for the next attempt, and says how long to wait before it.
     fn take_in(&mut self, failure: &Failure) -> Duration {
         let kind = R::KIND;
-        let first = self.backoff.failures() == 0;
+        let news = self.said.replace(failure.reason()) != Some(failure.reason());
         let wait = self.backoff.next_wait().max(failure.retry_after().unwrap_or_default());
         let wait = if failure.is_unknown_kind() { UNKNOWN_KIND_WAIT } else { wait };
         self.feed.telemetry.watch_failed(kind, failure.reason(), &failure.to_string());
@@ -96,7 +116,7 @@ impl<R: Resource> Follower<'_, R> {
             );
         } else if failure.is_unknown_kind() {
             tracing::info!(retry_in = ?wait, "the API server does not know {kind}s");
-        } else if first {
+        } else if news {
             tracing::warn!(retry_in = ?wait, "cannot follow {kind}s: {failure}{advice}");
         } else {
             tracing::debug!(retry_in = ?wait, failures = self.backoff.failures(), "cannot follow {kind}s: {failure}{advice}");
@@ -110,6 +130,7 @@ impl<R: Resource> Follower<'_, R> {
             tracing::info!("{}s are followed again", R::KIND);
         }
         self.backoff.reset();
+        self.said = None;
         self.feed.telemetry.heard(R::KIND);
     }
 
@@ -118,7 +139,9 @@ impl<R: Resource> Follower<'_, R> {
         self.feed.put(vec![Update::ListBegins(R::KIND)])?;
         let mut next = None;
         loop {
-            let text = request::page(client, &self.resource, next.take()).await?;
+            let text =
+                request::page(client, &self.resource, Part { limit: PAGE, after: next.take() }, self.silence)
+                    .await?;
             let page = Page::read(&text)?;
             let objects = page.items.iter().flatten();
             self.feed.put(objects.filter_map(|object| self.decode(object)).collect())?;
@@ -137,7 +160,8 @@ impl<R: Resource> Follower<'_, R> {
     async fn watch(&mut self, client: &Client) -> Result<(), End> {
         let opened = Instant::now();
         let start = self.version.as_deref().map_or(Start::Everything, Start::After);
-        let mut lines = request::watch(client, &self.resource, start, fastrand::u32(WATCH_SECONDS)).await?;
+        let mut lines =
+            request::watch(client, &self.resource, start, fastrand::u32(WATCH_SECONDS), self.silence).await?;
         let mut listing = self.version.is_none();
         if listing {
             self.feed.put(vec![Update::ListBegins(R::KIND)])?;

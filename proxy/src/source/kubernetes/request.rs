@@ -13,13 +13,11 @@ use tokio::time::timeout;
 use super::failure::Failure;
 use super::resource::Resource;
 
-/// Objects asked for at once when a list comes in pages; client-go's figure.
-const PAGE: u32 = 500;
 /// The largest page, and the largest line of a watch. An object has at most 1.5 MB.
 const LARGEST_PAGE: usize = 256 << 20;
 const LARGEST_LINE: usize = 16 << 20;
 /// The server ends a request by itself after a minute.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const LONGEST_ANSWER: Duration = Duration::from_secs(60);
 /// What is read of an answer that tells why there is none.
 const LARGEST_REFUSAL: usize = 64 << 10;
 
@@ -32,17 +30,27 @@ pub(super) enum Start<'a> {
     After(&'a str),
 }
 
-/// One page of a list, as text.
+/// Which part of a list is asked for.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// At most so many objects.
+    pub(super) limit: u32,
+    /// After the page that said this.
+    pub(super) after: Option<String>,
+}
+
+/// A page of a list, as text.
 pub(super) async fn page<R: Resource>(
     client: &Client,
     resource: &R,
-    after: Option<String>,
+    part: Part,
+    silence: Duration,
 ) -> Result<Vec<u8>, Failure> {
     let params = ListParams {
         label_selector: resource.labels().map(str::to_owned),
         field_selector: resource.fields(),
-        limit: Some(PAGE),
-        continue_token: after,
+        limit: Some(part.limit),
+        continue_token: part.after,
         ..ListParams::default()
     };
     let request = Request::new(R::PATH).list(&params);
@@ -52,7 +60,7 @@ pub(super) async fn page<R: Resource>(
         while lines.fill(LARGEST_PAGE).await? {}
         Ok(lines.buffer)
     };
-    timeout(ANSWER_WITHIN, read).await.unwrap_or(Err(Failure::Silent(ANSWER_WITHIN)))
+    answered(read, silence).await
 }
 
 /// Opens a watch, which the server ends by itself after `seconds`.
@@ -61,6 +69,7 @@ pub(super) async fn watch<R: Resource>(
     resource: &R,
     start: Start<'_>,
     seconds: u32,
+    silence: Duration,
 ) -> Result<Lines, Failure> {
     let params = WatchParams {
         label_selector: resource.labels().map(str::to_owned),
@@ -75,8 +84,16 @@ pub(super) async fn watch<R: Resource>(
     };
     let request = Request::new(R::PATH).watch(&params, version);
     let request = request.map_err(|error| Failure::Connection(kube::Error::BuildRequest(error)))?;
-    let opened = timeout(ANSWER_WITHIN, send(client, request)).await;
-    opened.unwrap_or(Err(Failure::Silent(ANSWER_WITHIN))).map(Lines::new)
+    answered(send(client, request), silence).await.map(Lines::new)
+}
+
+/// An answer, if it comes in time.
+async fn answered<T>(
+    answer: impl Future<Output = Result<T, Failure>>,
+    silence: Duration,
+) -> Result<T, Failure> {
+    let within = silence.min(LONGEST_ANSWER);
+    timeout(within, answer).await.unwrap_or(Err(Failure::Silent(within)))
 }
 
 async fn send(client: &Client, request: hyper::Request<Vec<u8>>) -> Result<Body, Failure> {

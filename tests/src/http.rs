@@ -1,0 +1,30 @@
+//! Asking a page, as a probe would.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::Namespace;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks for a page from within a namespace; returns the status and the body.
+///
+/// # Errors
+/// When nobody answers, or not in HTTP.
+pub fn get(from: &Namespace, to: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let exchange = || -> Result<String> {
+        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = from.run(exchange)?.with_context(|| format!("no answer from http://{to}{path}"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
+    let status = head.split(' ').nth(1).context("an answer without a status")?;
+    Ok((status.parse().context("a status that is no number")?, body.to_owned()))
+}

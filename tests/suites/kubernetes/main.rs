@@ -1,0 +1,52 @@
+//! The proxy with an API server: what it serves is what the server holds, whatever goes wrong between them.
+
+mod faults;
+mod following;
+mod recovery;
+mod subject;
+
+use std::process::ExitCode;
+
+use testbed::suite::{Scenario, run_everywhere};
+
+use subject::Subject;
+
+/// A table row for a function of the same name.
+macro_rules! scenarios {
+    ($($module:ident: $($name:ident),+;)+) => {
+        &[$($(Scenario { name: stringify!($name), run: $module::$name }),+),+]
+    };
+}
+
+static SCENARIOS: &[Scenario<Subject>] = scenarios![
+    following:
+        changes_are_in_force_at_once,
+        another_proxys_and_headless_services_are_not_asked_for,
+        a_service_given_to_another_proxy_is_not_served_any_longer,
+        a_server_without_streaming_lists_is_read_page_by_page,
+        a_server_without_service_cidrs_is_followed,
+        the_own_node_is_followed_and_no_other,
+        the_pods_service_account_is_used_without_a_kubeconfig,
+        a_bad_object_costs_only_itself,
+        bookmarks_alone_program_nothing;
+    recovery:
+        nothing_is_programmed_before_everything_is_in,
+        what_happened_while_the_server_was_away_is_caught_up_with,
+        cut_connections_lose_no_change,
+        an_expired_watch_lists_again_and_disturbs_nothing,
+        a_server_restored_from_older_state_is_believed,
+        an_expired_token_is_replaced_in_flight,
+        a_dead_watch_is_noticed_and_shown;
+    faults:
+        a_server_that_is_down_is_waited_for,
+        a_wrong_certificate_is_refused_and_named,
+        garbage_is_survived,
+        broken_off_answers_are_survived,
+        trickling_answers_are_survived,
+        internal_errors_are_survived,
+        too_many_requests_are_waited_out;
+];
+
+fn main() -> ExitCode {
+    run_everywhere(SCENARIOS, Subject::prepare, Subject::explain)
+}

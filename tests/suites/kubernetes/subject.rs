@@ -1,0 +1,163 @@
+//! What scenarios work on: a bed, an API server on its node, and the proxy once it runs.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use testbed::api_server::Options;
+use testbed::cluster::{Endpoint, Service, Slice};
+use testbed::suite::Circumstances;
+use testbed::{ApiServer, Bed, Cluster, Family, Layout, Outcome, POD_PORT, Place, Protocol, Proxy, http};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) struct Subject {
+    pub(crate) family: Family,
+    pub(crate) bed: Bed,
+    pub(crate) server: ApiServer,
+    /// What the server holds.
+    pub(crate) cluster: Cluster,
+    pub(crate) args: Vec<String>,
+    proxy: Option<Proxy>,
+}
+
+impl Subject {
+    /// A server that holds nothing, three pods on the node and one on another.
+    pub(crate) fn prepare(circumstances: Circumstances) -> Result<Self> {
+        let bed = Bed::new(Layout::Routed, 3, 1)?;
+        let cidrs = Family::BOTH.map(Family::cluster_cidr).join(",");
+        let args =
+            ["--proxy-mode", circumstances.mode, "--hostname-override", "node", "--cluster-cidr", &cidrs];
+        let args = args.map(str::to_owned).to_vec();
+        let server = bed.node.run(|| ApiServer::start(Options::default()))??;
+        Ok(Self { family: circumstances.family, bed, server, cluster: Cluster::default(), args, proxy: None })
+    }
+
+    pub(crate) fn explain(&self) -> String {
+        let log = self.proxy.as_ref().map(Proxy::log).unwrap_or_default();
+        format!("--- the proxy's log\n{log}\n--- requests\n{}", self.server.requests().join("\n"))
+    }
+
+    /// Puts another server in place of the one that holds nothing.
+    pub(crate) fn use_server(&mut self, options: Options) -> Result<()> {
+        self.server = self.bed.node.run(|| ApiServer::start(options))??;
+        Ok(())
+    }
+
+    pub(crate) fn proxy(&mut self) -> Result<&mut Proxy> {
+        self.proxy.as_mut().context("the proxy is not started")
+    }
+
+    /// Runs the proxy until the server's objects are programmed.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        self.proxy = Some(Proxy::start_with_api(&self.bed.node, &self.server, &self.args)?);
+        Ok(())
+    }
+
+    /// Runs the proxy and does not wait.
+    pub(crate) fn launch(&mut self) -> Result<()> {
+        self.proxy = Some(Proxy::launch_with_api(&self.bed.node, &self.server, &self.args)?);
+        Ok(())
+    }
+
+    /// Runs the proxy as in a pod, which is told where the server is by its environment.
+    pub(crate) fn launch_in_pod(&mut self) -> Result<()> {
+        let address = self.server.address();
+        let environment = vec![
+            ("KUBERNETES_SERVICE_HOST", address.ip().to_string()),
+            ("KUBERNETES_SERVICE_PORT", address.port().to_string()),
+        ];
+        self.proxy = Some(Proxy::launch_with_environment(&self.bed.node, environment, &self.args)?);
+        Ok(())
+    }
+
+    /// Gives the proxy the server's token of now.
+    pub(crate) fn reconfigure(&self) -> Result<()> {
+        self.proxy.as_ref().context("the proxy is not started")?.reconfigure(&self.server)
+    }
+
+    /// A Service of this name and number, with these pods.
+    pub(crate) fn put(&mut self, name: &str, number: u8, pods: &[u8]) {
+        self.cluster.put(Service::new(name, self.family.cluster_ip(number)).tcp("http", 80));
+        self.put_endpoints(name, pods);
+    }
+
+    pub(crate) fn put_endpoints(&mut self, name: &str, pods: &[u8]) {
+        let endpoints = pods.iter().map(|pod| Endpoint::of(self.bed.pod(*pod), self.family));
+        let slice = Slice::new(name, self.family, endpoints).port("http", Protocol::Tcp, POD_PORT);
+        self.cluster.put_slice(slice);
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.cluster.delete(name).delete_slice(name);
+    }
+
+    /// Lets the server hold the cluster as it is now.
+    pub(crate) fn publish(&self) -> Result<()> {
+        self.server.hold(&self.cluster.manifest())
+    }
+
+    /// The same, and waits until the proxy has programmed it.
+    pub(crate) fn publish_and_await(&mut self) -> Result<()> {
+        let manifest = self.cluster.manifest();
+        let proxy = self.proxy.as_ref().context("the proxy is not started")?;
+        proxy.await_sync_after(|| self.server.hold(&manifest))
+    }
+
+    /// Waits until the proxy has programmed whatever has come in.
+    pub(crate) fn await_quiet(&self) -> Result<()> {
+        self.proxy.as_ref().context("the proxy is not started")?.await_quiet()
+    }
+
+    /// Connects to the Service of this number from pod 3.
+    pub(crate) fn connect(&self, number: u8) -> Result<Outcome> {
+        let to = (self.family.cluster_ip(number), 80).into();
+        Place::of(self.bed.pod_namespace(3)).connect(Protocol::Tcp, to)
+    }
+
+    /// The Service of this number leads to this pod.
+    pub(crate) fn check_leads_to(&self, number: u8, pod: u8) -> Result<()> {
+        let outcome = self.connect(number)?;
+        let answered = matches!(&outcome, Outcome::Answered { by, .. } if *by == self.bed.pod(pod).name);
+        ensure!(answered, "service {number} does not lead to pod {pod}: {outcome}");
+        Ok(())
+    }
+
+    /// The Service of this number leads nowhere.
+    pub(crate) fn check_gone(&self, number: u8) -> Result<()> {
+        let to = (self.family.cluster_ip(number), 80).into();
+        let outcome = Place::of(self.bed.pod_namespace(3)).connect_briefly(Protocol::Tcp, to)?;
+        ensure!(!matches!(outcome, Outcome::Answered { .. }), "service {number} still leads to {outcome}");
+        Ok(())
+    }
+
+    /// Waits until the proxy watches all four kinds.
+    pub(crate) fn await_watches(&self) -> Result<()> {
+        self.server.await_watches(4, PATIENCE)
+    }
+
+    /// Waits until the proxy has opened so many further watches after something was done.
+    pub(crate) fn await_new_watches(&self, count: u64, doing: impl FnOnce()) -> Result<()> {
+        let before = self.server.watches_opened();
+        doing();
+        self.server.await_watches_opened(before + count, PATIENCE)
+    }
+
+    /// What `/healthz` says.
+    pub(crate) fn health(&self) -> Result<(u16, Value)> {
+        let (status, body) = http::get(&self.bed.node, local(10256), "/healthz")?;
+        Ok((status, serde_json::from_str(&body)?))
+    }
+
+    /// The value of a metric, written with its labels; 0 if it is not there.
+    pub(crate) fn metric(&self, name: &str) -> Result<f64> {
+        let (_, text) = http::get(&self.bed.node, local(10249), "/metrics")?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.map(str::parse).transpose()?.unwrap_or_default())
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}

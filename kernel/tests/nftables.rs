@@ -78,6 +78,11 @@ fn element(key: &[u8], data: Data) -> Element {
     Element { key: Bytes::from_slice(key), data, comment: Some("why".to_owned()), ..Element::default() }
 }
 
+/// A number in host order, as a map to marks holds it.
+fn number(number: u32) -> Data {
+    Data::Value(bytes(&number.to_ne_bytes()))
+}
+
 fn every_kind_of_set() -> Result<()> {
     use DataType::{InetProto, InetService, Ipv4Addr, Ipv6Addr, Mark};
     let frontend = [Ipv4Addr, InetProto, InetService];
@@ -92,6 +97,11 @@ fn every_kind_of_set() -> Result<()> {
             element(&FRONTEND, Data::Verdict(Verdict::Goto("c".into()))),
         ),
         (set("drops", &[InetService], MapTo::Verdict), element(&[0, 80], Data::Verdict(Verdict::Drop))),
+        (
+            set("continues", &[InetService], MapTo::Verdict),
+            element(&[0, 81], Data::Verdict(Verdict::Continue)),
+        ),
+        (set("numbers", &[Ipv4Addr], MapTo::Value(vec![Mark])), element(&[10, 0, 0, 1], number(3))),
         (
             set("values", &[Ipv4Addr, InetProto, InetService, Mark], endpoint),
             element(
@@ -122,6 +132,8 @@ fn every_kind_of_set() -> Result<()> {
         "10.96.0.1 . tcp . 80 comment \"why\" : goto c",
         "10.96.0.1 . tcp . 80 . 0x00000001 comment \"why\" : 10.0.0.9 . 8080",
         "80 comment \"why\" : drop",
+        "81 comment \"why\" : continue",
+        "10.0.0.1 comment \"why\" : 0x00000003",
         "comment \"what values is for\"",
         "fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd",
     ])
@@ -184,7 +196,31 @@ fn rules() -> Vec<(Vec<Expr>, &'static str)> {
     let fib = Expr::Load(Load::FibType { of: FibFlags::Daddr, into: R });
     let lookup = Expr::Set(SetAccess::Lookup { map: "by-slot".to_owned(), key: R, into: R });
     let random = Expr::Load(Load::Random { modulus: 3, into: R });
+    let load_mark = |into| Expr::Load(Load::Meta { key: MetaKey::Mark, into });
+    let set_mark = |from| Expr::Action(Action::SetMark { from });
+    let (found, saved, carried) = (R.after(4), R.after(8), R.after(12));
     vec![
+        // By what one map says into the next. Without the mark in between `nft` aborts.
+        (
+            vec![
+                payload(16, 4),
+                Expr::Set(SetAccess::Lookup { map: "numbers".to_owned(), key: R, into: found }),
+                load_mark(saved),
+                set_mark(found),
+                load_mark(carried),
+                set_mark(saved),
+                Expr::Set(SetAccess::VerdictLookup { map: "numbered".to_owned(), key: carried }),
+            ],
+            "meta mark set ip daddr map @numbers meta mark set meta mark meta mark vmap @numbered",
+        ),
+        (
+            vec![
+                payload(16, 4),
+                Expr::Set(SetAccess::VerdictLookup { map: "fates".to_owned(), key: R }),
+                verdict(Verdict::Goto("other".to_owned())),
+            ],
+            "ip daddr vmap @fates goto other",
+        ),
         (
             vec![payload(12, 4), cmp(Comparison::Ne, &[10, 0, 0, 1]), Expr::Action(Action::Counter)],
             "ip saddr != 10.0.0.1 counter packets 0 bytes 0",
@@ -268,6 +304,8 @@ fn every_expression() -> Result<()> {
     let mut batch = batch();
     batch.add_set(&set("hosts", &[Ipv4Addr], MapTo::Nothing));
     batch.add_set(&set("fates", &[Ipv4Addr], MapTo::Verdict));
+    batch.add_set(&set("numbers", &[Ipv4Addr], MapTo::Value(vec![Mark])));
+    batch.add_set(&set("numbered", &[Mark], MapTo::Verdict));
     batch.add_set(&set("by-slot", &[Mark], MapTo::Value(vec![Ipv4Addr, InetService])));
     batch.add_set(&Set { dynamic: true, ..set("seen", &[Ipv4Addr], MapTo::Nothing) });
     batch.add_chain(&chain("other"));

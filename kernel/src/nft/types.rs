@@ -226,6 +226,8 @@ pub enum Verdict {
     Accept,
     /// Drop it without a word.
     Drop,
+    /// Go on with what follows in the same rule. In a verdict map: for these keys, and for no others.
+    Continue,
     /// Back to the calling chain.
     Return,
     /// To another chain, and back.
@@ -239,6 +241,7 @@ impl Verdict {
         match self {
             Self::Drop => 0,
             Self::Accept => 1,
+            Self::Continue => -1,
             Self::Jump(_) => -3,
             Self::Goto(_) => -4,
             Self::Return => -5,
@@ -248,7 +251,7 @@ impl Verdict {
     pub(super) fn chain(&self) -> Option<&str> {
         match self {
             Self::Jump(chain) | Self::Goto(chain) => Some(chain),
-            Self::Accept | Self::Drop | Self::Return => None,
+            Self::Accept | Self::Drop | Self::Continue | Self::Return => None,
         }
     }
 
@@ -256,6 +259,7 @@ impl Verdict {
         match (code, chain) {
             (0, _) => Some(Self::Drop),
             (1, _) => Some(Self::Accept),
+            (-1, _) => Some(Self::Continue),
             (-5, _) => Some(Self::Return),
             (-3, Some(chain)) => Some(Self::Jump(chain.to_owned())),
             (-4, Some(chain)) => Some(Self::Goto(chain.to_owned())),

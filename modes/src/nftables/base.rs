@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use endpoint_cache::Family;
 use ipnet::IpNet;
-use kernel::nft::expr::{Action, FibFlags, IcmpCode, Register};
+use kernel::nft::expr::{Action, Expr, FibFlags, IcmpCode, Register};
 use kernel::nft::{Chain, Rule, Verdict};
 
 use super::context::{Context, NodePortRanges};
@@ -18,7 +18,7 @@ pub(crate) fn chains(context: &Context) -> Vec<(Chain, Vec<Rule>)> {
         (chain::FIREWALL_CHECK, vec![firewall(context)]),
         (chain::SERVICES, services(context)),
         (chain::SERVICE_ENDPOINTS_CHECK, vec![service_endpoints(context)]),
-        (chain::NODE_PORT_ENDPOINTS_CHECK, node_port_rules(context, SetName::NoEndpointNodePorts)),
+        (chain::NODE_PORT_ENDPOINTS_CHECK, node_port_rules(context, node_port_endpoints)),
         (chain::CLUSTER_IPS_CHECK, cluster_ips(context)),
         (chain::MASQUERADING, masquerading(context)),
     ];
@@ -33,10 +33,11 @@ pub(crate) fn chains(context: &Context) -> Vec<(Chain, Vec<Rule>)> {
 
 /// Dispatches a connection to the chain that picks its endpoint.
 fn services(context: &Context) -> Vec<Rule> {
-    let by_address = rule("", [rules::frontend_verdict(context.family, SetName::ServiceIps)]);
+    let by_address = rule("", [rules::frontend_lead(context.family, SetName::ServiceIps, SetName::Picks)]);
+    let by_node_port = || rules::node_port_lead(SetName::ServiceNodePorts, SetName::Picks);
     let mut chain: Vec<Rule> = masquerade_mark(context).into_iter().collect();
     chain.push(by_address);
-    chain.extend(node_port_rules(context, SetName::ServiceNodePorts));
+    chain.extend(node_port_rules(context, by_node_port));
     chain
 }
 
@@ -55,8 +56,8 @@ fn masquerade_mark(context: &Context) -> Option<Rule> {
     Some(rule("masquerade traffic to ClusterIPs that is not from pods", [to_cluster_ip, foreign, mark]))
 }
 
-/// A verdict map for what is sent to a node port: one rule for each range of addresses that answers.
-fn node_port_rules(context: &Context, map: SetName) -> Vec<Rule> {
+/// What becomes of packets to a node port: one rule for each range of addresses that answers.
+fn node_port_rules(context: &Context, fate: impl Fn() -> Vec<Expr>) -> Vec<Rule> {
     let guarded = |range: Option<&IpNet>| {
         let within = range.map(|range| rules::to_range(context.family, *range, When::Is));
         rule(
@@ -65,7 +66,7 @@ fn node_port_rules(context: &Context, map: SetName) -> Vec<Rule> {
                 rules::to_range(context.family, loopback(context.family), When::IsNot),
                 within.unwrap_or_default(),
                 rules::is_local_address(FibFlags::Daddr),
-                rules::node_port_verdict(map),
+                fate(),
             ],
         )
     };
@@ -102,7 +103,16 @@ fn firewall(context: &Context) -> Rule {
 }
 
 fn service_endpoints(context: &Context) -> Rule {
-    rule("", [rules::frontend_verdict(context.family, SetName::NoEndpointServices)])
+    rule("", [rules::frontend_verdict(context.family, SetName::NoEndpointServices), go_to_reject()])
+}
+
+fn node_port_endpoints() -> Vec<Expr> {
+    [rules::node_port_verdict(SetName::NoEndpointNodePorts), go_to_reject()].concat()
+}
+
+/// Only frontends whose verdict is to continue come so far.
+fn go_to_reject() -> Vec<Expr> {
+    rules::verdict(Verdict::Goto(chain::REJECT.to_owned()))
 }
 
 /// What still goes to a ClusterIP here was not translated: its port is not one of the service's, or the address
@@ -125,7 +135,7 @@ fn reject(context: &Context) -> Rule {
     rule("", [reject_actions(context)])
 }
 
-fn reject_actions(context: &Context) -> Vec<kernel::nft::expr::Expr> {
+fn reject_actions(context: &Context) -> Vec<Expr> {
     let code = match context.family {
         Family::V4 => IcmpCode::PortUnreachable,
         Family::V6 => IcmpCode::PortUnreachable6,

@@ -31,8 +31,13 @@ impl Key {
     }
 
     /// A slot, host order, as `numgen` produces it.
-    pub(crate) fn slot(mut self, slot: u32) -> Self {
-        self.0.extend_from_slice(&slot.to_ne_bytes());
+    pub(crate) fn slot(self, slot: u32) -> Self {
+        self.number(slot)
+    }
+
+    /// A number in host order, as the packet mark has it.
+    pub(crate) fn number(mut self, number: u32) -> Self {
+        self.0.extend_from_slice(&number.to_ne_bytes());
         self
     }
 

@@ -8,16 +8,42 @@ use ipnet::IpNet;
 use kernel::nft::{Bytes, Data, Element, Verdict, listable};
 
 use super::bytes::{self, Key};
-use super::layout::{SetName, chain};
+use super::layout::SetName;
 use super::pick::{Entry, Pick, PickKind, Scope};
 use super::sticky;
 
-/// An element, and the shared chain it leads to, if any.
+/// An element, and the chain it leads to, if any: the chain's number is then its data, and not filled in yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Item {
     pub(crate) set: SetName,
     pub(crate) element: Element,
-    pub(crate) leads_to: Option<Pick>,
+    pub(crate) leads_to: Option<Target>,
+}
+
+/// A chain that frontends lead to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Target {
+    /// One for all services of a kind.
+    Shared(Pick),
+    /// One of this service's own, by name.
+    Own(String),
+}
+
+impl Target {
+    pub(crate) fn chain(&self) -> String {
+        match self {
+            Self::Shared(pick) => pick.to_string(),
+            Self::Own(chain) => chain.clone(),
+        }
+    }
+
+    /// The verdict maps in which its number stands.
+    pub(crate) fn signposts(&self) -> &'static [SetName] {
+        match self {
+            Self::Shared(pick) => pick.signposts(),
+            Self::Own(_) => &[SetName::Picks],
+        }
+    }
 }
 
 /// Everything but endpoints by slot.
@@ -115,7 +141,7 @@ impl Items<'_> {
                 PickKind::Plain(scope),
                 endpoints.len(),
             ),
-            Traffic::Reject => self.verdict(SetName::NoEndpointServices, &frontend, reject()),
+            Traffic::Reject => self.verdict(SetName::NoEndpointServices, &frontend, REJECT),
             Traffic::Drop => self.verdict(SetName::NoEndpointServices, &frontend, Verdict::Drop),
         }
     }
@@ -124,7 +150,7 @@ impl Items<'_> {
         let service = self.service;
         let (anywhere, here) = (service.cluster_endpoints.len(), service.local_endpoints.len());
         match service.external_traffic() {
-            Traffic::Reject => return self.verdict(maps.no_endpoints, frontend, reject()),
+            Traffic::Reject => return self.verdict(maps.no_endpoints, frontend, REJECT),
             Traffic::Drop => self.verdict(maps.no_endpoints, frontend, Verdict::Drop),
             Traffic::To(_) => {}
         }
@@ -176,26 +202,28 @@ impl Items<'_> {
 
     /// Leads a frontend to the chain that chooses an endpoint.
     fn lead(&mut self, map: SetName, frontend: &Key, entry: Entry, kind: PickKind, count: usize) {
-        if self.service.affinity_seconds.is_some() {
+        let target = if self.service.affinity_seconds.is_some() {
             let lead = match kind {
                 PickKind::Plain(scope) => sticky::Lead::Endpoints(scope),
                 PickKind::Masquerade => sticky::Lead::Masquerade,
                 PickKind::LocalPolicy => sticky::Lead::LocalPolicy,
             };
-            return self.verdict(map, frontend, Verdict::Goto(sticky::chain_name(self.service, lead)));
-        }
-        let pick = Pick { entry, kind, count: u32::try_from(count).unwrap_or(u32::MAX) };
-        self.push_verdict(map, frontend, Verdict::Goto(pick.to_string()), Some(pick));
+            Target::Own(sticky::chain_name(self.service, lead))
+        } else {
+            Target::Shared(Pick::new(entry, kind, count))
+        };
+        self.push_named(map, frontend, Data::None, Some(target));
     }
 
     fn verdict(&mut self, map: SetName, frontend: &Key, verdict: Verdict) {
-        self.push_verdict(map, frontend, verdict, None);
+        self.push_named(map, frontend, Data::Verdict(verdict), None);
     }
 
-    fn push_verdict(&mut self, set: SetName, frontend: &Key, verdict: Verdict, leads_to: Option<Pick>) {
+    /// An element that is listed with the service's name.
+    fn push_named(&mut self, set: SetName, frontend: &Key, data: Data, leads_to: Option<Target>) {
         let element = Element {
             key: frontend.clone().bytes(),
-            data: Data::Verdict(verdict),
+            data,
             comment: Some(listable(&self.service.name.to_string())),
             ..Element::default()
         };
@@ -230,9 +258,9 @@ impl Maps {
     };
 }
 
-fn reject() -> Verdict {
-    Verdict::Goto(chain::REJECT.to_owned())
-}
+/// Rules go on to reject what they find by this verdict. (One that goes there itself would cost a check of the whole
+/// table, as told in `numbers`.)
+const REJECT: Verdict = Verdict::Continue;
 
 fn last_address(range: IpNet) -> IpAddr {
     match range {

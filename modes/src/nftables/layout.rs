@@ -24,14 +24,18 @@ const AFFINITY_SIZE: u32 = 262_144;
 pub(crate) enum SetName {
     /// Every ClusterIP.
     ClusterIps,
-    /// Address frontends and the chain that picks an endpoint for them.
+    /// Address frontends and the number of the chain that picks an endpoint for them.
     ServiceIps,
-    /// Node ports and the chain that picks an endpoint for them.
+    /// Node ports and the number of the chain that picks an endpoint for them.
     ServiceNodePorts,
-    /// Frontends with external policy Local: where traffic from pods and the node itself goes.
+    /// The chain of each number.
+    Picks,
+    /// Frontends with external policy Local: the number of the chain for traffic from pods and the node itself.
     LocalPolicyIps,
     /// The same for node ports.
     LocalPolicyNodePorts,
+    /// The chain of each number that those may give.
+    LocalPolicyPicks,
     /// Endpoints for policy Cluster, by address frontend and slot.
     Endpoints,
     /// Endpoints for policy Local, by address frontend and slot.
@@ -55,12 +59,14 @@ pub(crate) enum SetName {
 }
 
 impl SetName {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::ClusterIps,
         Self::ServiceIps,
         Self::ServiceNodePorts,
+        Self::Picks,
         Self::LocalPolicyIps,
         Self::LocalPolicyNodePorts,
+        Self::LocalPolicyPicks,
         Self::Endpoints,
         Self::LocalEndpoints,
         Self::NodePortEndpoints,
@@ -78,8 +84,10 @@ impl SetName {
             Self::ClusterIps => "cluster-ips",
             Self::ServiceIps => "service-ips",
             Self::ServiceNodePorts => "service-nodeports",
+            Self::Picks => "picks",
             Self::LocalPolicyIps => "local-policy-ips",
             Self::LocalPolicyNodePorts => "local-policy-nodeports",
+            Self::LocalPolicyPicks => "local-policy-picks",
             Self::Endpoints => "endpoints",
             Self::LocalEndpoints => "local-endpoints",
             Self::NodePortEndpoints => "nodeport-endpoints",
@@ -98,8 +106,10 @@ impl SetName {
             Self::ClusterIps => "every ClusterIP",
             Self::ServiceIps => "ClusterIPs, external and load-balancer IPs that have endpoints",
             Self::ServiceNodePorts => "node ports that have endpoints",
+            Self::Picks => "the chain of each number, which the mark carries here and is restored",
             Self::LocalPolicyIps => "external policy Local: where pods and this node itself go",
             Self::LocalPolicyNodePorts => "external policy Local: where pods and this node itself go",
+            Self::LocalPolicyPicks => "external policy Local: the chain of each number",
             Self::Endpoints => "the endpoint in each slot of an address",
             Self::LocalEndpoints => "traffic policy Local: the endpoint in each slot of an address",
             Self::NodePortEndpoints => "the endpoint in each slot of a node port",
@@ -124,10 +134,11 @@ impl SetName {
         let endpoint = MapTo::Value(vec![ip, InetService]);
         let (key, data) = match self {
             Self::ClusterIps => (vec![ip], MapTo::Nothing),
-            Self::ServiceIps | Self::LocalPolicyIps | Self::NoEndpointServices => (frontend, MapTo::Verdict),
-            Self::ServiceNodePorts | Self::LocalPolicyNodePorts | Self::NoEndpointNodePorts => {
-                (node_port, MapTo::Verdict)
-            }
+            Self::ServiceIps | Self::LocalPolicyIps => (frontend, MapTo::Value(vec![Mark])),
+            Self::ServiceNodePorts | Self::LocalPolicyNodePorts => (node_port, MapTo::Value(vec![Mark])),
+            Self::Picks | Self::LocalPolicyPicks => (vec![Mark], MapTo::Verdict),
+            Self::NoEndpointServices => (frontend, MapTo::Verdict),
+            Self::NoEndpointNodePorts => (node_port, MapTo::Verdict),
             Self::Endpoints | Self::LocalEndpoints => (slot_of(&frontend), endpoint),
             Self::NodePortEndpoints | Self::LocalNodePortEndpoints => (slot_of(&node_port), endpoint),
             Self::Affinity => (client_of(&frontend), endpoint),
@@ -149,6 +160,11 @@ impl SetName {
     /// Whether rules fill it, so that we neither write nor compare its elements.
     pub(crate) fn filled_by_rules(self) -> bool {
         self == Self::Affinity
+    }
+
+    /// Whether its elements lead to chains, with which they come and go.
+    pub(crate) fn leads_to_chains(self) -> bool {
+        matches!(self, Self::Picks | Self::LocalPolicyPicks)
     }
 
     /// Whether several service ports may contribute the same element.

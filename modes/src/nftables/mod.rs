@@ -5,11 +5,12 @@
 //! Which service a packet is for is written in the packet: destination address, protocol and port. So instead of a
 //! chain for every service, a handful of chains look everything up by those three.
 //!
-//! A new connection comes through `nat-prerouting` (or `nat-output`) to the chain `services`. The verdict map
-//! `service-ips` sends it to a chain for *how many* endpoints there are: `pick-3` draws a slot from 0 to 2 and looks up
-//! `address . protocol . port . slot` in the map `endpoints`, which gives the address and port to translate to. Ten
-//! thousand services with three endpoints each share that one chain. A change of an endpoint is one element removed
-//! and one added, at a cost that does not depend on how many services there are.
+//! A new connection comes through `nat-prerouting` (or `nat-output`) to the chain `services`. The map `service-ips`
+//! gives the number of a chain for *how many* endpoints there are, and the map `picks` takes it there: `pick-3` draws a
+//! slot from 0 to 2 and looks up `address . protocol . port . slot` in the map `endpoints`, which gives the address and
+//! port to translate to. Ten thousand services with three endpoints each share that one chain. A change of an endpoint
+//! is one element removed and one added. A new service is a handful of elements. Neither depends on how many services
+//! there are (`numbers` tells why it takes two maps).
 //!
 //! - External and load-balancer addresses stand in the same maps as ClusterIPs. Node ports have maps of their own,
 //!   without an address in the key.
@@ -24,14 +25,15 @@
 //!   was not translated although it should have been is rejected or dropped: `no-endpoint-services`,
 //!   `no-endpoint-nodeports`, undefined ports of a ClusterIP, unallocated ClusterIPs.
 //!
-//! A change is two transactions at most: chains first, then all elements together (why: `ops`, `pick`).
+//! A change is two transactions at most: chains and their numbers first, then all other elements together (why: `ops`,
+//! `pick`). Chains without use go later, with their numbers, when nothing has led to them for a while.
 //!
 //! Chains at base hooks and their priorities are kube-proxy's. IPv4 and IPv6 have a table each, programmed alike.
 //!
 //! # Where things are
 //!
-//! `layout` names every set and chain; `base`, `pick`, `sticky` and `rules` hold the rules; `elements` and `slots` turn
-//! a service port into elements; `program` turns changes into `ops`. All these are pure. `installed` reads the kernel,
+//! `layout` names every set and chain; `base`, `pick`, `sticky` and `rules` hold the rules; `elements`, `slots` and
+//! `numbers` turn a service port into elements; `program` turns changes into `ops`. All these are pure. `installed` reads the kernel,
 //! `probe` asks what it can do, and this file brings all together.
 
 mod base;
@@ -40,6 +42,7 @@ mod context;
 mod elements;
 mod installed;
 mod layout;
+mod numbers;
 mod ops;
 mod pick;
 mod probe;
@@ -56,8 +59,9 @@ use kernel::nft::{Batch, Monitor, Nftables as Connection};
 use self::context::Context;
 use self::installed::Installed;
 use self::layout::SetName;
+use self::numbers::Numbers;
 use self::ops::Ops;
-use self::program::{PlacedEndpoints, Program};
+use self::program::{PlacedEndpoints, Program, Unused};
 use crate::flows::Flows;
 use crate::{Error, Mode, Report, Settings, Watch};
 
@@ -161,6 +165,7 @@ impl Programmed {
         self.program = None;
         let installed = installed::read(connection, self.family)?;
         let placed = PlacedEndpoints::read(&installed.elements, self.family);
+        let numbers = Numbers::read(&installed.elements);
         let keeps = installed.can_be_kept();
         let mut batch = self.batch();
         let foreign_sets = if keeps { installed.foreign_sets.clone() } else { Vec::new() };
@@ -168,7 +173,7 @@ impl Programmed {
         for (chain, rules) in base::chains(&context) {
             ops.write_chain(chain, rules);
         }
-        let mut program = Program::new(context);
+        let mut program = Program::new(context, numbers);
         let limit = connection.batch_limit() / LIMIT_SHARE;
         for service in desired.service_ports.iter().filter(|service| service.family == self.family) {
             program.add(service, &placed, &mut ops);
@@ -228,19 +233,20 @@ impl Programmed {
     /// of it waits.
     fn tidy(&mut self, connection: &mut Connection, report: &mut Report) -> Result<(), Error> {
         let Some(program) = &mut self.program else { return Ok(()) };
-        let unused = program.unused();
+        let Unused { leftovers, sets } = program.unused();
         let mut batch = Batch::new(layout::table(self.family));
+        leftovers.leads.iter().for_each(|(map, lead)| batch.delete_elements(map.as_str(), [lead]));
         // Emptied first: they may lead to each other.
-        unused.chains.iter().for_each(|chain| batch.flush_chain(chain));
-        unused.chains.iter().for_each(|chain| batch.delete_chain(chain));
-        unused.sets.iter().for_each(|set| batch.delete_set(set));
+        leftovers.chains.iter().for_each(|chain| batch.flush_chain(chain));
+        leftovers.chains.iter().for_each(|chain| batch.delete_chain(chain));
+        sets.iter().for_each(|set| batch.delete_set(set));
         match commit(connection, batch, report) {
             Err(Error::Kernel(error)) if error.is_busy() => {
                 tracing::debug!(family = %self.family, "unused chains are still referred to: left for later");
             }
             result => {
                 result?;
-                program.forget(&unused);
+                program.forget_unused();
             }
         }
         Ok(())

@@ -29,7 +29,8 @@ const CHAIN_SIZE: usize = 4096;
 /// The chains that the kernel was read to hold, and the fingerprints of their rules.
 pub(crate) type InstalledChains = HashMap<String, Vec<Option<Fingerprint>>>;
 
-/// What is to be done: chains in a first transaction, elements in a second.
+/// What is to be done: chains and what makes them reachable by number in a first transaction, all other elements in a
+/// second.
 #[derive(Debug, Default)]
 pub(crate) struct Ops {
     /// What was there before we began, less what was found to be wanted. Empty except in a resync.
@@ -39,6 +40,14 @@ pub(crate) struct Ops {
     added: BTreeMap<SetName, Vec<Element>>,
     chains: Vec<(Chain, Vec<Rule>)>,
     size: usize,
+}
+
+/// What stands in the kernel without use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leftovers {
+    pub(crate) chains: Vec<String>,
+    /// The elements that led to them, and the maps they are in.
+    pub(crate) leads: Vec<(SetName, Element)>,
 }
 
 impl Ops {
@@ -74,13 +83,21 @@ impl Ops {
         }
     }
 
-    /// Removes the elements that the kernel held and nothing asked for; returns the chains, which cannot go before
-    /// these changes are in force.
-    pub(crate) fn remove_unwanted(&mut self) -> Vec<String> {
+    /// Removes the elements that the kernel held and nothing asked for; returns the chains and the elements that lead
+    /// to them, which cannot go before these changes are in force.
+    pub(crate) fn remove_unwanted(&mut self) -> Leftovers {
+        let mut left = Leftovers {
+            chains: std::mem::take(&mut self.installed_chains).into_keys().collect(),
+            leads: Vec::new(),
+        };
         for (set, elements) in std::mem::take(&mut self.installed) {
-            elements.into_values().for_each(|element| self.remove(set, element));
+            if set.leads_to_chains() {
+                left.leads.extend(elements.into_values().map(|element| (set, element)));
+            } else {
+                elements.into_values().for_each(|element| self.remove(set, element));
+            }
         }
-        std::mem::take(&mut self.installed_chains).into_keys().collect()
+        left
     }
 
     /// Hands over what has gathered once it may weigh `limit` bytes, to be a transaction of its own.
@@ -94,7 +111,7 @@ impl Ops {
         })
     }
 
-    /// Writes the chains.
+    /// Writes the chains and the elements by which they have a number.
     ///
     /// They belong into a transaction before the one with the elements that lead to them: a packet that is under way
     /// while a transaction takes effect sees new elements at once, but chains as they were, and would fall through one
@@ -107,14 +124,20 @@ impl Ops {
             batch.flush_chain(&chain.name);
             rules.iter().for_each(|rule| batch.add_rule(&chain.name, rule));
         }
+        self.encode_sets(batch, SetName::leads_to_chains);
     }
 
-    /// Writes the elements, removals first, so that a key may change its value.
+    /// Writes all other elements.
     pub(crate) fn encode_elements(&self, batch: &mut Batch) {
-        for (set, elements) in &self.removed {
+        self.encode_sets(batch, |set| !set.leads_to_chains());
+    }
+
+    /// Removals first, so that a key may change its value.
+    fn encode_sets(&self, batch: &mut Batch, wanted: impl Fn(SetName) -> bool) {
+        for (set, elements) in self.removed.iter().filter(|(set, _)| wanted(**set)) {
             batch.delete_elements(set.as_str(), elements);
         }
-        for (set, elements) in &self.added {
+        for (set, elements) in self.added.iter().filter(|(set, _)| wanted(**set)) {
             batch.add_elements(set.as_str(), elements);
         }
     }

@@ -43,7 +43,7 @@ impl Scope {
     }
 }
 
-/// A chain that verdict maps lead to, shared by all services of its kind.
+/// A chain that is shared by all services of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Pick {
     pub(crate) entry: Entry,
@@ -79,7 +79,41 @@ impl fmt::Display for Pick {
     }
 }
 
+/// Bits of a chain's number that say among how many endpoints it chooses; what is left, but for the highest bit, says
+/// which kind it is.
+const COUNT_BITS: u32 = 28;
+
 impl Pick {
+    /// A choice among as many endpoints as that (or 268 million).
+    pub(crate) fn new(entry: Entry, kind: PickKind, count: usize) -> Self {
+        const MOST: u32 = (1 << COUNT_BITS) - 1;
+        Self { entry, kind, count: u32::try_from(count).unwrap_or(MOST).min(MOST) }
+    }
+
+    /// The number by which frontends are led to the chain; no other has it.
+    pub(crate) fn number(&self) -> u32 {
+        let entry = match self.entry {
+            Entry::Address => 0,
+            Entry::NodePort => 4,
+        };
+        let kind = match self.kind {
+            PickKind::Plain(Scope::Cluster) => 0,
+            PickKind::Plain(Scope::Local) => 1,
+            PickKind::Masquerade => 2,
+            PickKind::LocalPolicy => 3,
+        };
+        (entry + kind) << COUNT_BITS | self.count
+    }
+
+    /// The verdict maps in which the number stands. A chain that leads on, as those for external policy Local do, must
+    /// not be among those it leads to, or the kernel would see a loop.
+    pub(crate) fn signposts(&self) -> &'static [SetName] {
+        match self.kind {
+            PickKind::Plain(Scope::Cluster) => &[SetName::Picks, SetName::LocalPolicyPicks],
+            PickKind::Plain(Scope::Local) | PickKind::Masquerade | PickKind::LocalPolicy => &[SetName::Picks],
+        }
+    }
+
     /// The chain's rules.
     pub(crate) fn rules(&self, context: &Context) -> Vec<Rule> {
         let choose = |scope| if self.count > 0 { self.choose(context.family, scope) } else { Vec::new() };
@@ -91,8 +125,13 @@ impl Pick {
             }
             PickKind::LocalPolicy => {
                 let anywhere = || match self.entry {
-                    Entry::Address => rules::frontend_verdict(context.family, SetName::LocalPolicyIps),
-                    Entry::NodePort => rules::node_port_verdict(SetName::LocalPolicyNodePorts),
+                    Entry::Address => {
+                        let picks = SetName::LocalPolicyPicks;
+                        rules::frontend_lead(context.family, SetName::LocalPolicyIps, picks)
+                    }
+                    Entry::NodePort => {
+                        rules::node_port_lead(SetName::LocalPolicyNodePorts, SetName::LocalPolicyPicks)
+                    }
                 };
                 [shortcut(context, anywhere), choose(Scope::Local)].concat()
             }
@@ -141,14 +180,32 @@ pub(crate) fn shortcut(context: &Context, anywhere: impl Fn() -> Vec<Expr>) -> V
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn names_say_what_the_chain_does() {
-        let pick = |entry, kind| Pick { entry, kind, count: 3 }.to_string();
+        let pick = |entry, kind| Pick::new(entry, kind, 3).to_string();
         assert_eq!(pick(Entry::Address, PickKind::Plain(Scope::Cluster)), "pick-3");
         assert_eq!(pick(Entry::Address, PickKind::Masquerade), "pick-3-masq");
         assert_eq!(pick(Entry::NodePort, PickKind::Plain(Scope::Local)), "nodeport-pick-3-local");
         assert_eq!(pick(Entry::NodePort, PickKind::LocalPolicy), "nodeport-local-policy-3");
+    }
+
+    #[test]
+    fn every_chain_has_a_number_of_its_own() {
+        let kinds = [
+            PickKind::Plain(Scope::Cluster),
+            PickKind::Plain(Scope::Local),
+            PickKind::Masquerade,
+            PickKind::LocalPolicy,
+        ];
+        let picks = [Entry::Address, Entry::NodePort].into_iter().flat_map(|entry| {
+            kinds.into_iter().flat_map(move |kind| [0, 1, 10].map(|count| Pick::new(entry, kind, count)))
+        });
+        let numbers: BTreeSet<_> = picks.clone().map(|pick| pick.number()).collect();
+        assert_eq!(numbers.len(), picks.count());
+        assert_eq!(Pick::new(Entry::Address, PickKind::Plain(Scope::Cluster), 10).number(), 10);
     }
 }

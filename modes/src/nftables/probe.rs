@@ -8,6 +8,7 @@ use kernel::nft::{Batch, Nftables as Connection, Table};
 use super::base;
 use super::context::Context;
 use super::layout::{self, SetName};
+use super::numbers::Numbers;
 use super::ops::Ops;
 use super::program::{PlacedEndpoints, Program};
 use crate::{Error, Settings};
@@ -22,7 +23,7 @@ pub(crate) fn run(connection: &mut Connection, family: Family) -> Result<(), Err
     let context = Context::new(family, &Settings::default(), &NodeState::default(), &Arc::from([]));
     let mut ops = Ops::default();
     base::chains(&context).into_iter().for_each(|(chain, rules)| ops.write_chain(chain, rules));
-    let mut program = Program::new(context);
+    let mut program = Program::new(context, Numbers::default());
     for affinity_seconds in [None, Some(1)] {
         program.add(&service(family, affinity_seconds), &PlacedEndpoints::default(), &mut ops);
     }

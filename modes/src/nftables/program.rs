@@ -8,10 +8,11 @@ use kernel::nft::{Bytes, Chain, Data, Element, Rule};
 
 use super::bytes;
 use super::context::Context;
-use super::elements::{self, Item};
+use super::elements::{self, Item, Target};
 use super::layout::SetName;
-use super::ops::{InstalledElements, Ops};
-use super::pick::{Pick, Scope};
+use super::numbers::{self, Numbers};
+use super::ops::{InstalledElements, Leftovers, Ops};
+use super::pick::Scope;
 use super::slots;
 use super::sticky;
 
@@ -37,45 +38,64 @@ pub(crate) struct Program {
     slots: HashMap<Arc<ServicePortName>, Slots>,
     /// How many service ports contribute an element that several may.
     shared: HashMap<(SetName, Bytes), u32>,
-    /// Every chain for services that the kernel holds, and how many elements lead to it.
-    chains: BTreeMap<String, u32>,
-    /// Sets in our table that are none of ours.
+    numbers: Numbers,
+    /// Every chain for services that is programmed.
+    chains: BTreeMap<String, ServiceChain>,
+    /// What else was found in our table and is to be removed when there is time.
+    leftovers: Leftovers,
     foreign_sets: Vec<String>,
+}
+
+/// A chain for services.
+struct ServiceChain {
+    /// How many elements give its number.
+    references: u32,
+    /// The elements by which it has that number.
+    leads: Vec<(SetName, Element)>,
 }
 
 /// What may be removed.
 pub(crate) struct Unused {
-    pub(crate) chains: Vec<String>,
+    pub(crate) leftovers: Leftovers,
     pub(crate) sets: Vec<String>,
 }
 
 impl Program {
     /// Nothing programmed yet.
-    pub(crate) fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context, numbers: Numbers) -> Self {
         Self {
             context,
             slots: HashMap::new(),
             shared: HashMap::new(),
+            numbers,
             chains: BTreeMap::new(),
+            leftovers: Leftovers::default(),
             foreign_sets: Vec::new(),
         }
     }
 
     /// What is in the kernel and nothing leads to any more.
     pub(crate) fn unused(&self) -> Unused {
-        let chains = self.chains.iter().filter(|(_, references)| **references == 0);
-        Unused { chains: chains.map(|(chain, _)| chain.clone()).collect(), sets: self.foreign_sets.clone() }
+        let mut leftovers = self.leftovers.clone();
+        for (name, chain) in self.chains.iter().filter(|(_, chain)| chain.references == 0) {
+            leftovers.chains.push(name.clone());
+            leftovers.leads.extend(chain.leads.iter().cloned());
+        }
+        Unused { leftovers, sets: self.foreign_sets.clone() }
     }
 
     /// Notes what was found in the table and is none of ours, to be removed when there is time.
-    pub(crate) fn add_unused(&mut self, chains: Vec<String>, sets: Vec<String>) {
-        self.chains.extend(chains.into_iter().map(|name| (name, 0)));
-        self.foreign_sets.extend(sets);
+    pub(crate) fn add_unused(&mut self, leftovers: Leftovers, sets: Vec<String>) {
+        self.leftovers = leftovers;
+        self.foreign_sets = sets;
     }
 
-    /// It is gone from the kernel.
-    pub(crate) fn forget(&mut self, unused: &Unused) {
-        self.chains.retain(|name, _| !unused.chains.contains(name));
+    /// All that is unused is gone from the kernel.
+    pub(crate) fn forget_unused(&mut self) {
+        for (name, _) in self.chains.extract_if(.., |_, chain| chain.references == 0) {
+            self.numbers.forget(&name);
+        }
+        self.leftovers = Leftovers::default();
         self.foreign_sets.clear();
     }
 
@@ -161,11 +181,13 @@ impl Program {
         };
         let (was, is) = (chains(before), chains(after));
         for name in was.keys().filter(|name| !is.contains_key(*name)) {
-            self.chains.insert(name.clone(), 0);
+            if let Some(chain) = self.chains.get_mut(name) {
+                chain.references = 0;
+            }
         }
         for (name, rules) in is {
             if was.get(&name) != Some(&rules) {
-                self.chains.insert(name.clone(), 1);
+                self.service_chain(&Target::Own(name.clone()), ops).references = 1;
                 ops.write_chain(Chain { name, hook: None }, rules);
             }
         }
@@ -184,8 +206,10 @@ impl Program {
     }
 
     fn add_item(&mut self, item: &Item, ops: &mut Ops) {
-        if let Some(pick) = &item.leads_to {
-            self.refer_to(pick, ops);
+        let mut element = item.element.clone();
+        if let Some(target) = &item.leads_to {
+            self.refer_to(target, ops);
+            element.data = numbers::data(self.numbers.of(target));
         }
         if item.set.shared() {
             let count = self.shared.entry((item.set, item.element.key.clone())).or_default();
@@ -194,12 +218,14 @@ impl Program {
                 return;
             }
         }
-        ops.add(item.set, item.element.clone());
+        ops.add(item.set, element);
     }
 
     fn remove_item(&mut self, item: &Item, ops: &mut Ops) {
-        if let Some(count) = item.leads_to.and_then(|pick| self.chains.get_mut(&pick.to_string())) {
-            *count = count.saturating_sub(1);
+        if let Some(Target::Shared(pick)) = &item.leads_to
+            && let Some(chain) = self.chains.get_mut(&pick.to_string())
+        {
+            chain.references = chain.references.saturating_sub(1);
         }
         if item.set.shared() {
             let key = (item.set, item.element.key.clone());
@@ -214,12 +240,32 @@ impl Program {
         ops.remove(item.set, item.element.clone());
     }
 
-    fn refer_to(&mut self, pick: &Pick, ops: &mut Ops) {
-        let context = &self.context;
-        *self.chains.entry(pick.to_string()).or_insert_with_key(|name| {
-            ops.write_chain(Chain { name: name.clone(), hook: None }, pick.rules(context));
-            0
-        }) += 1;
+    /// Counts a reference to a shared chain. Services' own chains belong to their service, not to elements.
+    fn refer_to(&mut self, target: &Target, ops: &mut Ops) {
+        let Target::Shared(pick) = target else { return };
+        let name = target.chain();
+        if !self.chains.contains_key(&name) {
+            ops.write_chain(Chain { name, hook: None }, pick.rules(&self.context));
+        }
+        self.service_chain(target, ops).references += 1;
+    }
+
+    /// The chain, which can be led to by its number henceforth. Its rules are the caller's business.
+    fn service_chain(&mut self, target: &Target, ops: &mut Ops) -> &mut ServiceChain {
+        let (numbers, leftovers) = (&mut self.numbers, &mut self.leftovers);
+        self.chains.entry(target.chain()).or_insert_with_key(|name| {
+            leftovers.chains.retain(|left| left != name);
+            let lead = numbers::lead(numbers.of(target), name);
+            let leads: Vec<_> = target.signposts().iter().map(|map| (*map, lead.clone())).collect();
+            for (map, lead) in &leads {
+                leftovers
+                    .leads
+                    .extract_if(.., |(in_map, left)| in_map == map && left.key == lead.key)
+                    .for_each(|(map, left)| ops.remove(map, left));
+                ops.add(*map, lead.clone());
+            }
+            ServiceChain { references: 0, leads }
+        })
     }
 }
 

@@ -108,6 +108,38 @@ pub(crate) fn node_port_verdict(map: SetName) -> Vec<Expr> {
     parts
 }
 
+/// Leads a packet by its frontend: `map` gives the number of a chain, and `picks` the verdict that goes there.
+pub(crate) fn frontend_lead(family: Family, map: SetName, picks: SetName) -> Vec<Expr> {
+    let mut parts = frontend(family, SCRATCH);
+    parts.extend(lead(map, SCRATCH, SCRATCH.after(frontend_width(family)), picks));
+    parts
+}
+
+/// Leads a packet by its protocol and port.
+pub(crate) fn node_port_lead(map: SetName, picks: SetName) -> Vec<Expr> {
+    let mut parts = protocol_and_port(SCRATCH);
+    parts.extend(lead(map, SCRATCH, SCRATCH.after(PROTOCOL_AND_PORT_WIDTH), picks));
+    parts
+}
+
+/// Two lookups, the second by what the first has found. On its way from one to the other the number passes through the
+/// packet mark, which is restored at once: the kernel can do without, but `nft list` aborts over a key that comes
+/// straight out of a map (assertion `consumed > 0` in all versions up to 1.1).
+fn lead(map: SetName, key: Register, found: Register, picks: SetName) -> Vec<Expr> {
+    let mark = found.after(4);
+    let number = mark.after(4);
+    let load_mark = |into| Expr::Load(Load::Meta { key: MetaKey::Mark, into });
+    let set_mark = |from| Expr::Action(Action::SetMark { from });
+    vec![
+        lookup(map, key, found),
+        load_mark(mark),
+        set_mark(found),
+        load_mark(number),
+        set_mark(mark),
+        verdict_lookup(picks, number),
+    ]
+}
+
 fn verdict_lookup(map: SetName, key: Register) -> Expr {
     Expr::Set(SetAccess::VerdictLookup { map: map.as_str().to_owned(), key })
 }

@@ -1,10 +1,8 @@
 //! Services with session affinity, each of which has chains of its own.
 //!
 //! Whatever frontend a client uses, it stays with one endpoint: so the map `affinity` is keyed by client and
-//! *ClusterIP* frontend, which a chain that serves an external address must know. To look it up in one map and use
-//! the result as a key in the next is possible in the kernel but crashes `nft list` (1.0.6 to 1.1.x: assertion
-//! `consumed > 0`), on which people rely. A chain for each such service has the ClusterIP as a constant instead. They
-//! are few in a cluster; all other services share the chains of `pick`.
+//! *ClusterIP* frontend, which a chain that serves an external address must know. A chain for each such service has it
+//! as a constant. They are few in a cluster; all other services share the chains of `pick`.
 //!
 //! The affinity map is filled by the rules. An endpoint that is gone is no longer named by any rule, so its clients
 //! choose anew.

@@ -14,11 +14,20 @@ use proptest::prelude::*;
 use super::base;
 use super::context::Context;
 use super::layout::SetName;
-use super::ops::{InstalledElements, Ops, by_key};
+use super::numbers::Numbers;
+use super::ops::{InstalledElements, Leftovers, Ops, by_key};
 use super::program::{PlacedEndpoints, Program};
 use crate::{DetectLocal, Settings};
 
 const NO_LIMIT: usize = usize::MAX;
+
+/// The maps that hold numbers of chains, and those that turn them into verdicts.
+const NUMBERS: [(SetName, SetName); 4] = [
+    (SetName::ServiceIps, SetName::Picks),
+    (SetName::ServiceNodePorts, SetName::Picks),
+    (SetName::LocalPolicyIps, SetName::LocalPolicyPicks),
+    (SetName::LocalPolicyNodePorts, SetName::LocalPolicyPicks),
+];
 
 /// What a kernel that took our transactions would hold.
 #[derive(Clone, Default)]
@@ -28,33 +37,75 @@ struct Table {
 }
 
 impl Table {
-    /// Applies a transaction under the kernel's rules.
+    /// Applies both transactions under the kernel's rules.
     fn commit(&mut self, ops: &Ops) {
-        for (set, element) in ops.removed() {
-            let elements = self.elements.get_mut(&set).expect("a set that holds elements");
-            let removed = elements.remove(&(element.key.clone(), element.key_end.clone()));
-            assert!(removed.is_some(), "removed from {} what was not there: {element:?}", set.as_str());
-        }
         for (name, rules) in ops.chains() {
             self.chains.insert(name.to_owned(), rules.to_vec());
         }
-        for (set, element) in ops.added() {
+        self.commit_sets(ops, SetName::leads_to_chains);
+        self.commit_sets(ops, |set| !set.leads_to_chains());
+    }
+
+    fn commit_sets(&mut self, ops: &Ops, wanted: impl Fn(SetName) -> bool) {
+        for (set, element) in ops.removed().filter(|(set, _)| wanted(*set)) {
+            self.remove(set, element);
+        }
+        for (set, element) in ops.added().filter(|(set, _)| wanted(*set)) {
             let key = (element.key.clone(), element.key_end.clone());
             let before = self.elements.entry(set).or_default().insert(key, element.clone());
             assert!(before.is_none(), "added to {} over {before:?}: {element:?}", set.as_str());
         }
-        self.assert_no_verdict_leads_nowhere();
+        self.assert_nothing_leads_nowhere();
     }
 
-    fn assert_no_verdict_leads_nowhere(&self) {
-        for element in self.elements.values().flat_map(HashMap::values) {
+    fn remove(&mut self, set: SetName, element: &Element) {
+        let elements = self.elements.get_mut(&set).expect("a set that holds elements");
+        let removed = elements.remove(&(element.key.clone(), element.key_end.clone()));
+        assert!(removed.is_some(), "removed from {} what was not there: {element:?}", set.as_str());
+    }
+
+    /// Removes what is without use.
+    fn tidy(&mut self, program: &mut Program) {
+        let Leftovers { chains, leads } = program.unused().leftovers;
+        leads.iter().for_each(|(set, lead)| self.remove(*set, lead));
+        chains.iter().for_each(|chain| assert!(self.chains.remove(chain).is_some(), "no chain {chain}"));
+        program.forget_unused();
+        self.assert_nothing_leads_nowhere();
+    }
+
+    fn elements(&self, set: SetName) -> impl Iterator<Item = &Element> {
+        self.elements.get(&set).into_iter().flat_map(HashMap::values)
+    }
+
+    fn assert_nothing_leads_nowhere(&self) {
+        for (set, element) in self.elements.keys().flat_map(|set| self.elements(*set).map(move |e| (set, e)))
+        {
             if let Data::Verdict(Verdict::Goto(chain)) = &element.data {
+                assert!(
+                    set.leads_to_chains(),
+                    "a verdict in {} costs a check of the whole table",
+                    set.as_str()
+                );
                 assert!(self.chains.contains_key(chain), "{element:?} leads nowhere");
             }
         }
+        for (set, _) in NUMBERS {
+            self.elements(set).for_each(|element| drop(self.chain_of(set, element)));
+        }
     }
 
-    /// Everything but the order of endpoints in slots, and chains without use.
+    /// The chain that an element's number leads to.
+    fn chain_of(&self, set: SetName, element: &Element) -> String {
+        let (_, picks) = NUMBERS.into_iter().find(|(map, _)| *map == set).unwrap();
+        let Data::Value(number) = &element.data else { panic!("no number in {element:?}") };
+        let lead = self.elements(picks).find(|lead| lead.key == *number);
+        match lead.map(|lead| &lead.data) {
+            Some(Data::Verdict(Verdict::Goto(chain))) => chain.clone(),
+            lead => panic!("{element:?} leads to {lead:?}"),
+        }
+    }
+
+    /// Everything but the order of endpoints in slots, the numbers of chains, and chains without use.
     fn meaning(&self) -> BTreeSet<String> {
         let slots = [
             SetName::Endpoints,
@@ -67,9 +118,12 @@ impl Table {
                 let frontend = element.key.split_last_chunk::<4>().map(|(frontend, _)| frontend);
                 format!("{} {frontend:?} {:?}", set.as_str(), element.data)
             }
+            false if NUMBERS.into_iter().any(|(map, _)| map == set) => {
+                format!("{} {:?} {}", set.as_str(), element.key, self.chain_of(set, element))
+            }
             false => format!("{} {element:?}", set.as_str()),
         };
-        let elements = self.elements.iter();
+        let elements = self.elements.iter().filter(|(set, _)| !set.leads_to_chains());
         elements.flat_map(|(set, elements)| elements.values().map(|item| describe(*set, item))).collect()
     }
 }
@@ -92,7 +146,7 @@ fn start(table: &Table, services: &[Arc<ServicePort>], family: Family) -> (Progr
     let chains = table.chains.iter().map(|(name, rules)| (name.clone(), fingerprints(rules))).collect();
     let placed = PlacedEndpoints::read(&table.elements, family);
     let mut ops = Ops::against(table.elements.clone(), chains);
-    let mut program = Program::new(context(family));
+    let mut program = Program::new(context(family), Numbers::read(&table.elements));
     for (chain, rules) in base::chains(&context(family)) {
         ops.write_chain(chain, rules);
     }
@@ -228,11 +282,10 @@ proptest! {
             let mut fresh = Table::default();
             fresh.commit(&start(&fresh, &services, family).1);
             prop_assert_eq!(table.meaning(), fresh.meaning());
-            for unused in program.unused().chains {
-                table.chains.remove(&unused);
-            }
-            table.assert_no_verdict_leads_nowhere();
-            prop_assert_eq!(table.chains, fresh.chains);
+            table.tidy(&mut program);
+            prop_assert_eq!(&table.chains, &fresh.chains);
+            let leads = |table: &Table| [SetName::Picks, SetName::LocalPolicyPicks].map(|set| table.elements(set).count());
+            prop_assert_eq!(leads(&table), leads(&fresh));
         }
     }
 
@@ -286,11 +339,10 @@ proptest! {
     }
 }
 
-#[test]
-fn one_endpoint_replaced_is_one_element_removed_and_one_added() {
-    let choice = |endpoints: [u8; 3]| Choice {
+fn plain(endpoints: impl IntoIterator<Item = u8>) -> Arc<ServicePort> {
+    let choice = Choice {
         present: true,
-        endpoints: endpoints.into(),
+        endpoints: endpoints.into_iter().collect(),
         node_port: false,
         internal: TrafficPolicy::Cluster,
         external: TrafficPolicy::Cluster,
@@ -298,14 +350,49 @@ fn one_endpoint_replaced_is_one_element_removed_and_one_added() {
         restricted: false,
         cluster_ip: 0,
     };
-    let owners = [PORTS; 4];
-    let service = |endpoints| Arc::new(service_port(0, &choice(endpoints), &owners));
-    let before = service([1, 2, 4]);
+    Arc::new(service_port(0, &choice, &[PORTS; 4]))
+}
+
+/// A change that is one transaction.
+fn change(program: &mut Program, before: &Arc<ServicePort>, after: &Arc<ServicePort>) -> Ops {
+    let change = Change { before: Some(Arc::clone(before)), after: Some(Arc::clone(after)) };
+    let mut transactions = program.update(&[change], NO_LIMIT);
+    assert_eq!(transactions.len(), 1);
+    transactions.remove(0)
+}
+
+#[test]
+fn one_endpoint_replaced_is_one_element_removed_and_one_added() {
+    let (before, after) = (plain([1, 2, 4]), plain([1, 2, 5]));
     let (mut program, _) = start(&Table::default(), &[Arc::clone(&before)], Family::V4);
-    let change = Change { before: Some(before), after: Some(service([1, 2, 5])) };
-    let ops = program.update(&[change], NO_LIMIT);
-    let [ops] = ops.as_slice() else { panic!("one transaction") };
+    let ops = change(&mut program, &before, &after);
     assert_eq!((ops.removed().count(), ops.added().count(), ops.chains().count()), (1, 1, 0));
+}
+
+#[test]
+fn a_number_of_endpoints_seen_before_needs_no_chain_and_no_verdict() {
+    let (three, four) = (plain([1, 2, 3]), plain([1, 2, 3, 4]));
+    let (mut program, _) = start(&Table::default(), &[Arc::clone(&three)], Family::V4);
+    assert_eq!(change(&mut program, &three, &four).chains().count(), 1);
+    for ops in [change(&mut program, &four, &three), change(&mut program, &three, &four)] {
+        assert_eq!(ops.chains().count(), 0);
+        assert!(ops.added().all(|(_, element)| !matches!(element.data, Data::Verdict(_))));
+    }
+}
+
+#[test]
+fn a_chain_found_without_use_is_written_anew_before_it_is_used() {
+    let (three, four) = (plain([1, 2, 3]), plain([1, 2, 3, 4]));
+    let mut table = Table::default();
+    table.commit(&start(&table, &[Arc::clone(&four)], Family::V4).1);
+    let good = table.chains.insert("pick-4".to_owned(), Vec::new());
+    let picks = table.elements.get_mut(&SetName::Picks).unwrap();
+    picks.values_mut().for_each(|lead| lead.data = Data::Verdict(Verdict::Goto("services".to_owned())));
+    let (mut program, ops) = start(&table, &[Arc::clone(&three)], Family::V4);
+    table.commit(&ops);
+    table.commit(&change(&mut program, &three, &four));
+    assert_eq!(table.chains.get("pick-4"), good.as_ref());
+    table.tidy(&mut program);
 }
 
 #[test]

@@ -30,15 +30,33 @@ pub fn is_isolated() -> bool {
 /// # Errors
 /// When namespaces are not to be had, with what to do about it.
 pub fn this_program(args: &[OsString]) -> Result<Command> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut command = Command::new("unshare");
-    if user_namespaces_work() {
-        command.args(["--user", "--map-root-user"]);
-    } else if !geteuid().is_root() {
+    let own_user_namespace = user_namespaces_work();
+    if !own_user_namespace && !geteuid().is_root() {
         bail!(
             "user namespaces are forbidden here: run as root, or allow them \
              (sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000)"
         );
+    }
+    isolated(args, own_user_namespace)
+}
+
+/// As [`this_program`], but still as the machine's root, with the privileges that a daemon on a node has: larger
+/// socket buffers, for one.
+///
+/// # Errors
+/// When this is not root.
+pub fn this_program_as_root(args: &[OsString]) -> Result<Command> {
+    if !geteuid().is_root() {
+        bail!("run this as root");
+    }
+    isolated(args, false)
+}
+
+fn isolated(args: &[OsString], own_user_namespace: bool) -> Result<Command> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut command = Command::new("unshare");
+    if own_user_namespace {
+        command.args(["--user", "--map-root-user"]);
     }
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     command.arg(program).args(args).env(MARKER, "1").stdin(Stdio::piped());

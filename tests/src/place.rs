@@ -5,9 +5,9 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -125,6 +125,31 @@ impl<'a> Place<'a> {
                 *outcomes.entry(attempt(protocol, self.source, to, ANSWER)?).or_default() += 1;
             }
             Ok(outcomes)
+        })?
+    }
+
+    /// Connects over and over until the outcome is a wanted one; returns how long that took.
+    ///
+    /// # Errors
+    /// When it does not come about in time, and as [`Place::connect`].
+    pub fn connect_until(
+        &self,
+        protocol: Protocol,
+        to: SocketAddr,
+        patience: Duration,
+        wanted: impl Fn(&Outcome) -> bool + Sync,
+    ) -> Result<Duration> {
+        self.namespace.run(|| {
+            let start = Instant::now();
+            loop {
+                let outcome = attempt(protocol, self.source, to, SILENCE)?;
+                if wanted(&outcome) {
+                    return Ok(start.elapsed());
+                }
+                if start.elapsed() > patience {
+                    bail!("after {patience:?}, {to} still leads to {outcome}");
+                }
+            }
         })?
     }
 

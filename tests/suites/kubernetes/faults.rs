@@ -23,8 +23,7 @@ fn survives(subject: &mut Subject, fault: Fault, said: &str) -> Result<()> {
     subject.publish()?;
     subject.server.set_fault(None);
     subject.await_watches()?;
-    subject.await_quiet()?;
-    subject.check_leads_to(10, 2)?;
+    subject.await_leads_to(10, 2)?;
 
     subject.proxy()?.kill()?;
     subject.server.set_fault(Some(fault));
@@ -36,8 +35,7 @@ fn survives(subject: &mut Subject, fault: Fault, said: &str) -> Result<()> {
     subject.server.set_fault(None);
     subject.proxy()?.await_line_with("synced")?;
     subject.await_watches()?;
-    subject.await_quiet()?;
-    subject.check_leads_to(10, 1)
+    subject.await_leads_to(10, 1)
 }
 
 pub(crate) fn a_server_that_is_down_is_waited_for(subject: &mut Subject) -> Result<()> {

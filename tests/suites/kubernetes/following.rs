@@ -13,20 +13,17 @@ pub(crate) fn changes_are_in_force_at_once(subject: &mut Subject) -> Result<()> 
     subject.put("web", 10, &[1]);
     subject.publish()?;
     subject.start()?;
-    subject.check_leads_to(10, 1)?;
+    subject.await_leads_to(10, 1)?;
     subject.put_endpoints("web", &[2]);
-    subject.publish_and_await()?;
-    subject.check_leads_to(10, 2)?;
+    subject.publish()?;
+    subject.await_leads_to(10, 2)?;
     subject.put("shop", 11, &[1]);
-    // A Service and its slice are two events, and may be two syncs.
-    subject.publish_and_await()?;
-    subject.await_quiet()?;
-    subject.check_leads_to(11, 1)?;
+    subject.publish()?;
+    subject.await_leads_to(11, 1)?;
     subject.remove("web");
-    subject.publish_and_await()?;
-    subject.await_quiet()?;
-    subject.check_gone(10)?;
-    subject.check_leads_to(11, 1)
+    subject.publish()?;
+    subject.await_gone(10)?;
+    subject.await_leads_to(11, 1)
 }
 
 pub(crate) fn another_proxys_and_headless_services_are_not_asked_for(subject: &mut Subject) -> Result<()> {
@@ -61,14 +58,14 @@ pub(crate) fn a_service_given_to_another_proxy_is_not_served_any_longer(subject:
     subject.put("web", 10, &[1]);
     subject.publish()?;
     subject.start()?;
-    subject.check_leads_to(10, 1)?;
+    subject.await_leads_to(10, 1)?;
     let labels = &mut subject.cluster.service("web").labels;
     labels.insert("service.kubernetes.io/service-proxy-name".to_owned(), "other".to_owned());
-    subject.publish_and_await()?;
-    subject.check_gone(10)?;
+    subject.publish()?;
+    subject.await_gone(10)?;
     subject.cluster.service("web").labels.clear();
-    subject.publish_and_await()?;
-    subject.check_leads_to(10, 1)
+    subject.publish()?;
+    subject.await_leads_to(10, 1)
 }
 
 pub(crate) fn a_server_without_streaming_lists_is_read_page_by_page(subject: &mut Subject) -> Result<()> {
@@ -81,14 +78,14 @@ pub(crate) fn a_server_without_streaming_lists_is_read_page_by_page(subject: &mu
     }
     subject.publish()?;
     subject.start()?;
-    subject.check_leads_to(10, 1)?;
+    subject.await_leads_to(10, 1)?;
     let requests = subject.server.requests();
     let pages =
         requests.iter().filter(|request| request.contains("/services?") && request.contains("limit=500"));
     ensure!(pages.count() == 3, "1,201 Services are three pages");
     subject.put_endpoints("web", &[2]);
-    subject.publish_and_await()?;
-    subject.check_leads_to(10, 2)
+    subject.publish()?;
+    subject.await_leads_to(10, 2)
 }
 
 pub(crate) fn a_server_without_service_cidrs_is_followed(subject: &mut Subject) -> Result<()> {
@@ -96,7 +93,7 @@ pub(crate) fn a_server_without_service_cidrs_is_followed(subject: &mut Subject) 
     subject.put("web", 10, &[1]);
     subject.publish()?;
     subject.start()?;
-    subject.check_leads_to(10, 1)?;
+    subject.await_leads_to(10, 1)?;
     subject.proxy()?.await_line_with("does not know ServiceCIDRs")?;
     Ok(())
 }
@@ -131,7 +128,7 @@ pub(crate) fn the_pods_service_account_is_used_without_a_kubeconfig(subject: &mu
     }
     subject.launch_in_pod()?;
     subject.proxy()?.await_line_with("synced")?;
-    subject.check_leads_to(10, 1)
+    subject.await_leads_to(10, 1)
 }
 
 pub(crate) fn a_bad_object_costs_only_itself(subject: &mut Subject) -> Result<()> {
@@ -143,7 +140,7 @@ pub(crate) fn a_bad_object_costs_only_itself(subject: &mut Subject) -> Result<()
     subject.cluster.put_other("bad", bad);
     subject.publish()?;
     subject.start()?;
-    subject.check_leads_to(10, 1)?;
+    subject.await_leads_to(10, 1)?;
     subject.proxy()?.await_line_with("Service default/bad cannot be decoded and is left out")?;
     let counted = subject.metric(r#"pointsman_api_bad_objects_total{kind="Service"}"#)?;
     ensure!(counted == 1.0, "{counted} bad objects were counted");
@@ -156,8 +153,8 @@ pub(crate) fn a_bad_object_costs_only_itself(subject: &mut Subject) -> Result<()
         }),
     );
     subject.put_endpoints("web", &[2]);
-    subject.publish_and_await()?;
-    subject.check_leads_to(10, 2)
+    subject.publish()?;
+    subject.await_leads_to(10, 2)
 }
 
 pub(crate) fn bookmarks_alone_program_nothing(subject: &mut Subject) -> Result<()> {

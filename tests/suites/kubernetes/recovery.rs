@@ -20,7 +20,7 @@ pub(crate) fn nothing_is_programmed_before_everything_is_in(subject: &mut Subjec
     subject.server.set_fault(None);
     let line = subject.proxy()?.await_line_with("synced")?;
     ensure!(line.contains(" operations=0 "), "something was there to do: {line}");
-    subject.check_leads_to(10, 1)
+    subject.await_leads_to(10, 1)
 }
 
 pub(crate) fn what_happened_while_the_server_was_away_is_caught_up_with(subject: &mut Subject) -> Result<()> {
@@ -36,10 +36,9 @@ pub(crate) fn what_happened_while_the_server_was_away_is_caught_up_with(subject:
     subject.put("new", 12, &[2]);
     subject.publish()?;
     subject.await_new_watches(4, || subject.server.set_fault(None))?;
-    subject.await_quiet()?;
-    subject.check_leads_to(10, 1)?;
-    subject.check_gone(11)?;
-    subject.check_leads_to(12, 2)?;
+    subject.await_leads_to(10, 1)?;
+    subject.await_gone(11)?;
+    subject.await_leads_to(12, 2)?;
     let lists = subject.metric(r#"pointsman_api_lists_total{kind="Service"}"#)?;
     ensure!(lists == 1.0, "the watch was resumed, but {lists} lists were read");
     Ok(())
@@ -61,10 +60,9 @@ pub(crate) fn cut_connections_lose_no_change(subject: &mut Subject) -> Result<()
     subject.put_endpoints("web", &[2]);
     subject.publish()?;
     subject.await_watches()?;
-    subject.await_quiet()?;
-    subject.check_leads_to(10, 2)?;
+    subject.await_leads_to(10, 2)?;
     for round in 0..40 {
-        subject.check_leads_to(100 + round, 1 + round % 3)?;
+        subject.await_leads_to(100 + round, 1 + round % 3)?;
     }
     Ok(())
 }
@@ -83,15 +81,14 @@ pub(crate) fn an_expired_watch_lists_again_and_disturbs_nothing(subject: &mut Su
     subject.await_new_watches(4, || subject.server.set_fault(None))?;
     subject.proxy()?.await_line_with("cannot resume the watch of Services")?;
     subject.await_watches()?;
-    subject.await_quiet()?;
-    subject.check_gone(11)?;
-    subject.check_leads_to(10, 1)?;
+    subject.await_gone(11)?;
+    subject.await_leads_to(10, 1)?;
     // A watch that is open hears of it in an event.
     subject.await_new_watches(4, || subject.server.expire_watches())?;
     subject.await_quiet()?;
     let line = subject.proxy()?.last_line_with("synced").unwrap_or_default();
     ensure!(line.contains(" operations=0 "), "the same list again changed something: {line}");
-    subject.check_leads_to(10, 1)
+    subject.await_leads_to(10, 1)
 }
 
 pub(crate) fn a_server_restored_from_older_state_is_believed(subject: &mut Subject) -> Result<()> {
@@ -101,16 +98,14 @@ pub(crate) fn a_server_restored_from_older_state_is_believed(subject: &mut Subje
     let older = subject.server.snapshot();
     subject.put_endpoints("web", &[2]);
     subject.put("new", 11, &[2]);
-    subject.publish_and_await()?;
-    subject.await_quiet()?;
-    subject.check_leads_to(10, 2)?;
+    subject.publish()?;
+    subject.await_leads_to(10, 2)?;
     subject.await_watches()?;
     // A watch that goes on from the version of before would be silent.
     subject.await_new_watches(4, || subject.server.restart_with(older))?;
     subject.proxy()?.await_line_with("was taken back to an older state: listing Services again")?;
-    subject.await_quiet()?;
-    subject.check_leads_to(10, 1)?;
-    subject.check_gone(11)
+    subject.await_leads_to(10, 1)?;
+    subject.await_gone(11)
 }
 
 pub(crate) fn an_expired_token_is_replaced_in_flight(subject: &mut Subject) -> Result<()> {
@@ -120,16 +115,15 @@ pub(crate) fn an_expired_token_is_replaced_in_flight(subject: &mut Subject) -> R
     subject.await_watches()?;
     subject.server.rotate_token();
     subject.put_endpoints("web", &[2]);
-    subject.publish_and_await()?;
-    subject.check_leads_to(10, 2)?;
+    subject.publish()?;
+    subject.await_leads_to(10, 2)?;
     subject.server.cut_connections();
     subject.proxy()?.await_line_with("is the token or client certificate still valid?")?;
     subject.put_endpoints("web", &[1]);
     subject.publish()?;
     subject.reconfigure()?;
     subject.await_watches()?;
-    subject.await_quiet()?;
-    subject.check_leads_to(10, 1)
+    subject.await_leads_to(10, 1)
 }
 
 pub(crate) fn a_dead_watch_is_noticed_and_shown(subject: &mut Subject) -> Result<()> {
@@ -154,6 +148,5 @@ pub(crate) fn a_dead_watch_is_noticed_and_shown(subject: &mut Subject) -> Result
     subject.publish()?;
     subject.await_new_watches(4, || subject.server.set_fault(None))?;
     subject.proxy()?.await_line_with("Services are followed again")?;
-    subject.await_quiet()?;
-    subject.check_leads_to(10, 2)
+    subject.await_leads_to(10, 2)
 }

@@ -98,13 +98,6 @@ impl Subject {
         self.server.hold(&self.cluster.manifest())
     }
 
-    /// The same, and waits until the proxy has programmed it.
-    pub(crate) fn publish_and_await(&mut self) -> Result<()> {
-        let manifest = self.cluster.manifest();
-        let proxy = self.proxy.as_ref().context("the proxy is not started")?;
-        proxy.await_sync_after(|| self.server.hold(&manifest))
-    }
-
     /// Waits until the proxy has programmed whatever has come in.
     pub(crate) fn await_quiet(&self) -> Result<()> {
         self.proxy.as_ref().context("the proxy is not started")?.await_quiet()
@@ -116,20 +109,31 @@ impl Subject {
         Place::of(self.bed.pod_namespace(3)).connect(Protocol::Tcp, to)
     }
 
-    /// The Service of this number leads to this pod.
+    /// The Service of this number leads to this pod now.
     pub(crate) fn check_leads_to(&self, number: u8, pod: u8) -> Result<()> {
         let outcome = self.connect(number)?;
-        let answered = matches!(&outcome, Outcome::Answered { by, .. } if *by == self.bed.pod(pod).name);
-        ensure!(answered, "service {number} does not lead to pod {pod}: {outcome}");
+        ensure!(self.is_pod(&outcome, pod), "service {number} does not lead to pod {pod}: {outcome}");
         Ok(())
     }
 
-    /// The Service of this number leads nowhere.
-    pub(crate) fn check_gone(&self, number: u8) -> Result<()> {
+    /// The Service of this number comes to lead to this pod.
+    pub(crate) fn await_leads_to(&self, number: u8, pod: u8) -> Result<()> {
+        self.connect_until(number, |outcome| self.is_pod(outcome, pod))
+    }
+
+    /// The Service of this number comes to lead nowhere.
+    pub(crate) fn await_gone(&self, number: u8) -> Result<()> {
+        self.connect_until(number, |outcome| !matches!(outcome, Outcome::Answered { .. }))
+    }
+
+    fn is_pod(&self, outcome: &Outcome, pod: u8) -> bool {
+        matches!(outcome, Outcome::Answered { by, .. } if *by == self.bed.pod(pod).name)
+    }
+
+    fn connect_until(&self, number: u8, wanted: impl Fn(&Outcome) -> bool + Sync) -> Result<()> {
         let to = (self.family.cluster_ip(number), 80).into();
-        let outcome = Place::of(self.bed.pod_namespace(3)).connect_briefly(Protocol::Tcp, to)?;
-        ensure!(!matches!(outcome, Outcome::Answered { .. }), "service {number} still leads to {outcome}");
-        Ok(())
+        let from = Place::of(self.bed.pod_namespace(3));
+        from.connect_until(Protocol::Tcp, to, PATIENCE, wanted).map(drop)
     }
 
     /// Waits until the proxy watches all four kinds.

@@ -1,5 +1,9 @@
 //! The way to the kernel: commits batches and reads what is there.
 
+use std::hash::{BuildHasher, RandomState};
+use std::thread;
+use std::time::Duration;
+
 use nix::errno::Errno;
 
 use super::batch::Batch;
@@ -12,6 +16,11 @@ use crate::netlink::{NLM_F_DUMP, NLM_F_REQUEST, Socket, Writer, messages};
 
 /// Room that a batch needs beyond what [`Batch::bytes`] tells: its closing message.
 const CLOSING: usize = 64;
+
+/// How often a set is listed whose hash table is growing, and how long is waited in between. Nothing tells when it is
+/// done; a million elements take less than a second.
+const REHASH_TRIES: usize = 200;
+const REHASH_WAIT: Duration = Duration::from_millis(10);
 
 /// A connection to nf_tables in the network namespace that the process is in.
 pub struct Nftables {
@@ -138,9 +147,23 @@ impl Nftables {
 
     /// The elements of a set, in no order.
     ///
+    /// After many were added, the kernel's hash table goes on growing for a while, and what is listed meanwhile holds
+    /// some elements twice and others not at all. It is then listed again.
+    ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be read, or does not come to rest.
     pub fn elements(&mut self, table: &Table, set: &str) -> Result<Vec<Element>, Error> {
+        for _ in 0..REHASH_TRIES {
+            let found = self.list_elements(table, set)?;
+            if all_differ(&found) {
+                return Ok(found);
+            }
+            thread::sleep(REHASH_WAIT);
+        }
+        Err(Error::KeepsChanging { what: format!("elements of set {table} {set}") })
+    }
+
+    fn list_elements(&mut self, table: &Table, set: &str) -> Result<Vec<Element>, Error> {
         let family = table.family.number();
         let request = |sequence| {
             dump_request(msg::GETSETELEM, family, sequence, |w| {
@@ -150,6 +173,15 @@ impl Nftables {
         };
         self.socket.dump(&format!("elements of set {table} {set}"), request, read::elements)
     }
+}
+
+/// Whether no element is there twice. Compares hashes: a false alarm costs another listing.
+fn all_differ(elements: &[Element]) -> bool {
+    let hasher = RandomState::new();
+    let hash = |element: &Element| hasher.hash_one((&element.key, &element.key_end, element.interval_end));
+    let mut hashes: Vec<u64> = elements.iter().map(hash).collect();
+    hashes.sort_unstable();
+    hashes.windows(2).all(|pair| pair[0] != pair[1])
 }
 
 fn dump_request(kind: u16, family: u8, sequence: u32, body: impl FnOnce(&mut Writer)) -> Writer {

@@ -73,6 +73,23 @@ impl Error {
         matches!(self, Self::Refused { errno: Errno::EBUSY, .. })
     }
 
+    /// Whether it may be for what was asked, as opposed to a lack of memory, room or permission, something that is in
+    /// use, or an outcome that is unknown.
+    #[must_use]
+    pub fn blames_the_request(&self) -> bool {
+        const CIRCUMSTANCES: [Errno; 8] = [
+            Errno::EAGAIN,
+            Errno::EBUSY,
+            Errno::EINTR,
+            Errno::EMFILE,
+            Errno::ENFILE,
+            Errno::ENOMEM,
+            Errno::ENOSPC,
+            Errno::EROFS,
+        ];
+        matches!(self, Self::Refused { errno, .. } if !CIRCUMSTANCES.contains(errno))
+    }
+
     /// What an error number from the kernel means for an operation.
     pub(crate) fn from_errno(operation: String, errno: Errno, extended: Option<String>) -> Self {
         match errno {

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         test("every_expression_is_taken_and_listed", every_expression),
         test("rules_are_known_again_by_their_fingerprints", fingerprints),
         test("a_refused_operation_undoes_the_whole_and_is_named", refusal),
+        test("a_rehearsal_tells_what_would_be_refused_and_changes_nothing", rehearsal),
         test("elements_beyond_one_message_all_arrive", many_elements),
         test("an_oversized_transaction_is_refused_before_it_is_sent", oversized),
         test("chains_in_use_are_busy", busy),
@@ -373,6 +374,31 @@ fn refusal() -> Result<()> {
     // The connection is as good as new.
     nft.commit(batch())?;
     ensure!(nft.tables()? == [table()], "a good transaction after a refused one is not in force");
+    Ok(())
+}
+
+fn rehearsal() -> Result<()> {
+    let mut nft = Nftables::open()?;
+    let fine = || {
+        let mut batch = batch();
+        batch.add_set(&set("hosts", &[DataType::Ipv4Addr], MapTo::Nothing));
+        batch.add_elements("hosts", [&element(&[10, 0, 0, 1], Data::None)]);
+        batch
+    };
+    nft.rehearse(fine())?;
+    ensure!(nft.tables()?.is_empty(), "a rehearsal left something behind");
+    let mut bad = fine();
+    bad.delete_elements("hosts", [&element(&[10, 0, 0, 2], Data::None)]);
+    match nft.rehearse(bad) {
+        Err(error @ Error::Refused { .. }) => {
+            let said = error.to_string();
+            ensure!(said.contains("hosts") && error.blames_the_request(), "{said}");
+        }
+        other => bail!("{other:?}"),
+    }
+    nft.commit(fine())?;
+    nft.rehearse(batch())?;
+    ensure!(nft.elements(&table(), "hosts")?.len() == 1, "a rehearsal changed something");
     Ok(())
 }
 

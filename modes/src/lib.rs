@@ -34,6 +34,12 @@ pub trait Mode {
     /// When the kernel refuses the transaction. What this mode remembers is void then: call [`Mode::resync`] next.
     fn apply(&mut self, delta: &Delta) -> Result<Report, Error>;
 
+    /// Asks the kernel whether it would take a resync, and changes nothing, neither there nor of what is remembered.
+    ///
+    /// # Errors
+    /// As [`Mode::resync`].
+    fn rehearse(&mut self, desired: &Desired) -> Result<(), Error>;
+
     /// Removes what earlier transactions left without use. Called when there is nothing else to do.
     ///
     /// # Errors
@@ -87,4 +93,12 @@ pub enum Error {
     /// A change came before the first sync, or after a failed one.
     #[error("nothing is known of what is programmed: a full sync must come first")]
     NotSynced,
+}
+
+impl Error {
+    /// Whether it may be for what was to be programmed, so that it makes sense to look for the part that is refused.
+    #[must_use]
+    pub fn blames_the_request(&self) -> bool {
+        matches!(self, Self::Kernel(error) if error.blames_the_request())
+    }
 }

@@ -138,6 +138,14 @@ impl Batch {
         self.elements(msg::DELSETELEM, 0, set, elements);
     }
 
+    /// Adds an operation that the kernel refuses whatever the table holds, and with it the whole; returns its sequence
+    /// number.
+    pub(super) fn spoil(&mut self) -> u32 {
+        // No chain can be called so: `nft` would have no way to say it.
+        self.delete_chain("\u{1}");
+        self.first_sequence + self.messages - 1
+    }
+
     fn elements<'a>(
         &mut self,
         kind: u16,

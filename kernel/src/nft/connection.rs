@@ -12,7 +12,7 @@ use super::rule::InstalledRule;
 use super::types::{Chain, Element, Table};
 use super::uapi::{chain, element, msg, rule, set};
 use crate::Error;
-use crate::netlink::{NLM_F_DUMP, NLM_F_REQUEST, Socket, Writer, messages};
+use crate::netlink::{NLM_F_DUMP, NLM_F_REQUEST, Refusal, Socket, Writer, messages};
 
 /// Room that a batch needs beyond what [`Batch::bytes`] tells: its closing message.
 const CLOSING: usize = 64;
@@ -60,34 +60,52 @@ impl Nftables {
             return Ok(());
         }
         let table = batch.table().clone();
+        let sent = self.exchange(batch)?;
+        match sent.refusals.first() {
+            Some(refusal) => Err(sent.refused(refusal, &table)),
+            None if sent.acknowledged == 0 => Err(Error::AnswerLost { operation: change(&table) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the kernel whether it would apply a transaction, and changes nothing: its last operation is one that is
+    /// always refused. What the kernel finds only while it commits, such as a loop of chains, stays unknown.
+    ///
+    /// # Errors
+    /// As [`Nftables::commit`].
+    pub fn rehearse(&mut self, mut batch: Batch) -> Result<(), Error> {
+        let table = batch.table().clone();
+        let bound_to_fail = batch.spoil();
+        let sent = self.exchange(batch)?;
+        match sent.refusals.iter().find(|refusal| refusal.sequence != bound_to_fail) {
+            Some(refusal) => Err(sent.refused(refusal, &table)),
+            None if sent.refusals.is_empty() => Err(Error::AnswerLost { operation: change(&table) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a transaction and takes the kernel's answers.
+    fn exchange(&mut self, batch: Batch) -> Result<Sent, Error> {
+        let table = batch.table().clone();
         let (bytes, limit) = (batch.bytes(), self.batch_limit());
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
         }
         let batch = batch.finish();
-        let whole = || format!("change table {table}");
         self.socket.send(batch.bytes()).map_err(|source| {
             match source.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::EMSGSIZE) => Error::TooLarge { bytes, limit },
-                Some(errno) => Error::from_errno(whole(), errno, None),
-                None => Error::io(whole(), source),
+                Some(errno) => Error::from_errno(change(&table), errno, None),
+                None => Error::io(change(&table), source),
             }
         })?;
         let (acknowledged, refusals) = self.socket.drain_answers().map_err(|source| {
             match source.raw_os_error().map(Errno::from_raw) {
-                Some(errno) => Error::from_errno(whole(), errno, None),
-                None => Error::io(whole(), source),
+                Some(errno) => Error::from_errno(change(&table), errno, None),
+                None => Error::io(change(&table), source),
             }
         })?;
-        match refusals.into_iter().next() {
-            Some(refusal) => {
-                let refused = messages(batch.bytes()).find(|message| message.sequence == refusal.sequence);
-                let operation = refused.map_or_else(whole, |message| read::describe(&message, &table));
-                Err(Error::from_errno(operation, refusal.errno, refusal.extended))
-            }
-            None if acknowledged == 0 => Err(Error::AnswerLost { operation: whole() }),
-            None => Ok(()),
-        }
+        Ok(Sent { batch, acknowledged, refusals })
     }
 
     /// All tables.
@@ -173,6 +191,27 @@ impl Nftables {
         };
         self.socket.dump(&format!("elements of set {table} {set}"), request, read::elements)
     }
+}
+
+/// A transaction and what the kernel answered.
+struct Sent {
+    batch: Writer,
+    acknowledged: usize,
+    refusals: Vec<Refusal>,
+}
+
+impl Sent {
+    /// Names the operation that was refused.
+    fn refused(&self, refusal: &Refusal, table: &Table) -> Error {
+        let message = messages(self.batch.bytes()).find(|message| message.sequence == refusal.sequence);
+        let operation = message.map_or_else(|| change(table), |message| read::describe(&message, table));
+        Error::from_errno(operation, refusal.errno, refusal.extended.clone())
+    }
+}
+
+/// What a transaction does, when no operation of it can be named.
+fn change(table: &Table) -> String {
+    format!("change table {table}")
 }
 
 /// Whether no element is there twice. Compares hashes: a false alarm costs another listing.

@@ -53,7 +53,7 @@ mod sticky;
 #[cfg(test)]
 mod tests;
 
-use endpoint_cache::{Delta, Desired, Family};
+use endpoint_cache::{Delta, Desired, Family, ServicePort};
 use kernel::nft::{Batch, Monitor, Nftables as Connection};
 
 use self::context::Context;
@@ -67,6 +67,11 @@ use crate::{Error, Mode, Report, Settings, Watch};
 
 /// Share of the socket's limit that a transaction may be estimated at, leaving room for the estimate's error.
 const LIMIT_SHARE: usize = 2;
+
+/// Bytes of a transaction beyond which a change of many services is sent as several, each of which leaves every service
+/// that it touches right. Between them the kernel has time to enlarge its hash tables: ten thousand services are loaded
+/// in two thirds of the time.
+const PIECE: usize = 1 << 20;
 
 /// The nftables mode.
 pub struct Nftables {
@@ -118,6 +123,14 @@ impl Mode for Nftables {
         Ok(report)
     }
 
+    fn rehearse(&mut self, desired: &Desired) -> Result<(), Error> {
+        for table in &self.tables {
+            let context = Context::new(table.family, &self.settings, &desired.node, &desired.service_cidrs);
+            table.rehearse(context, desired, &mut self.connection)?;
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, delta: &Delta) -> Result<Report, Error> {
         let mut report = Report::default();
         for table in &mut self.tables {
@@ -163,36 +176,60 @@ impl Programmed {
         report: &mut Report,
     ) -> Result<(), Error> {
         self.program = None;
+        let mut resync = self.begin(context, connection)?;
+        // What is replaced whole is replaced at once.
+        let limit = if resync.replaces { usize::MAX } else { PIECE };
+        let limit = limit.min(connection.batch_limit() / LIMIT_SHARE);
+        for service in self.services(desired) {
+            resync.program.add(service, &resync.placed, &mut resync.ops);
+            if let Some(full) = resync.ops.split_off_over(limit) {
+                resync.send(&full, connection, report)?;
+            }
+        }
+        let leftovers = resync.ops.remove_unwanted();
+        resync.program.add_unused(leftovers, std::mem::take(&mut resync.foreign_sets));
+        let rest = std::mem::take(&mut resync.ops);
+        resync.send(&rest, connection, report)?;
+        self.program = Some(resync.program);
+        Ok(())
+    }
+
+    fn rehearse(
+        &self,
+        context: Context,
+        desired: &Desired,
+        connection: &mut Connection,
+    ) -> Result<(), Error> {
+        let mut resync = self.begin(context, connection)?;
+        for service in self.services(desired) {
+            resync.program.add(service, &resync.placed, &mut resync.ops);
+        }
+        resync.ops.remove_unwanted();
+        resync.ops.encode_chains(&mut resync.batch);
+        resync.ops.encode_elements(&mut resync.batch);
+        Ok(connection.rehearse(resync.batch)?)
+    }
+
+    /// The service ports of this family.
+    fn services<'a>(&self, desired: &'a Desired) -> impl Iterator<Item = &'a ServicePort> {
+        let family = self.family;
+        desired.service_ports.iter().map(AsRef::as_ref).filter(move |service| service.family == family)
+    }
+
+    /// Reads the kernel, and sees to what every ruleset has.
+    fn begin(&self, context: Context, connection: &mut Connection) -> Result<Resync, Error> {
         let installed = installed::read(connection, self.family)?;
         let placed = PlacedEndpoints::read(&installed.elements, self.family);
         let numbers = Numbers::read(&installed.elements);
-        let keeps = installed.can_be_kept();
+        let (live, replaces) = (installed.can_be_kept(), installed.unusable);
+        let foreign_sets = if live { installed.foreign_sets.clone() } else { Vec::new() };
         let mut batch = self.batch();
-        let foreign_sets = if keeps { installed.foreign_sets.clone() } else { Vec::new() };
         let mut ops = self.prepare(installed, &mut batch);
         for (chain, rules) in base::chains(&context) {
             ops.write_chain(chain, rules);
         }
-        let mut program = Program::new(context, numbers);
-        let limit = connection.batch_limit() / LIMIT_SHARE;
-        for service in desired.service_ports.iter().filter(|service| service.family == self.family) {
-            program.add(service, &placed, &mut ops);
-            if let Some(full) = ops.split_off_over(limit) {
-                full.encode_chains(&mut batch);
-                commit(connection, std::mem::replace(&mut batch, self.batch()), report)?;
-                full.encode_elements(&mut batch);
-                commit(connection, std::mem::replace(&mut batch, self.batch()), report)?;
-            }
-        }
-        program.add_unused(ops.remove_unwanted(), foreign_sets);
-        ops.encode_chains(&mut batch);
-        if keeps {
-            commit(connection, std::mem::replace(&mut batch, self.batch()), report)?;
-        }
-        ops.encode_elements(&mut batch);
-        commit(connection, batch, report)?;
-        self.program = Some(program);
-        Ok(())
+        let program = Program::new(context, numbers);
+        Ok(Resync { program, ops, batch, placed, foreign_sets, live, replaces })
     }
 
     /// Brings the table and its sets about; what can be kept of it is what the operations are compared with.
@@ -218,7 +255,8 @@ impl Programmed {
         report: &mut Report,
     ) -> Result<(), Error> {
         let Some(mut program) = self.program.take() else { return Err(Error::NotSynced) };
-        for ops in program.update(&delta.changes, connection.batch_limit() / LIMIT_SHARE) {
+        let limit = PIECE.min(connection.batch_limit() / LIMIT_SHARE);
+        for ops in program.update(&delta.changes, limit) {
             let (mut chains, mut elements) = (self.batch(), self.batch());
             ops.encode_chains(&mut chains);
             commit(connection, chains, report)?;
@@ -250,6 +288,36 @@ impl Programmed {
             }
         }
         Ok(())
+    }
+}
+
+/// A full sync under way.
+struct Resync {
+    program: Program,
+    ops: Ops,
+    /// What is to be sent next.
+    batch: Batch,
+    placed: PlacedEndpoints,
+    foreign_sets: Vec<String>,
+    /// Whether packets come through the table.
+    live: bool,
+    /// Whether there is a table that cannot be kept.
+    replaces: bool,
+}
+
+impl Resync {
+    /// Sends operations. In a table that is live, chains come first; why is told at [`Ops::encode_chains`].
+    fn send(&mut self, ops: &Ops, connection: &mut Connection, report: &mut Report) -> Result<(), Error> {
+        let empty = || Batch::new(self.batch.table().clone());
+        let (elements, next) = (empty(), empty());
+        let mut batch = std::mem::replace(&mut self.batch, next);
+        ops.encode_chains(&mut batch);
+        if self.live {
+            commit(connection, std::mem::replace(&mut batch, elements), report)?;
+        }
+        ops.encode_elements(&mut batch);
+        self.live = true;
+        commit(connection, batch, report)
     }
 }
 

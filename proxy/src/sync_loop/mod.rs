@@ -5,20 +5,22 @@
 //! from a fresh read of the kernel, with backoff. `SyncLoop::take` and `SyncLoop::turn` are the whole of it, and
 //! tests drive them with a clock of their own; `SyncLoop::run` only waits.
 
+mod isolate;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Display;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use endpoint_cache::{Cache, Delta};
-use modes::{Mode, Report};
+use endpoint_cache::{Cache, Delta, Desired};
+use modes::{Error, Mode, Report};
 
 use crate::backoff::Backoff;
 use crate::source::Event;
 use crate::telemetry::{Extent, Telemetry};
+use isolate::Key;
 
 /// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
 const PENDING: usize = 256;
@@ -84,6 +86,10 @@ pub(crate) struct SyncLoop {
     /// When the last repair of what others changed was due.
     repaired_at: Option<Instant>,
     backoff: Backoff,
+    /// Service ports that changed since the last successful sync.
+    unproven: HashSet<Key>,
+    /// Service ports that the kernel refuses, and that are not programmed until they change.
+    left_out: HashSet<Key>,
     /// Number of the last successful sync.
     serial: u64,
     telemetry: Arc<Telemetry>,
@@ -110,6 +116,8 @@ impl SyncLoop {
             tidy_at: None,
             repaired_at: None,
             backoff: Backoff::steady(FIRST_WAIT, LONGEST_WAIT),
+            unproven: HashSet::new(),
+            left_out: HashSet::new(),
             serial: 0,
             telemetry,
         }
@@ -195,7 +203,15 @@ impl SyncLoop {
     fn resync(&mut self, now: Instant) {
         let delta = self.take_delta();
         let started = Instant::now();
-        match self.mode.resync(&self.cache.desired()) {
+        let mut result = self.mode.resync(&self.desired());
+        // Once may be a clash with somebody else's change.
+        if self.backoff.failures() > 0
+            && result.as_ref().is_err_and(Error::blames_the_request)
+            && self.leave_out_refused()
+        {
+            result = self.mode.resync(&self.desired());
+        }
+        match result {
             Ok(report) => self.succeeded(Extent::Full, delta.changes.len(), report, now, started.elapsed()),
             Err(error) => self.failed(&error, now + started.elapsed()),
         }
@@ -210,13 +226,38 @@ impl SyncLoop {
         // Every rule may depend on the node and the service ranges; they hardly ever change.
         let extent = if delta.changes_node() { Extent::Full } else { Extent::Partial };
         let result = match extent {
-            Extent::Full => self.mode.resync(&self.cache.desired()),
+            Extent::Full => self.mode.resync(&self.desired()),
             Extent::Partial => self.mode.apply(&delta),
         };
         match result {
             Ok(report) => self.succeeded(extent, delta.changes.len(), report, now, started.elapsed()),
             Err(error) => self.failed(&error, now + started.elapsed()),
         }
+    }
+
+    /// What should be in the kernel.
+    fn desired(&self) -> Desired {
+        let mut desired = self.cache.desired();
+        if !self.left_out.is_empty() {
+            desired.service_ports.retain(|service| !self.left_out.contains(&isolate::key(service)));
+        }
+        desired
+    }
+
+    /// Looks for the service ports that the kernel refuses, and leaves them out; false when that explains nothing.
+    fn leave_out_refused(&mut self) -> bool {
+        let desired = self.desired();
+        // Of the first sync, nothing has been proven to work.
+        let all = || desired.service_ports.iter().map(|service| isolate::key(service)).collect();
+        let suspects = if self.serial == 0 { all() } else { self.unproven.clone() };
+        tracing::warn!(suspects = suspects.len(), "looking for what the kernel refuses");
+        let refused = isolate::refused(self.mode.as_mut(), &desired, &suspects);
+        for (name, family) in &refused {
+            tracing::error!("the kernel refuses service port {name} ({family}): left out until it changes");
+        }
+        let found = !refused.is_empty();
+        self.left_out.extend(refused);
+        found
     }
 
     fn tidy(&mut self, now: Instant) {
@@ -229,10 +270,21 @@ impl SyncLoop {
 
     /// What changed; what could not be used is logged.
     fn take_delta(&mut self) -> Delta {
-        let delta = self.cache.take_delta();
+        let mut delta = self.cache.take_delta();
         for problem in &delta.problems {
             tracing::warn!("{} {}: {}", problem.object, problem.field, problem.reason);
         }
+        for change in &mut delta.changes {
+            let Some(key) = change.after.as_deref().or(change.before.as_deref()).map(isolate::key) else {
+                continue;
+            };
+            // What was left out is tried again now that it is another; in the kernel there is nothing of it.
+            if self.left_out.remove(&key) {
+                change.before = None;
+            }
+            self.unproven.insert(key);
+        }
+        delta.changes.retain(|change| change.before.is_some() || change.after.is_some());
         delta
     }
 
@@ -258,12 +310,14 @@ impl SyncLoop {
             "synced"
         );
         self.batches = 0;
+        self.unproven.clear();
+        self.telemetry.metrics.left_out.set(i64::try_from(self.left_out.len()).unwrap_or(i64::MAX));
         self.phase = Phase::InForce;
         self.backoff.reset();
         self.tidy_at = Some(now + duration + IDLE);
     }
 
-    fn failed(&mut self, error: &dyn Display, now: Instant) {
+    fn failed(&mut self, error: &Error, now: Instant) {
         let wait = self.backoff.next_wait();
         self.telemetry.metrics.sync_failures.inc();
         self.telemetry.health.sync_failed(&error.to_string(), now);

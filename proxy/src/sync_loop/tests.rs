@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use endpoint_cache::object::{Kind, ObjectName, ObjectRef, Service};
-use endpoint_cache::{Desired, Update};
+use endpoint_cache::{Desired, ServicePort, Update};
 
 use super::*;
 
@@ -12,14 +12,22 @@ use super::*;
 struct Record {
     calls: Vec<String>,
     failures: usize,
+    /// Names of Services that it refuses.
+    refused: Vec<&'static str>,
+    rehearsals: usize,
 }
 
 struct Recorder(Arc<Mutex<Record>>);
 
 impl Recorder {
-    fn record(&mut self, call: String) -> Result<Report, modes::Error> {
+    fn record<'a>(
+        &mut self,
+        call: String,
+        services: impl IntoIterator<Item = &'a Arc<ServicePort>>,
+    ) -> Result<Report, Error> {
         let mut record = self.0.lock().unwrap();
         record.calls.push(call);
+        record.check(services)?;
         if record.failures > 0 {
             record.failures -= 1;
             return Err(kernel::Error::AnswerLost { operation: "the test".to_owned() }.into());
@@ -28,24 +36,47 @@ impl Recorder {
     }
 }
 
+impl Record {
+    /// As the kernel would: one bad service is enough to refuse all.
+    fn check<'a>(&self, services: impl IntoIterator<Item = &'a Arc<ServicePort>>) -> Result<(), Error> {
+        let is_refused =
+            |service: &&Arc<ServicePort>| self.refused.iter().any(|name| &*service.name.name == *name);
+        match services.into_iter().find(is_refused) {
+            Some(service) => {
+                let operation = format!("add {}", service.name);
+                let errno = nix::errno::Errno::EINVAL;
+                Err(kernel::Error::Refused { operation, errno, extended: None }.into())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 impl Mode for Recorder {
     fn name(&self) -> &'static str {
         "recorder"
     }
 
-    fn resync(&mut self, desired: &Desired) -> Result<Report, modes::Error> {
-        self.record(format!("resync {}", desired.service_ports.len()))
+    fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
+        self.record(format!("resync {}", desired.service_ports.len()), &desired.service_ports)
     }
 
-    fn apply(&mut self, delta: &Delta) -> Result<Report, modes::Error> {
-        self.record(format!("apply {}", delta.changes.len()))
+    fn rehearse(&mut self, desired: &Desired) -> Result<(), Error> {
+        let mut record = self.0.lock().unwrap();
+        record.rehearsals += 1;
+        record.check(&desired.service_ports)
     }
 
-    fn tidy(&mut self) -> Result<Report, modes::Error> {
-        self.record("tidy".to_owned())
+    fn apply(&mut self, delta: &Delta) -> Result<Report, Error> {
+        let after = delta.changes.iter().filter_map(|change| change.after.as_ref());
+        self.record(format!("apply {}", delta.changes.len()), after)
     }
 
-    fn watch(&self) -> Result<Box<dyn modes::Watch>, modes::Error> {
+    fn tidy(&mut self) -> Result<Report, Error> {
+        self.record("tidy".to_owned(), [])
+    }
+
+    fn watch(&self) -> Result<Box<dyn modes::Watch>, Error> {
         unreachable!("the loop is told of disturbances, it does not ask")
     }
 }
@@ -269,4 +300,73 @@ fn disturbances_before_the_first_sync_change_nothing() {
     bench.sync_loop.disturbed("somebody changed something", bench.now);
     assert_eq!(bench.turn(), None);
     assert_eq!(bench.calls(), [""; 0]);
+}
+
+/// Lets the loop fail until it finds out why.
+fn let_it_find_out(bench: &mut Bench) {
+    while let Some(wait) = bench.turn()
+        && matches!(bench.sync_loop.phase, Phase::Resync { .. })
+    {
+        bench.now += wait;
+    }
+}
+
+#[test]
+fn one_service_that_the_kernel_refuses_does_not_keep_the_others_out() {
+    let mut bench = Bench::synced();
+    bench.record.lock().unwrap().refused = vec!["bad"];
+    let all = [("a", "10.0.0.1"), ("bad", "10.0.0.2"), ("c", "10.0.0.3")];
+    bench.take(updates(all.map(|(name, ip)| service(name, ip))));
+    let_it_find_out(&mut bench);
+    assert_eq!(bench.calls(), ["apply 3", "resync 3", "resync 2"]);
+    assert_eq!(bench.sync_loop.left_out.len(), 1);
+
+    // The others go on by themselves.
+    bench.take(updates([service("a", "10.0.0.4")]));
+    bench.turn();
+    assert_eq!(bench.calls(), ["apply 1"]);
+
+    // A change of it is another chance.
+    bench.record.lock().unwrap().refused.clear();
+    bench.take(updates([service("bad", "10.0.0.5")]));
+    bench.turn();
+    assert_eq!(bench.calls(), ["apply 1"]);
+    assert_eq!(bench.sync_loop.left_out.len(), 0);
+}
+
+#[test]
+fn bad_services_are_found_among_very_many_from_the_start() {
+    let mut bench = Bench::new();
+    bench.record.lock().unwrap().refused = vec!["s7", "s1234", "s1235"];
+    let many =
+        (0..2_000_u32).map(|n| service(&format!("s{n}"), &format!("10.1.{}.{}", n / 250, 1 + n % 250)));
+    bench.take(updates(many));
+    bench.take(Event::Synced);
+    let_it_find_out(&mut bench);
+    assert_eq!(bench.calls(), ["resync 2000", "resync 2000", "resync 1997"]);
+    let rehearsals = bench.record.lock().unwrap().rehearsals;
+    assert!(rehearsals <= 64, "{rehearsals} rehearsals");
+}
+
+#[test]
+fn a_service_that_is_deleted_is_not_left_out_any_longer() {
+    let mut bench = Bench::synced();
+    bench.record.lock().unwrap().refused = vec!["bad"];
+    bench.take(updates([service("bad", "10.0.0.2")]));
+    let_it_find_out(&mut bench);
+    bench.calls();
+    bench.take(updates([Update::Deleted(ObjectRef { kind: Kind::Service, name: name("bad") })]));
+    bench.turn();
+    assert_eq!(bench.calls(), [""; 0], "nothing of it is in the kernel");
+    assert_eq!(bench.sync_loop.left_out.len(), 0);
+}
+
+#[test]
+fn what_is_nobodys_fault_leaves_nobody_out() {
+    let mut bench = Bench::synced();
+    bench.fail_next(3);
+    bench.take(updates([service("a", "10.0.0.1")]));
+    let_it_find_out(&mut bench);
+    assert_eq!(bench.calls(), ["apply 1", "resync 1", "resync 1", "resync 1"]);
+    assert_eq!((bench.sync_loop.left_out.len(), bench.record.lock().unwrap().rehearsals), (0, 0));
 }

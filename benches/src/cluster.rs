@@ -29,7 +29,7 @@ pub fn updates(services: u32, endpoints: u32) -> Vec<Update> {
 /// The Service of this number.
 #[must_use]
 pub fn service(number: u32) -> Service {
-    let cluster_ip = address(SERVICE_NETWORK, number + 1);
+    let cluster_ip = cluster_ip(number).to_string();
     Service {
         metadata: metadata(format!("service-{number}")),
         spec: ServiceSpec {
@@ -68,7 +68,7 @@ pub fn slice(number: u32, pods: std::ops::Range<u32>) -> EndpointSlice {
 
 fn endpoint(pod: u32) -> SliceEndpoint {
     SliceEndpoint {
-        addresses: vec![address(POD_NETWORK, pod + 1)],
+        addresses: vec![pod_ip(pod).to_string()],
         conditions: Conditions { ready: Some(true), serving: Some(true), terminating: Some(false) },
         node_name: Some(format!("node-{}", pod % NODES)),
         ..SliceEndpoint::default()
@@ -84,6 +84,14 @@ fn metadata(name: String) -> Metadata {
     }
 }
 
-fn address(network: Ipv4Addr, number: u32) -> String {
-    Ipv4Addr::from(u32::from(network) + number).to_string()
+/// The ClusterIP of the Service of this number.
+#[must_use]
+pub fn cluster_ip(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(SERVICE_NETWORK) + number + 1)
+}
+
+/// The address of the pod of this number.
+#[must_use]
+pub fn pod_ip(pod: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(POD_NETWORK) + pod + 1)
 }

@@ -233,7 +233,9 @@ impl Service {
         }
     }
 
-    fn to_json(&self) -> Value {
+    /// The object, as an API server would hold it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
         let policy = |local| if local { "Local" } else { "Cluster" };
         let families: Vec<&str> =
             self.cluster_ips.iter().map(|ip| if ip.contains(':') { "IPv6" } else { "IPv4" }).collect();
@@ -390,7 +392,9 @@ impl Slice {
         self
     }
 
-    fn to_json(&self) -> Value {
+    /// The object, as an API server would hold it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
         let port = |(name, protocol, number): &(String, &str, u16)| json!({ "name": name, "protocol": protocol, "port": number });
         let mut labels = self.labels.clone();
         labels.insert("kubernetes.io/service-name".to_owned(), self.service.clone());

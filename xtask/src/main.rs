@@ -33,7 +33,7 @@ enum Chore {
     Lint,
     /// Check dependencies for known holes. Downloads the advisory database.
     Audit,
-    /// Run the benchmarks.
+    /// Run the benchmarks; `scale` alone runs those of whole clusters, as root: `cargo xtask bench scale --help`.
     Bench(Passed),
 }
 
@@ -65,7 +65,7 @@ fn run(chore: &Chore) -> Result<()> {
             setup::cargo_deny()?;
             cargo(&["deny", "check", "advisories"], &[])
         }
-        Chore::Bench(Passed { args }) => cargo(&["bench", "--package", "benches"], args),
+        Chore::Bench(Passed { args }) => bench(args),
     }
 }
 
@@ -85,6 +85,16 @@ fn test(args: &[String]) -> Result<()> {
     cargo(&["build", "--package", "pointsman"], &profile)?;
     let named = args.iter().any(|arg| arg == "-p" || arg.starts_with("--package"));
     cargo(if named { &["test"] } else { &["test", "--workspace"] }, args)
+}
+
+fn bench(args: &[String]) -> Result<()> {
+    let Some((_, args)) = args.split_first().filter(|(first, _)| *first == "scale") else {
+        return cargo(&["bench", "--package", "benches"], args);
+    };
+    setup::packages()?;
+    // It measures the real binary, which has to be built first.
+    cargo(&["build", "--release", "--package", "pointsman", "--package", "benches"], &[])?;
+    cargo(&["run", "--release", "--quiet", "--package", "benches", "--bin", "scale", "--"], args)
 }
 
 fn lint() -> Result<()> {

@@ -1,0 +1,133 @@
+//! A proxy's binary on a node, with an API server or a folder, measured from outside: by connections and `/proc`.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use testbed::api_server::Options;
+use testbed::{ApiServer, Bed, Family, Layout, Outcome, Place, Protocol, binary};
+
+use crate::cluster;
+use crate::process::{Process, kernel_memory};
+use crate::report::{Figures, median, p99};
+
+/// Changes of the probed Service's endpoint.
+const FLIPS: u32 = 200;
+/// A start or a change that takes longer is a failure.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Objects in each manifest.
+const MANIFEST: usize = 2_000;
+
+/// Pointsman, with an API server.
+pub(crate) fn pointsman(services: u32) -> Result<Figures> {
+    with_api_server(&binary()?, services, "pointsman")
+}
+
+/// A kube-proxy, with an API server.
+pub(crate) fn kube_proxy(binary: &Path, services: u32) -> Result<Figures> {
+    with_api_server(binary, services, "kube-proxy")
+}
+
+fn with_api_server(binary: &Path, services: u32, who: &str) -> Result<Figures> {
+    let bed = Bed::new(Layout::Routed, 3, 0)?;
+    let server = bed.node.run(|| ApiServer::start(Options::default()))??;
+    server.load(cluster::objects(services)?)?;
+    server.load(vec![cluster::probed_service(), cluster::probed_slice(&bed, 1)])?;
+    let kubeconfig = std::env::temp_dir().join("kubeconfig");
+    fs::write(&kubeconfig, server.kubeconfig())?;
+
+    let before = kernel_memory()?;
+    let started = Instant::now();
+    let contender = Contender::start(&bed, binary, &["--kubeconfig", &kubeconfig.to_string_lossy()])?;
+    await_pod(&bed, 1)?;
+    let start = started.elapsed();
+    contender.process.await_rest()?;
+    let mut figures = Figures::default();
+    figures.add(who, "start with the API server to first answer", start);
+    figures.add_bytes(who, "resident, settled", contender.process.resident()?);
+    figures.add_bytes(who, "resident, peak", contender.process.peak()?);
+    figures.add_bytes(who, "kernel memory", kernel_memory()? - before);
+
+    let cpu = contender.process.cpu()?;
+    let mut times = Vec::new();
+    for flip in 0..FLIPS {
+        let pod = if flip % 2 == 0 { 2 } else { 1 };
+        let slice = cluster::probed_slice(&bed, pod);
+        let changed = Instant::now();
+        server.put(slice)?;
+        await_pod(&bed, pod)?;
+        times.push(changed.elapsed());
+    }
+    let cpu = (contender.process.cpu()? - cpu) / FLIPS;
+    figures.add(who, "API event to packet, median", median(&mut times));
+    figures.add(who, "API event to packet, p99", p99(&mut times));
+    figures.add(who, "CPU time of a change", cpu);
+    figures.add_bytes(who, "resident, after changes", contender.process.resident()?);
+    Ok(figures)
+}
+
+/// Pointsman, with a folder of manifests.
+pub(crate) fn pointsman_with_folder(services: u32) -> Result<Figures> {
+    let bed = Bed::new(Layout::Routed, 3, 0)?;
+    let folder = std::env::temp_dir().join("manifests");
+    fs::create_dir(&folder)?;
+    let mut objects = cluster::objects(services)?;
+    objects.extend([cluster::probed_service(), cluster::probed_slice(&bed, 1)]);
+    for (number, items) in objects.chunks(MANIFEST).enumerate() {
+        write_list(&folder.join(format!("{number}.json")), items)?;
+    }
+    drop(objects);
+    let started = Instant::now();
+    let contender = Contender::start(&bed, &binary()?, &["--manifests", &folder.to_string_lossy()])?;
+    await_pod(&bed, 1)?;
+    let mut figures = Figures::default();
+    figures.add("pointsman", "start with a folder to first answer", started.elapsed());
+    contender.process.await_rest()?;
+    figures.add_bytes("pointsman", "resident with a folder, peak", contender.process.peak()?);
+    Ok(figures)
+}
+
+fn write_list(path: &Path, items: &[Value]) -> Result<()> {
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+    Ok(fs::write(path, list.to_string())?)
+}
+
+/// Connects to the probed Service until this pod answers.
+fn await_pod(bed: &Bed, pod: u8) -> Result<()> {
+    let name = &bed.pod(pod).name;
+    let answers = |outcome: &Outcome| matches!(outcome, Outcome::Answered { by, .. } if by == name);
+    let from = Place::of(bed.pod_namespace(3));
+    from.connect_until(Protocol::Tcp, cluster::probed_address(), PATIENCE, answers).map(drop)
+}
+
+/// A running proxy.
+struct Contender {
+    child: Child,
+    process: Process,
+}
+
+impl Contender {
+    /// Starts a binary that takes kube-proxy's flags.
+    fn start(bed: &Bed, binary: &Path, source: &[&str]) -> Result<Self> {
+        let log = File::create(std::env::temp_dir().join("log"))?;
+        let mut command = Command::new(binary);
+        command.args(source).args(["--proxy-mode", "nftables", "--hostname-override", cluster::NODE]);
+        command.args(["--cluster-cidr", Family::V4.cluster_cidr()]);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = bed.node.run(|| command.spawn())?;
+        let mut child = child.with_context(|| format!("cannot run {}", binary.display()))?;
+        ensure!(child.try_wait()?.is_none(), "{} ended at once", binary.display());
+        Ok(Self { process: Process::new(child.id()), child })
+    }
+}
+
+impl Drop for Contender {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         test("chains_in_use_are_busy", busy),
         test("an_empty_transaction_is_no_transaction", empty),
         test("changes_by_others_are_heard_of_and_our_own_are_not", monitor),
+        test("news_that_the_kernel_had_to_drop_are_told_of", lost_news),
     ])
 }
 
@@ -400,6 +401,38 @@ fn rehearsal() -> Result<()> {
     nft.rehearse(batch())?;
     ensure!(nft.elements(&table(), "hosts")?.len() == 1, "a rehearsal changed something");
     Ok(())
+}
+
+fn lost_news() -> Result<()> {
+    /// More than any buffer takes, at some fifty bytes for each.
+    const ENOUGH: usize = 64 << 20;
+    let mut monitor = Monitor::open(vec![table()], 0)?;
+    let mut other = Nftables::open()?;
+    let mut made = batch();
+    made.add_set(&set("hosts", &[DataType::Ipv4Addr], MapTo::Nothing));
+    other.commit(made)?;
+    ensure!(
+        matches!(monitor.next_disturbance()?, Disturbance::By { .. }),
+        "the first change was not heard of"
+    );
+    let elements: Vec<Element> =
+        (0..10_000_u32).map(|n| element(&(0x0a00_0000 + n).to_be_bytes(), Data::None)).collect();
+    for _ in 0..ENOUGH / 50 / elements.len() / 2 {
+        let (mut added, mut removed) = (Batch::new(table()), Batch::new(table()));
+        added.add_elements("hosts", &elements);
+        removed.delete_elements("hosts", &elements);
+        other.commit(added)?;
+        other.commit(removed)?;
+    }
+    // What had arrived before comes first.
+    let mut heard = Vec::new();
+    for _ in 0..ENOUGH / 50 {
+        heard.push(monitor.next_disturbance()?);
+        if heard.last() == Some(&Disturbance::Unknown) {
+            return Ok(());
+        }
+    }
+    bail!("{} changes were heard of, and none was lost", heard.len())
 }
 
 fn many_elements() -> Result<()> {

@@ -28,3 +28,13 @@ pub fn get(from: &Namespace, to: SocketAddr, path: &str) -> Result<(u16, String)
     let status = head.split(' ').nth(1).context("an answer without a status")?;
     Ok((status.parse().context("a status that is no number")?, body.to_owned()))
 }
+
+/// The value of a metric, written with its labels, from a page of metrics; 0 if it is not there.
+///
+/// # Errors
+/// As [`get`], and when the value is no number.
+pub fn metric(from: &Namespace, to: SocketAddr, name: &str) -> Result<f64> {
+    let (_, text) = get(from, to, "/metrics")?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.map(str::parse).transpose()?.unwrap_or_default())
+}

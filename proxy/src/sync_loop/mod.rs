@@ -170,14 +170,18 @@ impl SyncLoop {
 
     /// Somebody else changed what is programmed: what is there now must be read, and put right.
     fn disturbed(&mut self, what: &str, now: Instant) {
-        if !matches!(self.phase, Phase::InForce) {
-            // A read of the kernel is due anyway.
-            return;
-        }
-        let due = self.repaired_at.map_or(now, |last| now.max(last + BETWEEN_REPAIRS));
-        tracing::warn!("{what}: repairing it");
-        self.telemetry.metrics.repairs.inc();
-        self.telemetry.health.change_waits(now);
+        let soonest = self.repaired_at.map_or(now, |last| now.max(last + BETWEEN_REPAIRS));
+        let due = match self.phase {
+            Phase::Gated => return,
+            // A read of the kernel is due anyway; whatever it was refused for may be over now.
+            Phase::Resync { due } => due.min(soonest),
+            Phase::InForce => {
+                tracing::warn!("{what}: repairing it");
+                self.telemetry.metrics.repairs.inc();
+                self.telemetry.health.change_waits(now);
+                soonest
+            }
+        };
         self.repaired_at = Some(due);
         self.phase = Phase::Resync { due };
     }

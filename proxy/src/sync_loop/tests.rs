@@ -370,3 +370,18 @@ fn what_is_nobodys_fault_leaves_nobody_out() {
     assert_eq!(bench.calls(), ["apply 1", "resync 1", "resync 1", "resync 1"]);
     assert_eq!((bench.sync_loop.left_out.len(), bench.record.lock().unwrap().rehearsals), (0, 0));
 }
+
+#[test]
+fn news_from_others_ends_the_wait_after_failures() {
+    let mut bench = Bench::synced();
+    bench.fail_next(4);
+    bench.take(updates([service("a", "10.0.0.1")]));
+    for _ in 0..4 {
+        let wait = bench.turn().unwrap();
+        bench.now += wait / 2;
+        bench.sync_loop.disturbed("somebody changed something", bench.now);
+        bench.now += BETWEEN_REPAIRS;
+    }
+    bench.turn();
+    assert_eq!(bench.calls(), ["apply 1", "resync 1", "resync 1", "resync 1", "resync 1"]);
+}

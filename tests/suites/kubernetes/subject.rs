@@ -156,9 +156,7 @@ impl Subject {
 
     /// The value of a metric, written with its labels; 0 if it is not there.
     pub(crate) fn metric(&self, name: &str) -> Result<f64> {
-        let (_, text) = http::get(&self.bed.node, local(10249), "/metrics")?;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(value.map(str::parse).transpose()?.unwrap_or_default())
+        http::metric(&self.bed.node, local(10249), name)
     }
 }
 

@@ -1,0 +1,87 @@
+//! Others who change what we programmed.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use testbed::{Family, http};
+
+use crate::churn::{change, start_for_churn};
+use crate::subject::{Chaos, Dice};
+
+/// Our table, as `nft` names it.
+fn table(chaos: &Chaos) -> &'static str {
+    if chaos.family == Family::V4 { "ip pointsman" } else { "ip6 pointsman" }
+}
+
+pub(crate) fn edits(chaos: &mut Chaos) -> Result<()> {
+    let table = table(chaos);
+    let cluster_ip = chaos.family.cluster_ip(10);
+    let mut proxy = start_for_churn(chaos)?;
+    let mut dice = Dice(3);
+    let edits = [
+        "flush ruleset".to_owned(),
+        format!("flush map {table} endpoints"),
+        format!("flush chain {table} services"),
+        format!("delete table {table}"),
+        format!("delete element {table} service-ips {{ {cluster_ip} . tcp . 80 }}"),
+        format!("delete element {table} cluster-ips {{ {cluster_ip} }}"),
+        format!("add element {table} no-endpoint-services {{ {cluster_ip} . tcp . 80 : drop }}"),
+        format!("insert rule {table} services drop"),
+    ];
+    let before = proxy.resources()?;
+    for (round, edit) in edits.iter().chain(&edits).enumerate() {
+        // Neither the edit nor the change may be lost, whichever the proxy hears of first.
+        proxy.await_sync_after(|| {
+            change(chaos, &proxy, &mut dice)?;
+            chaos.bed.node.output("nft", &[edit]).map(drop)
+        })?;
+        proxy.save("changing.json", &chaos.cluster().manifest())?;
+        proxy.await_quiet()?;
+        chaos.check_answers(edit)?;
+        let repairs = metric(chaos, "pointsman_repairs_total")?;
+        ensure!(repairs > round as f64, "{repairs} repairs were counted after {} edits", round + 1);
+    }
+    ensure!(proxy.log().contains("WARN nft (process "), "who it was is not in the log");
+    chaos.check_resources(&proxy, before)?;
+    chaos.check_kernel(&mut proxy)
+}
+
+pub(crate) fn owned_table(chaos: &mut Chaos) -> Result<()> {
+    let table = table(chaos);
+    chaos.args.extend(["--iptables-sync-period", "1s"].map(str::to_owned));
+    let mut proxy = start_for_churn(chaos)?;
+    ensure!(health(chaos)?.0 == 200, "it is healthy at first");
+    // While it runs, nobody else may change the table; when it ends, the table goes.
+    let mut owner = Command::new("nft");
+    owner.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut owner = chaos.bed.node.run(|| owner.spawn())?.context("cannot run nft")?;
+    let commands = format!("delete table {table}; add table {table} {{ flags owner; }}\n");
+    proxy.await_line_after("cannot program the node: no permission", || {
+        Ok(owner.stdin.as_mut().context("no input")?.write_all(commands.as_bytes())?)
+    })?;
+    change(chaos, &proxy, &mut Dice(4))?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while health(chaos)?.0 != 503 {
+        ensure!(Instant::now() < deadline, "it is still healthy: {:?}", health(chaos)?);
+    }
+    let (_, body) = health(chaos)?;
+    ensure!(body.contains("no permission"), "health does not say why: {body}");
+    ensure!(metric(chaos, "pointsman_sync_failures_total")? > 1.0, "failures were not counted");
+    // That the table went is news: there is no waiting for the next attempt.
+    proxy.await_sync_after(|| Ok(owner.kill()?))?;
+    owner.wait()?;
+    proxy.save("changing.json", &chaos.cluster().manifest())?;
+    ensure!(health(chaos)?.0 == 200, "it is not healthy again: {:?}", health(chaos)?);
+    chaos.check_answers("the table came free")?;
+    chaos.check_kernel(&mut proxy)
+}
+
+fn health(chaos: &Chaos) -> Result<(u16, String)> {
+    http::get(&chaos.bed.node, ([127, 0, 0, 1], 10256).into(), "/healthz")
+}
+
+fn metric(chaos: &Chaos, name: &str) -> Result<f64> {
+    http::metric(&chaos.bed.node, ([127, 0, 0, 1], 10249).into(), name)
+}

@@ -26,15 +26,19 @@ pub(crate) fn measure(figures: &mut Figures, samples: u32) -> Result<()> {
         loads.push(start.elapsed());
     }
     figures.add(WHO, "full load", median(&mut loads));
-    let mut commit = |batch: Batch| -> Result<Duration> {
+    let mut time = |batch: &dyn Fn() -> Batch| -> Result<Duration> {
         let start = Instant::now();
-        connection.commit(batch)?;
+        connection.commit(batch())?;
         Ok(start.elapsed())
     };
     let replaced = content.sets.iter().find(|(set, _)| set.name == "endpoints").context("no endpoints")?;
-    let replaced = replaced.1.iter().take(samples as usize).map(|element| commit(content.replace(element)));
+    let replaced = replaced.1.iter().take(samples as usize).map(|element| time(&|| content.replace(element)));
     figures.add(WHO, "replace an endpoint, median", median(&mut replaced.collect::<Result<Vec<_>>>()?));
-    let added = (0..samples).map(|number| commit(content.add(number)));
+    let of_first = content.of_first();
+    let added = (0..samples).map(|number| {
+        let of_other = moved(&of_first, number);
+        time(&|| content.add(&of_other))
+    });
     figures.add(WHO, "add a service, median", median(&mut added.collect::<Result<Vec<_>>>()?));
     Ok(())
 }
@@ -84,23 +88,33 @@ impl Content {
         batch
     }
 
-    /// One more service: the elements of the first one, under another ClusterIP.
-    fn add(&self, number: u32) -> Batch {
-        let (first, other) = (cluster_ip(0).octets(), cluster_ip(900_000 + number).octets());
+    /// The elements of the first service, by set.
+    fn of_first(&self) -> Vec<(String, Vec<Element>)> {
+        let first = cluster_ip(0).octets();
+        let of_set = |(set, elements): &(Set, Vec<Element>)| {
+            let mut found = elements.clone();
+            found.retain(|element| element.key.starts_with(&first));
+            (set.name.clone(), found)
+        };
+        self.sets.iter().map(of_set).collect()
+    }
+
+    /// One more service.
+    fn add(&self, elements: &[(String, Vec<Element>)]) -> Batch {
         let mut batch = Batch::new(self.table.clone());
-        for (set, elements) in &self.sets {
-            let of_first = elements.iter().filter(|element| element.key.starts_with(&first));
-            let moved: Vec<Element> = of_first
-                .map(|element| {
-                    let mut element = element.clone();
-                    element.key[..4].copy_from_slice(&other);
-                    element
-                })
-                .collect();
-            batch.add_elements(&set.name, &moved);
-        }
+        elements.iter().for_each(|(set, elements)| batch.add_elements(set, elements));
         batch
     }
+}
+
+/// The same elements under another ClusterIP.
+fn moved(elements: &[(String, Vec<Element>)], number: u32) -> Vec<(String, Vec<Element>)> {
+    let other = cluster_ip(900_000 + number).octets();
+    let mut moved = elements.to_vec();
+    for element in moved.iter_mut().flat_map(|(_, elements)| elements) {
+        element.key[..4].copy_from_slice(&other);
+    }
+    moved
 }
 
 /// A set for elements like this one. To the kernel, fields are so many bytes.

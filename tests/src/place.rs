@@ -18,6 +18,8 @@ use crate::namespace::Namespace;
 const ANSWER: Duration = Duration::from_secs(3);
 /// After how long without an answer a packet counts as dropped.
 const SILENCE: Duration = Duration::from_millis(400);
+/// How long to wait for an answer when there will be another attempt.
+const GLANCE: Duration = Duration::from_millis(25);
 
 /// TCP or UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +144,7 @@ impl<'a> Place<'a> {
         self.namespace.run(|| {
             let start = Instant::now();
             loop {
-                let outcome = attempt(protocol, self.source, to, SILENCE)?;
+                let outcome = attempt(protocol, self.source, to, GLANCE)?;
                 if wanted(&outcome) {
                     return Ok(start.elapsed());
                 }

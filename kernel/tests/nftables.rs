@@ -452,6 +452,14 @@ fn many_elements() -> Result<()> {
     removal.delete_elements("hosts", &elements[1..]);
     nft.commit(removal)?;
     ensure!(nft.elements(&table(), "hosts")? == elements[..1], "removal left too much or too little");
+    let mut anew = Batch::new(table());
+    anew.flush_set("hosts");
+    anew.add_elements("hosts", &elements[..2]);
+    nft.commit(anew)?;
+    ensure!(
+        nft.elements(&table(), "hosts")?.len() == 2,
+        "flushing and filling again left too much or too little"
+    );
     Ok(())
 }
 

@@ -128,6 +128,14 @@ impl Batch {
         });
     }
 
+    /// Removes all elements of a set.
+    pub fn flush_set(&mut self, name: &str) {
+        self.operation(msg::DELSETELEM, 0, |w, table| {
+            w.string(element::LIST_TABLE, table);
+            w.string(element::LIST_SET, name);
+        });
+    }
+
     /// Adds elements to a set.
     pub fn add_elements<'a>(&mut self, set: &str, elements: impl IntoIterator<Item = &'a Element>) {
         self.elements(msg::NEWSETELEM, NLM_F_CREATE, set, elements);

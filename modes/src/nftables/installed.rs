@@ -18,6 +18,8 @@ pub(crate) struct Installed {
     /// Sets that are none of ours.
     pub(crate) foreign_sets: Vec<String>,
     pub(crate) elements: InstalledElements,
+    /// A set that is there and was not read, since writing it anew takes less.
+    pub(crate) unread: Option<SetName>,
     pub(crate) chains: InstalledChains,
 }
 
@@ -28,8 +30,12 @@ impl Installed {
     }
 }
 
-/// Reads our table of a family.
-pub(crate) fn read(connection: &mut Connection, family: Family) -> Result<Installed, Error> {
+/// Reads our table of a family, but for the elements of `skip`.
+pub(crate) fn read(
+    connection: &mut Connection,
+    family: Family,
+    skip: Option<SetName>,
+) -> Result<Installed, Error> {
     let table = layout::table(family);
     let mut installed = Installed {
         unusable: false,
@@ -37,11 +43,12 @@ pub(crate) fn read(connection: &mut Connection, family: Family) -> Result<Instal
         sets: Vec::new(),
         foreign_sets: Vec::new(),
         elements: InstalledElements::new(),
+        unread: None,
         chains: InstalledChains::new(),
     };
     if installed.exists {
         read_chains(connection, &table, &mut installed)?;
-        read_sets(connection, &table, family, &mut installed)?;
+        read_sets(connection, &table, family, skip, &mut installed)?;
     }
     Ok(installed)
 }
@@ -63,6 +70,7 @@ fn read_sets(
     connection: &mut Connection,
     table: &Table,
     family: Family,
+    skip: Option<SetName>,
     installed: &mut Installed,
 ) -> Result<(), Error> {
     for set in connection.sets(table)? {
@@ -73,7 +81,9 @@ fn read_sets(
         let definition: Set = name.definition(family);
         installed.unusable |= !set.is(&definition);
         installed.sets.push(name);
-        if !name.filled_by_rules() && !installed.unusable {
+        if skip == Some(name) {
+            installed.unread = skip;
+        } else if !name.filled_by_rules() && !installed.unusable {
             installed.elements.insert(name, by_key(connection.elements(table, name.as_str())?));
         }
     }

@@ -61,6 +61,7 @@ use self::installed::Installed;
 use self::layout::SetName;
 use self::numbers::Numbers;
 use self::ops::Ops;
+use self::pick::Scope;
 use self::program::{PlacedEndpoints, Program, Unused};
 use crate::flows::Flows;
 use crate::{Error, Mode, Report, Settings, Watch};
@@ -72,6 +73,12 @@ const LIMIT_SHARE: usize = 2;
 /// that it touches right. Between them the kernel has time to enlarge its hash tables: ten thousand services are loaded
 /// in two thirds of the time.
 const PIECE: usize = 1 << 20;
+
+/// Elements of a set beyond which a full sync writes it anew, in one transaction, in place of reading and comparing it:
+/// the kernel lists a set in time quadratic in its size, 12 s for half a million elements.
+const READ_AT_MOST: usize = 200_000;
+/// Rough bytes of an endpoint's element on the wire.
+const SLOT_SIZE: usize = 128;
 
 /// The nftables mode.
 pub struct Nftables {
@@ -176,10 +183,9 @@ impl Programmed {
         report: &mut Report,
     ) -> Result<(), Error> {
         self.program = None;
-        let mut resync = self.begin(context, connection)?;
-        // What is replaced whole is replaced at once.
-        let limit = if resync.replaces { usize::MAX } else { PIECE };
-        let limit = limit.min(connection.batch_limit() / LIMIT_SHARE);
+        let most = connection.batch_limit() / LIMIT_SHARE;
+        let mut resync = self.begin(context, self.too_large_to_read(desired, most), connection)?;
+        let limit = if resync.at_once { most } else { PIECE.min(most) };
         for service in self.services(desired) {
             resync.program.add(service, &resync.placed, &mut resync.ops);
             if let Some(full) = resync.ops.split_off_over(limit) {
@@ -200,7 +206,7 @@ impl Programmed {
         desired: &Desired,
         connection: &mut Connection,
     ) -> Result<(), Error> {
-        let mut resync = self.begin(context, connection)?;
+        let mut resync = self.begin(context, None, connection)?;
         for service in self.services(desired) {
             resync.program.add(service, &resync.placed, &mut resync.ops);
         }
@@ -216,12 +222,30 @@ impl Programmed {
         desired.service_ports.iter().map(AsRef::as_ref).filter(move |service| service.family == family)
     }
 
-    /// Reads the kernel, and sees to what every ruleset has.
-    fn begin(&self, context: Context, connection: &mut Connection) -> Result<Resync, Error> {
-        let installed = installed::read(connection, self.family)?;
+    /// The set that is better written anew than read and compared, if any.
+    fn too_large_to_read(&self, desired: &Desired, most: usize) -> Option<SetName> {
+        let slots = |service: &ServicePort| {
+            let places = elements::placements(service, Scope::Cluster).len();
+            places * elements::endpoints(service, Scope::Cluster).len()
+        };
+        let slots: usize = self.services(desired).map(slots).sum();
+        // It would have to go in one transaction.
+        (slots > READ_AT_MOST && slots * SLOT_SIZE < most).then_some(SetName::Endpoints)
+    }
+
+    /// Reads the kernel, but for the elements of `skip`, and sees to what every ruleset has.
+    fn begin(
+        &self,
+        context: Context,
+        skip: Option<SetName>,
+        connection: &mut Connection,
+    ) -> Result<Resync, Error> {
+        let installed = installed::read(connection, self.family, skip)?;
         let placed = PlacedEndpoints::read(&installed.elements, self.family);
         let numbers = Numbers::read(&installed.elements);
-        let (live, replaces) = (installed.can_be_kept(), installed.unusable);
+        let live = installed.can_be_kept();
+        // What is replaced whole is replaced at once.
+        let at_once = installed.unusable || installed.unread.is_some();
         let foreign_sets = if live { installed.foreign_sets.clone() } else { Vec::new() };
         let mut batch = self.batch();
         let mut ops = self.prepare(installed, &mut batch);
@@ -229,7 +253,7 @@ impl Programmed {
             ops.write_chain(chain, rules);
         }
         let program = Program::new(context, numbers);
-        Ok(Resync { program, ops, batch, placed, foreign_sets, live, replaces })
+        Ok(Resync { program, ops, batch, placed, foreign_sets, live, at_once })
     }
 
     /// Brings the table and its sets about; what can be kept of it is what the operations are compared with.
@@ -245,7 +269,14 @@ impl Programmed {
         for set in SetName::ALL.into_iter().filter(|set| !(keep && installed.sets.contains(set))) {
             batch.add_set(&set.definition(self.family));
         }
-        if keep { Ops::against(installed.elements, installed.chains) } else { Ops::default() }
+        if !keep {
+            return Ops::default();
+        }
+        let mut ops = Ops::against(installed.elements, installed.chains);
+        if let Some(unread) = installed.unread {
+            ops.empty(unread);
+        }
+        ops
     }
 
     fn apply(
@@ -301,8 +332,8 @@ struct Resync {
     foreign_sets: Vec<String>,
     /// Whether packets come through the table.
     live: bool,
-    /// Whether there is a table that cannot be kept.
-    replaces: bool,
+    /// Whether everything has to be one transaction.
+    at_once: bool,
 }
 
 impl Resync {

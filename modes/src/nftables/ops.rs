@@ -36,6 +36,8 @@ pub(crate) struct Ops {
     /// What was there before we began, less what was found to be wanted. Empty except in a resync.
     installed: InstalledElements,
     installed_chains: InstalledChains,
+    /// A set that is to be emptied first.
+    emptied: Option<SetName>,
     removed: BTreeMap<SetName, Vec<Element>>,
     added: BTreeMap<SetName, Vec<Element>>,
     chains: Vec<(Chain, Vec<Rule>)>,
@@ -54,6 +56,11 @@ impl Ops {
     /// Operations against what the kernel holds: what is there already need not be added.
     pub(crate) fn against(installed: InstalledElements, installed_chains: InstalledChains) -> Self {
         Self { installed, installed_chains, ..Self::default() }
+    }
+
+    /// Forgets whatever a set holds; what is added goes into an empty one.
+    pub(crate) fn empty(&mut self, set: SetName) {
+        self.emptied = Some(set);
     }
 
     pub(crate) fn add(&mut self, set: SetName, element: Element) {
@@ -134,6 +141,9 @@ impl Ops {
 
     /// Removals first, so that a key may change its value.
     fn encode_sets(&self, batch: &mut Batch, wanted: impl Fn(SetName) -> bool) {
+        if let Some(set) = self.emptied.filter(|set| wanted(*set)) {
+            batch.flush_set(set.as_str());
+        }
         for (set, elements) in self.removed.iter().filter(|(set, _)| wanted(**set)) {
             batch.delete_elements(set.as_str(), elements);
         }

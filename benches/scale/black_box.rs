@@ -23,26 +23,56 @@ const MANIFEST: usize = 2_000;
 
 /// Pointsman, with an API server.
 pub(crate) fn pointsman(services: u32) -> Result<Figures> {
-    with_api_server(&binary()?, services, "pointsman")
+    let mut cluster = Cluster::new(services)?;
+    let (mut contender, mut figures) = start_and_change(&mut cluster, &binary()?, "pointsman")?;
+    figures.add("pointsman", "foreign edit to repaired", repair(&cluster)?);
+    contender.process.await_rest()?;
+    repair_elsewhere(&cluster)?;
+    contender.process.await_rest()?;
+    contender.child.kill()?;
+    contender.child.wait()?;
+    cluster.server.put(cluster::probed_slice(&cluster.bed, 2))?;
+    let started = Instant::now();
+    let _again = Contender::start(&cluster.bed, &binary()?, &cluster.source())?;
+    await_pod(&cluster.bed, 2)?;
+    figures.add("pointsman", "restart to the first change in force", started.elapsed());
+    Ok(figures)
 }
 
 /// A kube-proxy, with an API server.
 pub(crate) fn kube_proxy(binary: &Path, services: u32) -> Result<Figures> {
-    with_api_server(binary, services, "kube-proxy")
+    Ok(start_and_change(&mut Cluster::new(services)?, binary, "kube-proxy")?.1)
 }
 
-fn with_api_server(binary: &Path, services: u32, who: &str) -> Result<Figures> {
-    let bed = Bed::new(Layout::Routed, 3, 0)?;
-    let server = bed.node.run(|| ApiServer::start(Options::default()))??;
-    server.load(cluster::objects(services)?)?;
-    server.load(vec![cluster::probed_service(), cluster::probed_slice(&bed, 1)])?;
-    let kubeconfig = std::env::temp_dir().join("kubeconfig");
-    fs::write(&kubeconfig, server.kubeconfig())?;
+/// A node, and an API server that holds many Services and the probed one, which leads to pod 1.
+struct Cluster {
+    bed: Bed,
+    server: ApiServer,
+    kubeconfig: String,
+}
 
+impl Cluster {
+    fn new(services: u32) -> Result<Self> {
+        let bed = Bed::new(Layout::Routed, 3, 0)?;
+        let server = bed.node.run(|| ApiServer::start(Options::default()))??;
+        server.load(cluster::objects(services)?)?;
+        server.load(vec![cluster::probed_service(), cluster::probed_slice(&bed, 1)])?;
+        let kubeconfig = std::env::temp_dir().join("kubeconfig");
+        fs::write(&kubeconfig, server.kubeconfig())?;
+        Ok(Self { bed, server, kubeconfig: kubeconfig.to_string_lossy().into_owned() })
+    }
+
+    fn source(&self) -> [&str; 2] {
+        ["--kubeconfig", &self.kubeconfig]
+    }
+}
+
+fn start_and_change(cluster: &mut Cluster, binary: &Path, who: &str) -> Result<(Contender, Figures)> {
+    let Cluster { bed, server, .. } = &*cluster;
     let before = kernel_memory()?;
     let started = Instant::now();
-    let contender = Contender::start(&bed, binary, &["--kubeconfig", &kubeconfig.to_string_lossy()])?;
-    await_pod(&bed, 1)?;
+    let contender = Contender::start(bed, binary, &cluster.source())?;
+    await_pod(bed, 1)?;
     let start = started.elapsed();
     contender.process.await_rest()?;
     let mut figures = Figures::default();
@@ -55,10 +85,10 @@ fn with_api_server(binary: &Path, services: u32, who: &str) -> Result<Figures> {
     let mut times = Vec::new();
     for flip in 0..FLIPS {
         let pod = if flip % 2 == 0 { 2 } else { 1 };
-        let slice = cluster::probed_slice(&bed, pod);
+        let slice = cluster::probed_slice(bed, pod);
         let changed = Instant::now();
         server.put(slice)?;
-        await_pod(&bed, pod)?;
+        await_pod(bed, pod)?;
         times.push(changed.elapsed());
     }
     let cpu = (contender.process.cpu()? - cpu) / FLIPS;
@@ -66,7 +96,37 @@ fn with_api_server(binary: &Path, services: u32, who: &str) -> Result<Figures> {
     figures.add(who, "API event to packet, p99", p99(&mut times));
     figures.add(who, "CPU time of a change", cpu);
     figures.add_bytes(who, "resident, after changes", contender.process.resident()?);
-    Ok(figures)
+    Ok((contender, figures))
+}
+
+/// Somebody takes the probed Service out of the rules: how long until it is back?
+fn repair(cluster: &Cluster) -> Result<Duration> {
+    let ip = cluster::probed_address().ip();
+    let edit = format!("delete element ip pointsman service-ips {{ {ip} . tcp . 80 }}");
+    cluster.bed.node.output("nft", &[&edit])?;
+    let edited = Instant::now();
+    await_pod(&cluster.bed, 1)?;
+    Ok(edited.elapsed())
+}
+
+/// Somebody takes another element out: while it is put back, no connection to the probed Service may fail.
+fn repair_elsewhere(cluster: &Cluster) -> Result<()> {
+    let element = format!("{{ {} }}", benches::cluster::cluster_ip(0));
+    let nft = |verb: &str| {
+        let command = format!("{verb} element ip pointsman cluster-ips {element}");
+        cluster.bed.node.output("nft", &[&command])
+    };
+    nft("delete")?;
+    let from = Place::of(cluster.bed.pod_namespace(3));
+    let deadline = Instant::now() + PATIENCE;
+    while nft("get").is_err() {
+        ensure!(Instant::now() < deadline, "the element is not put back");
+        for _ in 0..200 {
+            let outcome = from.connect(Protocol::Tcp, cluster::probed_address())?;
+            ensure!(matches!(outcome, Outcome::Answered { .. }), "during a repair: {outcome}");
+        }
+    }
+    Ok(())
 }
 
 /// Pointsman, with a folder of manifests.

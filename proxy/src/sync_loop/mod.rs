@@ -171,19 +171,18 @@ impl SyncLoop {
     /// Somebody else changed what is programmed: what is there now must be read, and put right.
     fn disturbed(&mut self, what: &str, now: Instant) {
         let soonest = self.repaired_at.map_or(now, |last| now.max(last + BETWEEN_REPAIRS));
-        let due = match self.phase {
+        match self.phase {
             Phase::Gated => return,
-            // A read of the kernel is due anyway; whatever it was refused for may be over now.
-            Phase::Resync { due } => due.min(soonest),
-            Phase::InForce => {
-                tracing::warn!("{what}: repairing it");
-                self.telemetry.metrics.repairs.inc();
-                self.telemetry.health.change_waits(now);
-                soonest
-            }
-        };
-        self.repaired_at = Some(due);
-        self.phase = Phase::Resync { due };
+            // A read of the kernel is due anyway, and not later than this would be.
+            Phase::Resync { due } if due <= soonest => return,
+            // Otherwise it was refused something; that may be over now.
+            Phase::Resync { .. } | Phase::InForce => {}
+        }
+        tracing::warn!("{what}: repairing it");
+        self.telemetry.metrics.repairs.inc();
+        self.telemetry.health.change_waits(now);
+        self.repaired_at = Some(soonest);
+        self.phase = Phase::Resync { due: soonest };
     }
 
     /// Does what is due at `now`; returns how long until something else is, if nothing arrives before.

@@ -85,6 +85,8 @@ pub(crate) fn clock(chaos: &mut Chaos) -> Result<()> {
     let mut proxy = Proxy::launch_with_environment(&chaos.bed.node, environment, &args)?;
     proxy.await_line_with("synced")?;
     server.await_watches(4, PATIENCE)?;
+    proxy.await_quiet()?;
+    let before = proxy.resources()?;
     let mut dice = Dice(6);
     chaos.under_traffic(|| {
         for jump in ["+400d", "-400d", "+1h", "-1", "+0"] {
@@ -110,6 +112,7 @@ pub(crate) fn clock(chaos: &mut Chaos) -> Result<()> {
     let (status, health) = http::get(&chaos.bed.node, ([127, 0, 0, 1], 10256).into(), "/healthz")?;
     ensure!(status == 200, "it is not healthy: {health}");
     chaos.check_answers("the clock jumped")?;
+    chaos.check_resources(&proxy, before)?;
     chaos.check_kernel(&mut proxy)
 }
 

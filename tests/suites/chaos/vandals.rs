@@ -53,6 +53,8 @@ pub(crate) fn owned_table(chaos: &mut Chaos) -> Result<()> {
     chaos.args.extend(["--iptables-sync-period", "1s"].map(str::to_owned));
     let mut proxy = start_for_churn(chaos)?;
     ensure!(health(chaos)?.0 == 200, "it is healthy at first");
+    proxy.await_quiet()?;
+    let before = proxy.resources()?;
     // While it runs, nobody else may change the table; when it ends, the table goes.
     let mut owner = Command::new("nft");
     owner.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -75,6 +77,7 @@ pub(crate) fn owned_table(chaos: &mut Chaos) -> Result<()> {
     proxy.save("changing.json", &chaos.cluster().manifest())?;
     ensure!(health(chaos)?.0 == 200, "it is not healthy again: {:?}", health(chaos)?);
     chaos.check_answers("the table came free")?;
+    chaos.check_resources(&proxy, before)?;
     chaos.check_kernel(&mut proxy)
 }
 

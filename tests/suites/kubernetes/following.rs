@@ -131,6 +131,20 @@ pub(crate) fn the_pods_service_account_is_used_without_a_kubeconfig(subject: &mu
     subject.await_leads_to(10, 1)
 }
 
+pub(crate) fn another_address_than_the_kubeconfigs_is_taken(subject: &mut Subject) -> Result<()> {
+    subject.put("web", 10, &[1]);
+    subject.publish()?;
+    let address = subject.server.address();
+    subject.args.extend(["--master".to_owned(), format!("https://{address}")]);
+    subject.launch()?;
+    // Nobody listens where this leads.
+    let nowhere = subject.server.kubeconfig().replace(&address.to_string(), "127.0.0.1:1");
+    subject.proxy()?.kill()?;
+    subject.proxy()?.write("kubeconfig", &nowhere)?;
+    subject.start_again()?;
+    subject.await_leads_to(10, 1)
+}
+
 pub(crate) fn a_bad_object_costs_only_itself(subject: &mut Subject) -> Result<()> {
     subject.put("web", 10, &[1]);
     let bad = json!({

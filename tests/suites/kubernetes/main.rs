@@ -27,6 +27,7 @@ static SCENARIOS: &[Scenario<Subject>] = scenarios![
         a_server_without_service_cidrs_is_followed,
         the_own_node_is_followed_and_no_other,
         the_pods_service_account_is_used_without_a_kubeconfig,
+        another_address_than_the_kubeconfigs_is_taken,
         a_bad_object_costs_only_itself,
         bookmarks_alone_program_nothing;
     recovery:

@@ -72,6 +72,12 @@ impl Subject {
         Ok(())
     }
 
+    /// Runs a proxy that has ended once more, until it has synced.
+    pub(crate) fn start_again(&mut self) -> Result<()> {
+        let proxy = self.proxy.as_mut().context("the proxy is not started")?;
+        proxy.start_again(&self.bed.node)
+    }
+
     /// Gives the proxy the server's token of now.
     pub(crate) fn reconfigure(&self) -> Result<()> {
         self.proxy.as_ref().context("the proxy is not started")?.reconfigure(&self.server)

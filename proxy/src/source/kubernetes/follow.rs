@@ -136,20 +136,21 @@ impl<R: Resource> Follower<'_, R> {
 
     /// Takes in all objects, page by page.
     async fn list(&mut self, client: &Client) -> Result<(), End> {
-        self.feed.put(vec![Update::ListBegins(R::KIND)])?;
+        let mut updates = vec![Update::ListBegins(R::KIND)];
         let mut next = None;
         loop {
             let text =
                 request::page(client, &self.resource, Part { limit: PAGE, after: next.take() }, self.silence)
                     .await?;
             let page = Page::read(&text)?;
-            let objects = page.items.iter().flatten();
-            self.feed.put(objects.filter_map(|object| self.decode(object)).collect())?;
+            updates.extend(page.items.iter().flatten().filter_map(|object| self.decode(object)));
             if page.metadata.next.is_empty() {
-                self.feed.put(vec![Update::ListEnds(R::KIND)])?;
+                updates.push(Update::ListEnds(R::KIND));
+                self.feed.put(updates)?;
                 self.version = Some(page.metadata.resource_version);
                 break;
             }
+            self.feed.put(std::mem::take(&mut updates))?;
             next = Some(page.metadata.next);
         }
         self.heard();
@@ -163,12 +164,10 @@ impl<R: Resource> Follower<'_, R> {
         let mut lines =
             request::watch(client, &self.resource, start, fastrand::u32(WATCH_SECONDS), self.silence).await?;
         let mut listing = self.version.is_none();
-        if listing {
-            self.feed.put(vec![Update::ListBegins(R::KIND)])?;
-        }
+        let mut first = if listing { vec![Update::ListBegins(R::KIND)] } else { Vec::new() };
         let mut spoke = false;
         while let Some(text) = lines.next(self.silence).await? {
-            self.take_lines(text, &mut listing)?;
+            self.take_lines(std::mem::take(&mut first), text, &mut listing)?;
             self.heard();
             spoke = true;
         }
@@ -179,8 +178,8 @@ impl<R: Resource> Follower<'_, R> {
         }
     }
 
-    fn take_lines(&mut self, text: &[u8], listing: &mut bool) -> Result<(), End> {
-        let mut updates = Vec::new();
+    /// Hands on `updates` and what the lines say.
+    fn take_lines(&mut self, mut updates: Vec<Update>, text: &[u8], listing: &mut bool) -> Result<(), End> {
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match Happened::read(line) {
                 Ok(Happened::Is(object)) => {

@@ -397,8 +397,11 @@ fn rehearsal() -> Result<()> {
         }
         other => bail!("{other:?}"),
     }
+    let (before, commits) = (nft.generation()?, nft.commits());
     nft.commit(fine())?;
     nft.rehearse(batch())?;
+    ensure!(nft.generation()? == before + 1, "a commit is one generation, and a rehearsal none");
+    ensure!(nft.commits() == commits + 1, "a commit counts, and a rehearsal does not");
     ensure!(nft.elements(&table(), "hosts")?.len() == 1, "a rehearsal changed something");
     Ok(())
 }

@@ -46,11 +46,12 @@ pub trait Mode {
     /// As [`Mode::apply`].
     fn tidy(&mut self) -> Result<Report, Error>;
 
-    /// Starts to listen for changes that others make to what this mode programs.
+    /// Starts to listen for changes that others make to what this mode programs. To be called when the first
+    /// [`Mode::resync`] has succeeded; what happened since that began is heard of too.
     ///
     /// # Errors
     /// When the kernel cannot be listened to.
-    fn watch(&self) -> Result<Box<dyn Watch>, Error>;
+    fn watch(&mut self) -> Result<Box<dyn Watch>, Error>;
 }
 
 /// Hears of changes that others make to what a mode programs. Waits on a thread of its own.

@@ -7,11 +7,11 @@ use modes::Mode;
 
 use crate::sync_loop::{Inbox, Input};
 
-/// Listens from now on, so that nothing which happens after the first read of the kernel is missed.
+/// Listens from now on.
 ///
 /// # Errors
 /// When the kernel cannot be listened to, or the thread not be started.
-pub(crate) fn watch(mode: &dyn Mode, inbox: Inbox) -> anyhow::Result<()> {
+pub(crate) fn watch(mode: &mut dyn Mode, inbox: Inbox) -> anyhow::Result<()> {
     let mut watch = mode.watch()?;
     let listen = move || {
         let error = loop {

@@ -82,13 +82,12 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 
     let (inbox, inputs) = sync_loop::channel();
     signals::watch(inbox.clone()).context("cannot watch for signals")?;
-    disturbances::watch(mode.as_ref(), inbox.clone()).context("cannot watch for changes by others")?;
     let endpoints =
         telemetry::Endpoints { health: cli.healthz_bind_address.0, metrics: cli.metrics_bind_address.0 };
     telemetry::serve(endpoints, mode.name(), Arc::clone(&telemetry))?;
-    source::start(source, inbox).with_context(|| format!("cannot start following {origin}"))?;
+    source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;
     tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
-    match SyncLoop::new(Cache::new(&node_name), mode, telemetry).run(&inputs) {
+    match SyncLoop::new(Cache::new(&node_name), mode, telemetry).run(inbox, &inputs) {
         Outcome::Stopped => {
             tracing::info!("stopped; the rules stay in force");
             Ok(())

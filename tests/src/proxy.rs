@@ -18,7 +18,7 @@ use crate::cluster::Cluster;
 use crate::namespace::Namespace;
 
 /// How long anything that the proxy is waited for may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The file that says how to reach an API server.
 const KUBECONFIG: &str = "kubeconfig";
 /// What a line of its log says after every sync.

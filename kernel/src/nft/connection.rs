@@ -10,9 +10,9 @@ use super::batch::Batch;
 use super::read::{self, InstalledSet};
 use super::rule::InstalledRule;
 use super::types::{Chain, Element, Table};
-use super::uapi::{chain, element, msg, rule, set};
+use super::uapi::{chain, element, generation, msg, rule, set};
 use crate::Error;
-use crate::netlink::{NLM_F_DUMP, NLM_F_REQUEST, Refusal, Socket, Writer, messages};
+use crate::netlink::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Refusal, Socket, Writer, messages};
 
 /// Room that a batch needs beyond what [`Batch::bytes`] tells: its closing message.
 const CLOSING: usize = 64;
@@ -25,6 +25,8 @@ const REHASH_WAIT: Duration = Duration::from_millis(10);
 /// A connection to nf_tables in the network namespace that the process is in.
 pub struct Nftables {
     socket: Socket,
+    /// How many transactions were committed.
+    commits: u32,
 }
 
 impl Nftables {
@@ -33,7 +35,7 @@ impl Nftables {
     /// # Errors
     /// When the kernel has no nf_tables, or refuses the socket.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { socket: Socket::open()? })
+        Ok(Self { commits: 0, socket: Socket::open()? })
     }
 
     /// The connection's port: changes made through it bear this number. See [`Monitor`](super::Monitor).
@@ -64,8 +66,33 @@ impl Nftables {
         match sent.refusals.first() {
             Some(refusal) => Err(sent.refused(refusal, &table)),
             None if sent.acknowledged == 0 => Err(Error::AnswerLost { operation: change(&table) }),
-            None => Ok(()),
+            None => {
+                self.commits = self.commits.wrapping_add(1);
+                Ok(())
+            }
         }
+    }
+
+    /// How many transactions were committed through this connection.
+    #[must_use]
+    pub fn commits(&self) -> u32 {
+        self.commits
+    }
+
+    /// A number that every transaction in this network namespace raises by one, whoever makes it.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn generation(&mut self) -> Result<u32, Error> {
+        let request = |sequence| {
+            let mut writer = Writer::default();
+            writer.message(msg::GETGEN, NLM_F_REQUEST | NLM_F_ACK, sequence, (0, 0), |_| {});
+            writer
+        };
+        let found = self.socket.dump("the generation of nftables", request, |message, found| {
+            found.extend(message.attributes().be32(generation::ID));
+        })?;
+        found.first().copied().ok_or(Error::Malformed("no generation"))
     }
 
     /// Asks the kernel whether it would apply a transaction, and changes nothing: its last operation is one that is

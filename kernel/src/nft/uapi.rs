@@ -27,12 +27,14 @@ pub(super) mod msg {
     pub(in super::super) const GETSETELEM: u16 = of(13);
     pub(in super::super) const DELSETELEM: u16 = of(14);
     pub(in super::super) const NEWGEN: u16 = of(15);
+    pub(in super::super) const GETGEN: u16 = of(16);
 }
 
 /// Attributes of a list: `NFTA_LIST_ELEM`.
 pub(super) const LIST_ELEM: u16 = 1;
 
 pub(super) mod generation {
+    pub(in super::super) const ID: u16 = 1;
     pub(in super::super) const PROC_PID: u16 = 2;
     pub(in super::super) const PROC_NAME: u16 = 3;
 }

@@ -86,6 +86,8 @@ pub struct Nftables {
     connection: Connection,
     flows: Flows,
     tables: Vec<Programmed>,
+    /// Which generation nftables had before the last full sync that began, and how many transactions we had made.
+    began: Option<(u32, u32)>,
 }
 
 /// One family's table.
@@ -111,7 +113,7 @@ impl Nftables {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { settings, connection, flows: Flows::open()?, tables })
+        Ok(Self { settings, connection, flows: Flows::open()?, tables, began: None })
     }
 }
 
@@ -122,6 +124,7 @@ impl Mode for Nftables {
 
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let mut report = Report::default();
+        self.began = Some((self.connection.generation()?, self.connection.commits()));
         for table in &mut self.tables {
             let context = Context::new(table.family, &self.settings, &desired.node, &desired.service_cidrs);
             table.resync(context, desired, &mut self.connection, &mut report)?;
@@ -155,17 +158,31 @@ impl Mode for Nftables {
         Ok(report)
     }
 
-    fn watch(&self) -> Result<Box<dyn Watch>, Error> {
+    /// While somebody listens, the kernel writes a message for every element of a full load, which takes as long as the
+    /// load itself. So nobody does until then, and the generations tell whether somebody came in between.
+    fn watch(&mut self) -> Result<Box<dyn Watch>, Error> {
         let tables = self.tables.iter().map(|table| layout::table(table.family)).collect();
-        Ok(Box::new(TableWatch(Monitor::open(tables, self.connection.port())?)))
+        let monitor = Monitor::open(tables, self.connection.port())?;
+        let (now, commits) = (self.connection.generation()?, self.connection.commits());
+        let others = self
+            .began
+            .is_none_or(|(generation, before)| now.wrapping_sub(generation) != commits.wrapping_sub(before));
+        Ok(Box::new(TableWatch { monitor, others }))
     }
 }
 
-struct TableWatch(Monitor);
+struct TableWatch {
+    monitor: Monitor,
+    /// Whether others changed nftables before anybody listened.
+    others: bool,
+}
 
 impl Watch for TableWatch {
     fn next_disturbance(&mut self) -> Result<String, Error> {
-        Ok(self.0.next_disturbance()?.to_string())
+        if std::mem::take(&mut self.others) {
+            return Ok("somebody changed nftables during the first sync".to_owned());
+        }
+        Ok(self.monitor.next_disturbance()?.to_string())
     }
 }
 

@@ -18,6 +18,7 @@ use endpoint_cache::{Cache, Delta, Desired};
 use modes::{Error, Mode, Report};
 
 use crate::backoff::Backoff;
+use crate::disturbances;
 use crate::source::Event;
 use crate::telemetry::{Extent, Telemetry};
 use isolate::Key;
@@ -123,10 +124,19 @@ impl SyncLoop {
         }
     }
 
-    /// Runs until told to stop, or the source cannot go on.
-    pub(crate) fn run(mut self, inputs: &Receiver<Input>) -> Outcome {
+    /// Runs until told to stop, or the source cannot go on. After the first sync, changes that others make are put into
+    /// the inbox too.
+    pub(crate) fn run(mut self, inbox: Inbox, inputs: &Receiver<Input>) -> Outcome {
+        let mut inbox = Some(inbox);
         loop {
-            let first = match self.turn(Instant::now()) {
+            let wait = self.turn(Instant::now());
+            if self.serial > 0
+                && let Some(inbox) = inbox.take()
+                && let Err(error) = disturbances::watch(self.mode.as_mut(), inbox)
+            {
+                tracing::error!("changes that others make will not be noticed: {error:#}");
+            }
+            let first = match wait {
                 Some(wait) => inputs.recv_timeout(wait),
                 None => inputs.recv().map_err(RecvTimeoutError::from),
             };

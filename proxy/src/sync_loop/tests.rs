@@ -76,8 +76,20 @@ impl Mode for Recorder {
         self.record("tidy".to_owned(), [])
     }
 
-    fn watch(&self) -> Result<Box<dyn modes::Watch>, Error> {
-        unreachable!("the loop is told of disturbances, it does not ask")
+    fn watch(&mut self) -> Result<Box<dyn modes::Watch>, Error> {
+        self.record("watch".to_owned(), [])?;
+        Ok(Box::new(NoNews))
+    }
+}
+
+/// Others leave everything as it is.
+struct NoNews;
+
+impl modes::Watch for NoNews {
+    fn next_disturbance(&mut self) -> Result<String, Error> {
+        loop {
+            std::thread::park();
+        }
     }
 }
 
@@ -256,24 +268,26 @@ fn it_runs_until_it_is_told_to_stop() {
     let (inbox, inputs) = channel();
     let bench = Bench::new();
     let record = Arc::clone(&bench.record);
+    let listening = inbox.clone();
     let test = std::thread::spawn(move || {
         assert!(inbox.put(Input::Event(updates([service("a", "10.0.0.1")]))));
         assert!(inbox.put(Input::Event(Event::Synced)));
-        while record.lock().unwrap().calls.is_empty() {
+        while record.lock().unwrap().calls.len() < 2 {
             std::thread::yield_now();
         }
         assert!(inbox.put(Input::Stop));
     });
-    assert!(matches!(bench.sync_loop.run(&inputs), Outcome::Stopped));
+    assert!(matches!(bench.sync_loop.run(listening, &inputs), Outcome::Stopped));
     test.join().unwrap();
-    assert_eq!(bench.record.lock().unwrap().calls, ["resync 1"]);
+    let calls = bench.record.lock().unwrap().calls.clone();
+    assert_eq!(calls, ["resync 1", "watch"], "nobody listens before the first sync");
 }
 
 #[test]
 fn a_source_that_gives_up_ends_it() {
     let (inbox, inputs) = channel();
     inbox.put(Input::Failed(anyhow::anyhow!("gone")));
-    let outcome = Bench::new().sync_loop.run(&inputs);
+    let outcome = Bench::new().sync_loop.run(inbox, &inputs);
     assert!(matches!(outcome, Outcome::SourceFailed(error) if error.to_string() == "gone"));
 }
 

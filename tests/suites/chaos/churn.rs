@@ -71,22 +71,25 @@ pub(crate) fn crashes(chaos: &mut Chaos) -> Result<()> {
     chaos.check_kernel(&mut proxy)
 }
 
+/// So many services, with two endpoints each.
+pub(crate) fn many(chaos: &Chaos, count: u16) -> Cluster {
+    let mut cluster = Cluster::default();
+    for number in 0..count {
+        let name = format!("s{number}");
+        let [high, low] = number.to_be_bytes();
+        let ip: std::net::IpAddr = match chaos.family {
+            Family::V4 => [172, 30, 100 + high, low].into(),
+            Family::V6 => std::net::Ipv6Addr::from([0xfd00, 0x172, 0x30, 0, 0, 0, 1, number]).into(),
+        };
+        cluster.put(Service::new(&name, ip).tcp("http", 80));
+        cluster.put_slice(chaos.slice(&name, &PODS[..2]));
+    }
+    cluster
+}
+
 pub(crate) fn mass_deletion(chaos: &mut Chaos) -> Result<()> {
     let mut proxy = chaos.start(&chaos.cluster())?;
-    let many = |count: u16| {
-        let mut cluster = Cluster::default();
-        for number in 0..count {
-            let name = format!("s{number}");
-            let [high, low] = number.to_be_bytes();
-            let ip: std::net::IpAddr = match chaos.family {
-                Family::V4 => [172, 30, 100 + high, low].into(),
-                Family::V6 => std::net::Ipv6Addr::from([0xfd00, 0x172, 0x30, 0, 0, 0, 1, number]).into(),
-            };
-            cluster.put(Service::new(&name, ip).tcp("http", 80));
-            cluster.put_slice(chaos.slice(&name, &PODS[..2]));
-        }
-        cluster.manifest()
-    };
+    let many = |count| many(chaos, count).manifest();
     let (full, empty) = (many(5_000), many(0));
     // The allocator keeps memory for the next time, and needs some rounds to have enough: what grows on is a leak.
     for _ in 0..4 {

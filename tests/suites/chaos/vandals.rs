@@ -2,12 +2,14 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use testbed::{Family, http};
 
-use crate::churn::{change, start_for_churn};
+use crate::churn::{change, many, start_for_churn};
 use crate::subject::{Chaos, Dice};
 
 /// Our table, as `nft` names it.
@@ -79,6 +81,37 @@ pub(crate) fn owned_table(chaos: &mut Chaos) -> Result<()> {
     chaos.check_answers("the table came free")?;
     chaos.check_resources(&proxy, before)?;
     chaos.check_kernel(&mut proxy)
+}
+
+pub(crate) fn busy_start(chaos: &mut Chaos) -> Result<()> {
+    let mut other = Command::new("nft");
+    other.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut other = chaos.bed.node.run(|| other.spawn())?.context("cannot run nft")?;
+    let mut input = other.stdin.take().context("no input")?;
+    let done = AtomicBool::new(false);
+    // Enough that the first sync takes longer than one of the other's.
+    let cluster = many(chaos, 5_000);
+    let mut proxy = thread::scope(|scope| {
+        // Somebody who programs other tables without pause.
+        scope.spawn(|| -> std::io::Result<()> {
+            while !done.load(Ordering::Relaxed) {
+                input.write_all(b"add table ip other; delete table ip other\n")?;
+            }
+            Ok(())
+        });
+        let proxy = chaos.start(&cluster);
+        done.store(true, Ordering::Relaxed);
+        proxy
+    })?;
+    other.kill()?;
+    other.wait()?;
+    // Nobody listens while the first sync is made; that others were busy is known all the same.
+    proxy.await_line_with("somebody changed nftables during the first sync")?;
+    proxy.await_quiet()?;
+    chaos.check_kernel(&mut proxy)?;
+    let news = proxy.log().matches("during the first sync").count();
+    ensure!(news == 1, "it was told of {news} times, though nobody was busy at the second start");
+    Ok(())
 }
 
 fn health(chaos: &Chaos) -> Result<(u16, String)> {

@@ -33,9 +33,11 @@ pub(crate) fn pointsman(services: u32) -> Result<Figures> {
     contender.child.wait()?;
     cluster.server.put(cluster::probed_slice(&cluster.bed, 2))?;
     let started = Instant::now();
-    let _again = Contender::start(&cluster.bed, &binary()?, &cluster.source())?;
+    let again = Contender::start(&cluster.bed, &binary()?, &cluster.source())?;
     await_pod(&cluster.bed, 2)?;
     figures.add("pointsman", "restart to the first change in force", started.elapsed());
+    again.process.await_rest()?;
+    figures.add_bytes("pointsman", "resident after a restart, peak", again.process.peak()?);
     Ok(figures)
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Socket {
     port: u32,
     sequence: u32,
     send_limit: usize,
+    /// What was received last. Kept, since a buffer of its size is not cheap to get for each small change.
+    buffer: Vec<u8>,
 }
 
 impl Socket {
@@ -53,7 +55,7 @@ impl Socket {
             _ => Error::io("open a netfilter netlink socket", source),
         })?;
         let send_limit = size_buffers(&raw)?;
-        Ok(Self { raw, port, sequence: 1, send_limit })
+        Ok(Self { raw, port, sequence: 1, send_limit, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
     /// The number that the kernel knows this socket by.
@@ -87,18 +89,17 @@ impl Socket {
     /// Takes the answers that the kernel has queued: how many acknowledgements, and every refusal.
     ///
     /// `ENOBUFS` says that answers were lost; the error is passed on, and the caller knows nothing of the outcome.
-    pub(crate) fn drain_answers(&self) -> io::Result<(usize, Vec<Refusal>)> {
+    pub(crate) fn drain_answers(&mut self) -> io::Result<(usize, Vec<Refusal>)> {
         let (mut acknowledged, mut refusals) = (0, Vec::new());
-        let mut buffer = Vec::with_capacity(DATAGRAM);
         loop {
-            match self.receive(&mut buffer, MsgFlags::MSG_DONTWAIT) {
+            match receive(&self.raw, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok((acknowledged, refusals));
                 }
                 Err(error) => return Err(error),
             }
-            for message in messages(&buffer).filter(|message| message.kind == NLMSG_ERROR) {
+            for message in messages(&self.buffer).filter(|message| message.kind == NLMSG_ERROR) {
                 match refusal(&message) {
                     None => acknowledged += 1,
                     Some(refusal) => refusals.push(refusal),
@@ -128,16 +129,16 @@ impl Socket {
 
     /// `None` when the kernel calls the dump inconsistent.
     fn collect_dump<T>(
-        &self,
+        &mut self,
         what: &str,
         sequence: u32,
         decode: &impl Fn(&Message<'_>, &mut Vec<T>),
     ) -> Result<Option<Vec<T>>, Error> {
         let (mut found, mut interrupted) = (Vec::new(), false);
-        let mut buffer = Vec::with_capacity(DATAGRAM);
         loop {
-            self.receive(&mut buffer, MsgFlags::empty()).map_err(|source| lost_or_io(what, source))?;
-            for message in messages(&buffer).filter(|message| message.sequence == sequence) {
+            let received = receive(&self.raw, &mut self.buffer, MsgFlags::empty());
+            received.map_err(|source| lost_or_io(what, source))?;
+            for message in messages(&self.buffer).filter(|message| message.sequence == sequence) {
                 interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
                 match message.kind {
                     NLMSG_DONE => return Ok((!interrupted).then_some(found)),
@@ -152,10 +153,6 @@ impl Socket {
                 }
             }
         }
-    }
-
-    fn receive(&self, buffer: &mut Vec<u8>, flags: MsgFlags) -> io::Result<()> {
-        receive(&self.raw, buffer, flags)
     }
 }
 

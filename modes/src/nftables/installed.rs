@@ -3,8 +3,9 @@
 use endpoint_cache::Family;
 use kernel::nft::{Nftables as Connection, Set, Table};
 
+use super::found::Found;
 use super::layout::{self, SetName, base_chains};
-use super::ops::{InstalledChains, InstalledElements, by_key};
+use super::ops::{InstalledChains, InstalledElements};
 use crate::Error;
 
 /// What one family's table was read to hold.
@@ -84,7 +85,7 @@ fn read_sets(
         if skip == Some(name) {
             installed.unread = skip;
         } else if !name.filled_by_rules() && !installed.unusable {
-            installed.elements.insert(name, by_key(connection.elements(table, name.as_str())?));
+            installed.elements.insert(name, Found::new(connection.elements(table, name.as_str())?));
         }
     }
     Ok(())

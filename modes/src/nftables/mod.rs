@@ -40,6 +40,7 @@ mod base;
 mod bytes;
 mod context;
 mod elements;
+mod found;
 mod installed;
 mod layout;
 mod numbers;

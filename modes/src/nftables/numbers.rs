@@ -11,6 +11,7 @@ use kernel::nft::{Bytes, Data, Element, Verdict};
 
 use super::bytes::Key;
 use super::elements::Target;
+use super::found::Found;
 use super::layout::SetName;
 use super::ops::InstalledElements;
 
@@ -30,7 +31,7 @@ impl Numbers {
     /// The numbers that the kernel was read to hold. One that a frontend has is not given out even if its chain is
     /// lost, or the frontend would lead to another service for a moment.
     pub(crate) fn read(installed: &InstalledElements) -> Self {
-        let elements = |set| installed.get(&set).into_iter().flat_map(HashMap::values);
+        let elements = |set| installed.get(&set).into_iter().flat_map(Found::iter);
         let picks = elements(SetName::Picks).filter_map(read_lead);
         let given: HashMap<_, _> = picks.filter(|(_, number)| number & OWN != 0).collect();
         let frontends = elements(SetName::ServiceIps).chain(elements(SetName::ServiceNodePorts));
@@ -94,7 +95,6 @@ fn bytes(number: u32) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nftables::ops::by_key;
 
     fn own(chain: &str) -> Target {
         Target::Own(chain.to_owned())
@@ -106,8 +106,8 @@ mod tests {
         let [a, b, c] = ["a", "b", "c"].map(|chain| numbers.of(&own(chain)));
         let frontend = Element { data: data(c), ..Element::default() };
         let installed = InstalledElements::from([
-            (SetName::Picks, by_key(vec![lead(a, "a"), lead(b, "b"), lead(7, "pick-7")])),
-            (SetName::ServiceIps, by_key(vec![frontend])),
+            (SetName::Picks, Found::new(vec![lead(a, "a"), lead(b, "b"), lead(7, "pick-7")])),
+            (SetName::ServiceIps, Found::new(vec![frontend])),
         ]);
         let mut next = Numbers::read(&installed);
         assert_eq!([next.of(&own("a")), next.of(&own("b"))], [a, b]);

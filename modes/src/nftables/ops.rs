@@ -4,22 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use kernel::nft::{Batch, Bytes, Chain, Element, Fingerprint, Rule};
 
+use super::found::Found;
 use super::layout::SetName;
 
-/// A key of a set: in interval sets, both ends.
-type ElementKey = (Bytes, Option<Bytes>);
-
 /// The elements that the kernel was read to hold.
-pub(crate) type InstalledElements = HashMap<SetName, HashMap<ElementKey, Element>>;
-
-/// Puts elements read from a set in a form to look them up.
-pub(crate) fn by_key(elements: Vec<Element>) -> HashMap<ElementKey, Element> {
-    elements.into_iter().map(|element| (key(&element), element)).collect()
-}
-
-fn key(element: &Element) -> ElementKey {
-    (element.key.clone(), element.key_end.clone())
-}
+pub(crate) type InstalledElements = HashMap<SetName, Found>;
 
 /// Rough bytes of an element on the wire besides its key, value and comment.
 const ELEMENT_OVERHEAD: usize = 48;
@@ -64,10 +53,13 @@ impl Ops {
     }
 
     pub(crate) fn add(&mut self, set: SetName, element: Element) {
-        let installed = self.installed.get_mut(&set).and_then(|elements| elements.remove(&key(&element)));
+        let installed = self.installed.get_mut(&set).and_then(|found| found.want(&element));
         match installed {
-            Some(same) if same == element => return,
-            Some(other) => self.remove(set, other),
+            Some(same) if *same == element => return,
+            Some(other) => {
+                let other = other.clone();
+                self.remove(set, other);
+            }
             None => {}
         }
         self.size += size(&element);
@@ -97,11 +89,11 @@ impl Ops {
             chains: std::mem::take(&mut self.installed_chains).into_keys().collect(),
             leads: Vec::new(),
         };
-        for (set, elements) in std::mem::take(&mut self.installed) {
+        for (set, found) in std::mem::take(&mut self.installed) {
             if set.leads_to_chains() {
-                left.leads.extend(elements.into_values().map(|element| (set, element)));
+                left.leads.extend(found.into_unwanted().map(|element| (set, element)));
             } else {
-                elements.into_values().for_each(|element| self.remove(set, element));
+                found.into_unwanted().for_each(|element| self.remove(set, element));
             }
         }
         left

@@ -277,7 +277,7 @@ impl PlacedEndpoints {
     pub(crate) fn read(installed: &InstalledElements, family: Family) -> Self {
         let mut placed = Self::default();
         for (map, elements) in installed {
-            for (frontend, slot, endpoint) in elements.values().filter_map(|item| read_slot(item, family)) {
+            for (frontend, slot, endpoint) in elements.iter().filter_map(|item| read_slot(item, family)) {
                 placed.0.entry((*map, frontend)).or_default().insert(slot, endpoint);
             }
         }

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use endpoint_cache::{
     Change, Endpoint, Family, NodeState, Protocol, ServicePort, ServicePortName, TrafficPolicy,
 };
-use kernel::nft::{Data, Element, Rule, Verdict};
+use kernel::nft::{Bytes, Data, Element, Rule, Verdict};
 use proptest::prelude::*;
 
 use super::base;
 use super::context::Context;
+use super::found::Found;
 use super::layout::SetName;
 use super::numbers::Numbers;
-use super::ops::{InstalledElements, Leftovers, Ops, by_key};
+use super::ops::{InstalledElements, Leftovers, Ops};
 use super::program::{PlacedEndpoints, Program};
 use crate::{DetectLocal, Settings};
 
@@ -32,7 +33,7 @@ const NUMBERS: [(SetName, SetName); 4] = [
 /// What a kernel that took our transactions would hold.
 #[derive(Clone, Default)]
 struct Table {
-    elements: InstalledElements,
+    elements: HashMap<SetName, HashMap<(Bytes, Option<Bytes>), Element>>,
     chains: BTreeMap<String, Vec<Rule>>,
 }
 
@@ -71,6 +72,12 @@ impl Table {
         chains.iter().for_each(|chain| assert!(self.chains.remove(chain).is_some(), "no chain {chain}"));
         program.forget_unused();
         self.assert_nothing_leads_nowhere();
+    }
+
+    /// As it would be read.
+    fn found(&self) -> InstalledElements {
+        let found = |elements: &HashMap<_, Element>| Found::new(elements.values().cloned().collect());
+        self.elements.iter().map(|(set, elements)| (*set, found(elements))).collect()
     }
 
     fn elements(&self, set: SetName) -> impl Iterator<Item = &Element> {
@@ -144,9 +151,10 @@ fn context(family: Family) -> Context {
 fn start(table: &Table, services: &[Arc<ServicePort>], family: Family) -> (Program, Ops) {
     let fingerprints = |rules: &Vec<Rule>| rules.iter().map(|rule| Some(rule.fingerprint())).collect();
     let chains = table.chains.iter().map(|(name, rules)| (name.clone(), fingerprints(rules))).collect();
-    let placed = PlacedEndpoints::read(&table.elements, family);
-    let mut ops = Ops::against(table.elements.clone(), chains);
-    let mut program = Program::new(context(family), Numbers::read(&table.elements));
+    let found = table.found();
+    let placed = PlacedEndpoints::read(&found, family);
+    let mut program = Program::new(context(family), Numbers::read(&found));
+    let mut ops = Ops::against(found, chains);
     for (chain, rules) in base::chains(&context(family)) {
         ops.write_chain(chain, rules);
     }
@@ -393,10 +401,4 @@ fn a_chain_found_without_use_is_written_anew_before_it_is_used() {
     table.commit(&change(&mut program, &three, &four));
     assert_eq!(table.chains.get("pick-4"), good.as_ref());
     table.tidy(&mut program);
-}
-
-#[test]
-fn elements_read_are_found_by_both_ends_of_their_range() {
-    let element = Element { key: [1][..].into(), key_end: Some([2][..].into()), ..Element::default() };
-    assert_eq!(by_key(vec![element.clone()]).into_values().collect::<Vec<_>>(), [element]);
 }

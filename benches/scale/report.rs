@@ -109,6 +109,15 @@ impl Report {
         self.plot(&folder.join("scale.svg")).with_context(context)
     }
 
+    /// A figure by number of services, if it is a time.
+    fn times(&self, who: &str, what: &str) -> Vec<(f64, f64)> {
+        let time = |size: &u32| match self.figures.get(&(who.to_owned(), what.to_owned(), *size))? {
+            Figure::Time(seconds) => Some((f64::from(*size), *seconds)),
+            Figure::Size(_) => None,
+        };
+        self.sizes.iter().filter_map(time).collect()
+    }
+
     /// Times against the number of services, both logarithmic.
     fn plot(&self, path: &Path) -> Result<()> {
         let failed = |error: &dyn std::fmt::Display| anyhow!("cannot draw: {error}");
@@ -128,30 +137,50 @@ impl Report {
             .map_err(|error| failed(&error))?;
         chart
             .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
             .x_desc("services")
             .y_desc("time")
             .x_label_formatter(&|size| thousands_of(*size))
             .y_label_formatter(&|seconds| Figure::Time(*seconds).to_string())
             .draw()
             .map_err(|error| failed(&error))?;
-        for (index, (who, what)) in self.rows.iter().filter(|(_, what)| !what.contains("p99")).enumerate() {
-            let points = self.sizes.iter().filter_map(|size| {
-                match self.figures.get(&(who.clone(), what.clone(), *size))? {
-                    Figure::Time(seconds) => Some((f64::from(*size), *seconds)),
-                    Figure::Size(_) => None,
-                }
-            });
-            let points: Vec<_> = points.collect();
+        let mut labels = Vec::new();
+        let plotted: Vec<_> = self.rows.iter().filter(|(_, what)| is_plotted(what)).collect();
+        for (index, (who, what)) in plotted.iter().enumerate() {
+            let points = self.times(who, what);
             let Some(end) = points.last().copied() else { continue };
-            let colour = Palette99::pick(index).to_rgba();
+            let colour = HSLColor(index as f64 / plotted.len() as f64, 0.8, 0.35).to_rgba();
             let line = LineSeries::new(points, colour.stroke_width(2)).point_size(3);
             chart.draw_series(line).map_err(|error| failed(&error))?;
-            let label =
-                Text::new(format!("  {who}: {what}"), end, ("sans-serif", 11).into_font().color(&colour));
+            labels.push((format!("{who}: {what}"), (end.0 * 1.04, end.1), colour));
+        }
+        for (text, at, colour) in spread(labels) {
+            let label = Text::new(text, at, ("sans-serif", 12).into_font().color(&colour));
             chart.draw_series([label]).map_err(|error| failed(&error))?;
         }
         root.present().map_err(|error| failed(&error))
     }
+}
+
+/// What is worth a line: not the extremes, and of changes that cost alike, one.
+fn is_plotted(what: &str) -> bool {
+    !["p99", "one endpoint", "delete"].iter().any(|word| what.contains(word))
+}
+
+type Label = (String, (f64, f64), RGBAColor);
+
+/// Moves labels up until none lies on another.
+fn spread(mut labels: Vec<Label>) -> Vec<Label> {
+    /// Height of a line of text, as a factor on the logarithmic scale.
+    const LINE: f64 = 1.6;
+    labels.sort_by(|a, b| a.1.1.total_cmp(&b.1.1));
+    let mut lowest = 0.0;
+    for (_, (_, height), _) in &mut labels {
+        *height = height.max(lowest);
+        lowest = *height * LINE;
+    }
+    labels
 }
 
 impl std::fmt::Display for Figure {

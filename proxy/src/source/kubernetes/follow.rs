@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A kind that the server does not know may come with an upgrade.
-const UNKNOWN_KIND_WAIT: Duration = Duration::from_secs(300);
+const UNKNOWN_KIND_WAIT: Duration = Duration::from_secs(60);
 /// A watch that ends sooner and says nothing is not worth asking for again at once.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 /// Objects asked for at once when a list comes in pages; client-go's figure.
@@ -106,7 +106,8 @@ impl<R: Resource> Follower<'_, R> {
         let kind = R::KIND;
         let news = self.said.replace(failure.reason()) != Some(failure.reason());
         let wait = self.backoff.next_wait().max(failure.retry_after().unwrap_or_default());
-        let wait = if failure.is_unknown_kind() { UNKNOWN_KIND_WAIT } else { wait };
+        let is_unknown = R::IS_NEW && failure.is_unknown_kind();
+        let wait = if is_unknown { UNKNOWN_KIND_WAIT } else { wait };
         self.feed.telemetry.watch_failed(kind, failure.reason(), &failure.to_string());
         let advice = failure.advice();
         if failure.lost_its_place() {
@@ -114,7 +115,7 @@ impl<R: Resource> Follower<'_, R> {
             tracing::info!(
                 "the API server cannot resume the watch of {kind}s, listing them again: {failure}"
             );
-        } else if failure.is_unknown_kind() {
+        } else if is_unknown && news {
             tracing::info!(retry_in = ?wait, "the API server does not know {kind}s");
         } else if news {
             tracing::warn!(retry_in = ?wait, "cannot follow {kind}s: {failure}{advice}");

@@ -13,6 +13,8 @@ pub(super) trait Resource {
     const KIND: Kind;
     /// Where all objects of the kind are.
     const PATH: &'static str;
+    /// Whether there are API servers that do not know the kind.
+    const IS_NEW: bool = false;
 
     /// A label selector.
     fn labels(&self) -> Option<&'static str> {
@@ -73,6 +75,7 @@ impl Resource for ServiceCidrs {
     type Object = object::ServiceCidr;
     const KIND: Kind = Kind::ServiceCidr;
     const PATH: &'static str = "/apis/networking.k8s.io/v1/servicecidrs";
+    const IS_NEW: bool = true;
 
     fn update(cidr: object::ServiceCidr) -> Update {
         Update::ServiceCidr(cidr)

@@ -6,9 +6,9 @@ use std::os::fd::AsRawFd;
 use netlink_sys::Socket as RawSocket;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
+use nix::sys::socket::MsgFlags;
 
-use super::socket::{DATAGRAM, RECEIVE_BUFFER, receive};
+use super::socket::{DATAGRAM, receive, size_receive_buffer};
 use super::{Message, messages};
 use crate::Error;
 
@@ -24,10 +24,8 @@ impl Notifications {
     pub(crate) fn open(group: u32, own_port: u32) -> Result<Self, Error> {
         let open = || -> io::Result<RawSocket> {
             let mut raw = RawSocket::new(NETLINK_NETFILTER)?;
-            // Refused in a user namespace; what does not fit is reported as lost.
-            if setsockopt(&raw, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-                setsockopt(&raw, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
-            }
+            // What does not fit is reported as lost.
+            size_receive_buffer(&raw)?;
             ignore_origin(&raw, own_port)?;
             raw.bind_auto()?;
             raw.add_membership(group)?;

@@ -17,7 +17,7 @@ use crate::Error;
 /// Send buffer asked for, bytes: one transaction is one `sendmsg`, and must fit. Only an upper limit; not allocated.
 const SEND_BUFFER: usize = 512 << 20;
 /// Receive buffer asked for, bytes: holds the errors of a transaction and what the kernel queues of a dump.
-pub(super) const RECEIVE_BUFFER: usize = 8 << 20;
+const RECEIVE_BUFFER: usize = 8 << 20;
 /// The kernel fills dumps up to 32 KiB a datagram when offered at least that much.
 pub(super) const DATAGRAM: usize = 64 << 10;
 /// How often a read that the kernel calls inconsistent is started over.
@@ -175,11 +175,15 @@ fn size_buffers(raw: &RawSocket) -> Result<usize, Error> {
         // Refused in a user namespace: as far as net.core.wmem_max goes, then.
         setsockopt(raw, sockopt::SndBuf, &SEND_BUFFER).map_err(sizing)?;
     }
-    if setsockopt(raw, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        setsockopt(raw, sockopt::RcvBuf, &RECEIVE_BUFFER).map_err(sizing)?;
-    }
+    size_receive_buffer(raw).map_err(sizing)?;
     let granted = nix::sys::socket::getsockopt(raw, sockopt::SndBuf).map_err(sizing)?;
     Ok(granted.saturating_sub(64))
+}
+
+/// Past the system's limit where allowed, which it is not in a user namespace.
+pub(super) fn size_receive_buffer(raw: &RawSocket) -> Result<(), Errno> {
+    setsockopt(raw, sockopt::RcvBufForce, &RECEIVE_BUFFER)
+        .or_else(|_| setsockopt(raw, sockopt::RcvBuf, &RECEIVE_BUFFER))
 }
 
 fn lost_or_io(what: &str, source: io::Error) -> Error {

@@ -172,57 +172,49 @@ impl<R: Resource> Follower<'_, R> {
             self.heard();
             spoke = true;
         }
-        match spoke || opened.elapsed() > SHORTEST_WATCH {
-            true if listing => Err(Failure::Truncated.into()),
-            true => Ok(()),
-            false => Err(Failure::Truncated.into()),
-        }
+        let worth_asking_again = spoke || opened.elapsed() > SHORTEST_WATCH;
+        if worth_asking_again && !listing { Ok(()) } else { Err(Failure::Truncated.into()) }
     }
 
-    /// Hands on `updates` and what the lines say.
+    /// Hands on `updates` and what the lines say. What comes before a line that is an error is as good as ever.
     fn take_lines(&mut self, mut updates: Vec<Update>, text: &[u8], listing: &mut bool) -> Result<(), End> {
-        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match Happened::read(line) {
-                Ok(Happened::Is(object)) => {
-                    updates.extend(self.decode(object));
-                    if !*listing {
-                        self.reached(&Named::read(object)?);
-                    }
-                }
-                Ok(Happened::Gone(object)) => {
-                    updates.push(Update::Deleted(object.of(R::KIND)));
-                    self.reached(&object);
-                }
-                Ok(Happened::Bookmark(object, ends_list)) => {
-                    if *listing && ends_list {
-                        *listing = false;
-                        updates.push(Update::ListEnds(R::KIND));
-                        self.feed.put(std::mem::take(&mut updates))?;
-                        self.feed.listed(R::KIND)?;
-                    }
-                    if !*listing {
-                        self.reached(&object);
-                    }
-                }
-                Err(failure) => {
-                    // What came before is as good as ever.
-                    self.feed.put(updates)?;
-                    return Err(failure.into());
-                }
-            }
-        }
+        let mut lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let result = lines.try_for_each(|line| self.take_line(line, &mut updates, listing));
         // A bookmark alone is nothing to sync.
         if !updates.is_empty() {
             self.feed.put(updates)?;
         }
-        Ok(())
+        result
     }
 
-    /// Everything up to this object's version has been handed on. Not so within a list, which is in no order.
-    fn reached(&mut self, object: &Named) {
-        if !object.version().is_empty() {
+    fn take_line(&mut self, line: &[u8], updates: &mut Vec<Update>, listing: &mut bool) -> Result<(), End> {
+        let object = match Happened::read(line)? {
+            Happened::Is(object) => {
+                updates.extend(self.decode(object));
+                if *listing {
+                    return Ok(());
+                }
+                Named::read(object)?
+            }
+            Happened::Gone(object) => {
+                updates.push(Update::Deleted(object.of(R::KIND)));
+                object
+            }
+            Happened::Bookmark(object, ends_list) => {
+                if *listing && ends_list {
+                    *listing = false;
+                    updates.push(Update::ListEnds(R::KIND));
+                    self.feed.put(std::mem::take(updates))?;
+                    self.feed.listed(R::KIND)?;
+                }
+                object
+            }
+        };
+        // Within a list, which is in no order, no version says up to where everything has been handed on.
+        if !*listing && !object.version().is_empty() {
             self.version = Some(object.version().to_owned());
         }
+        Ok(())
     }
 
     /// The object, unless it cannot be read: then the others go on without it.
@@ -237,5 +229,45 @@ impl<R: Resource> Follower<'_, R> {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resource::Services;
+    use super::*;
+    use crate::source::{Event, Events};
+    use crate::sync_loop::{self, Input};
+    use crate::telemetry::Telemetry;
+
+    #[test]
+    fn what_comes_before_an_object_that_makes_no_sense_is_handed_on() {
+        let (inbox, inputs) = sync_loop::channel();
+        let (events, telemetry) = (Events::new(inbox), Telemetry::new(Duration::from_secs(60)));
+        let feed = Feed::new(&events, &telemetry);
+        let backoff = Backoff::spread(FIRST_WAIT, LONGEST_WAIT);
+        let (silence, version) = (Duration::from_secs(1), Some("4".to_owned()));
+        let mut follower = Follower {
+            resource: Services,
+            silence,
+            feed: &feed,
+            version,
+            streaming: true,
+            backoff,
+            said: None,
+        };
+        let lines = concat!(
+            r#"{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"5"}}}"#,
+            "\n",
+            r#"{"type":"ADDED","object":{"metadata":7}}"#,
+            "\n",
+        );
+        let result = follower.take_lines(Vec::new(), lines.as_bytes(), &mut false);
+        assert!(matches!(result, Err(End::Failed(Failure::Garbage(_)))));
+        assert_eq!(follower.version.as_deref(), Some("5"));
+        let Ok(Input::Event(Event::Updates(updates))) = inputs.try_recv() else {
+            panic!("nothing was handed on")
+        };
+        assert!(matches!(&updates[..], [Update::Service(service)] if service.metadata.name == "a"));
     }
 }

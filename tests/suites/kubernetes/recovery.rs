@@ -7,6 +7,15 @@ use testbed::api_server::Fault;
 
 use crate::subject::Subject;
 
+/// Two services, everything watched.
+fn start_with_kept_and_gone(subject: &mut Subject) -> Result<()> {
+    subject.put("kept", 10, &[1]);
+    subject.put("gone", 11, &[1]);
+    subject.publish()?;
+    subject.start()?;
+    subject.await_watches()
+}
+
 pub(crate) fn nothing_is_programmed_before_everything_is_in(subject: &mut Subject) -> Result<()> {
     subject.put("web", 10, &[1]);
     subject.publish()?;
@@ -24,11 +33,7 @@ pub(crate) fn nothing_is_programmed_before_everything_is_in(subject: &mut Subjec
 }
 
 pub(crate) fn what_happened_while_the_server_was_away_is_caught_up_with(subject: &mut Subject) -> Result<()> {
-    subject.put("kept", 10, &[1]);
-    subject.put("gone", 11, &[1]);
-    subject.publish()?;
-    subject.start()?;
-    subject.await_watches()?;
+    start_with_kept_and_gone(subject)?;
     subject.server.set_fault(Some(Fault::Down));
     subject.proxy()?.await_line_with("cannot follow EndpointSlices")?;
     subject.check_leads_to(10, 1)?;
@@ -68,11 +73,7 @@ pub(crate) fn cut_connections_lose_no_change(subject: &mut Subject) -> Result<()
 }
 
 pub(crate) fn an_expired_watch_lists_again_and_disturbs_nothing(subject: &mut Subject) -> Result<()> {
-    subject.put("kept", 10, &[1]);
-    subject.put("gone", 11, &[1]);
-    subject.publish()?;
-    subject.start()?;
-    subject.await_watches()?;
+    start_with_kept_and_gone(subject)?;
     // The version that the watches stand at is forgotten, and so is that something was deleted since.
     subject.server.set_fault(Some(Fault::Down));
     subject.remove("gone");

@@ -110,6 +110,7 @@ impl Entry {
                 .load_balancer_ips(family)
                 .filter(|ip| held.address(ip, "status.loadBalancer.ingress"))
                 .collect(),
+            health_check_node_port: service.health_check_port,
             source_ranges: service.source_ranges(family),
             affinity_seconds: service.affinity_seconds,
             internal_policy: service.internal_policy,

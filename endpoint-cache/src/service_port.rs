@@ -149,6 +149,8 @@ pub struct ServicePort {
     pub external_ips: Box<[IpAddr]>,
     /// `status.loadBalancer.ingress` addresses of this family with `ipMode: VIP` or none, sorted, unique.
     pub load_balancer_ips: Box<[IpAddr]>,
+    /// Where load balancers ask whether this node has ready endpoints (`spec.healthCheckNodePort`).
+    pub health_check_node_port: Option<u16>,
     /// Clients that may use the load-balancer addresses; `None` when anyone may. Sorted, disjoint.
     pub source_ranges: Option<Box<[IpNet]>>,
     /// Session affinity by client address: its timeout in seconds.
@@ -189,6 +191,23 @@ impl ServicePort {
     #[must_use]
     pub fn external_traffic(&self) -> Traffic<'_> {
         self.traffic(self.external_policy)
+    }
+
+    /// The endpoints of a policy, if any frontend leads to them.
+    #[must_use]
+    pub fn endpoints_in_use(&self, policy: TrafficPolicy) -> &[Endpoint] {
+        let external = self.externally_reachable();
+        let external_local = external && self.external_policy == TrafficPolicy::Local;
+        match policy {
+            // External policy Local still sends pods and the node itself to any endpoint.
+            TrafficPolicy::Cluster if self.internal_policy == TrafficPolicy::Cluster || external => {
+                &self.cluster_endpoints
+            }
+            TrafficPolicy::Local if self.internal_policy == TrafficPolicy::Local || external_local => {
+                &self.local_endpoints
+            }
+            TrafficPolicy::Cluster | TrafficPolicy::Local => &[],
+        }
     }
 
     fn traffic(&self, policy: TrafficPolicy) -> Traffic<'_> {

@@ -22,8 +22,19 @@ impl Flows {
         Ok(Self { conntrack: Conntrack::open()? })
     }
 
-    /// Removes what changes of services have made stale; says how many flows.
-    pub(crate) fn remove_after(&mut self, changes: &[Change]) -> Result<usize, Error> {
+    /// Removes what changes of services have made stale; says how many flows. A failure is logged: the rules are in
+    /// force all the same, and old flows end by themselves, if later.
+    pub(crate) fn remove_after(&mut self, changes: &[Change]) -> usize {
+        count_or_warn(self.try_to_remove_after(changes))
+    }
+
+    /// Removes flows of any service that are answered by none of its endpoints: what may have become stale while
+    /// nobody watched. A failure is logged, as above.
+    pub(crate) fn remove_stale(&mut self, desired: &Desired) -> usize {
+        count_or_warn(self.try_to_remove_stale(desired))
+    }
+
+    fn try_to_remove_after(&mut self, changes: &[Change]) -> Result<usize, Error> {
         let stale: HashSet<Stale> = changes.iter().flat_map(stale_after).collect();
         if stale.len() > FEW {
             let realms = stale.iter().map(Stale::realm).collect();
@@ -39,9 +50,7 @@ impl Flows {
         Ok(removed)
     }
 
-    /// Removes flows of any service that are answered by none of its endpoints: what may have become stale while
-    /// nobody watched.
-    pub(crate) fn remove_stale(&mut self, desired: &Desired) -> Result<usize, Error> {
+    fn try_to_remove_stale(&mut self, desired: &Desired) -> Result<usize, Error> {
         let connectionless = || desired.service_ports.iter().filter(|service| is_connectionless(service));
         let mut frontends: HashMap<Frontend, &ServicePort> = HashMap::new();
         for service in connectionless() {
@@ -67,6 +76,13 @@ impl Flows {
         }
         Ok(removed)
     }
+}
+
+fn count_or_warn(removed: Result<usize, Error>) -> usize {
+    removed.unwrap_or_else(|error| {
+        tracing::warn!("cannot remove the flows of endpoints that are gone: {error}");
+        0
+    })
 }
 
 /// What a client speaks to.

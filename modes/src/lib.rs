@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`Mode`], then `nftables/mod.rs`.
 
+mod context;
 mod flows;
 pub mod nftables;
 mod settings;

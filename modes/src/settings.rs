@@ -18,6 +18,8 @@ pub struct Settings {
     pub detect_local: DetectLocal,
     /// On which of the node's addresses node ports answer (`--nodeport-addresses`).
     pub node_port_addresses: NodePortAddresses,
+    /// Whether node ports answer on 127.0.0.1 in modes where they can (`--iptables-localhost-nodeports`).
+    pub localhost_node_ports: bool,
     /// Address that overrides the Node object's (`--bind-address`, unless unspecified).
     pub node_address: Option<std::net::IpAddr>,
 }
@@ -42,6 +44,7 @@ impl Default for Settings {
             masquerade_all: false,
             detect_local: DetectLocal::ClusterCidr(Vec::new()),
             node_port_addresses: NodePortAddresses::Default,
+            localhost_node_ports: true,
             node_address: None,
         }
     }
@@ -60,10 +63,10 @@ pub enum DetectLocal {
     InterfaceNamePrefix(String),
 }
 
-/// On which of the node's addresses node ports answer. Never on loopback.
+/// On which of the node's addresses node ports answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodePortAddresses {
-    /// As the mode has it: the primary address for nftables.
+    /// As the mode has it: the primary address for nftables, every address for iptables.
     Default,
     /// The Node's primary address of each family (`primary`); all while it is unknown.
     Primary,

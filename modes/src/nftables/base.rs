@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use kernel::nft::expr::{Action, Expr, FibFlags, IcmpCode, Register};
 use kernel::nft::{Chain, Rule, Verdict};
 
-use super::context::{Context, NodePortRanges};
 use super::layout::{SetName, base_chains, chain};
 use super::rules::{self, When, rule};
+use crate::context::{Context, NodePortRanges};
 
 /// Every base chain and every chain they call, with its rules. Chains stand before those that call them.
 pub(crate) fn chains(context: &Context) -> Vec<(Chain, Vec<Rule>)> {

@@ -72,26 +72,12 @@ fn external_addresses(service: &ServicePort) -> impl Iterator<Item = IpAddr> + '
 
 /// The endpoints of a scope, if any frontend leads to them.
 pub(crate) fn endpoints(service: &ServicePort, scope: Scope) -> &[Endpoint] {
-    let external = service.externally_reachable();
-    let external_local = external && service.external_policy == TrafficPolicy::Local;
-    match scope {
-        // External policy Local still sends pods and the node itself to any endpoint.
-        Scope::Cluster if service.internal_policy == TrafficPolicy::Cluster || external => {
-            &service.cluster_endpoints
-        }
-        Scope::Local if service.internal_policy == TrafficPolicy::Local || external_local => {
-            &service.local_endpoints
-        }
-        Scope::Cluster | Scope::Local => &[],
-    }
+    service.endpoints_in_use(scope.policy())
 }
 
 /// The maps in which a scope's endpoints are to stand, and under which frontends.
 pub(crate) fn placements(service: &ServicePort, scope: Scope) -> Vec<(SetName, Key)> {
-    let policy = match scope {
-        Scope::Cluster => TrafficPolicy::Cluster,
-        Scope::Local => TrafficPolicy::Local,
-    };
+    let policy = scope.policy();
     let by_address = |ip| (scope.endpoints(Entry::Address), bytes::frontend(ip, service));
     let cluster_ip = by_address(service.cluster_ip);
     if service.affinity_seconds.is_some() {

@@ -38,7 +38,6 @@
 
 mod base;
 mod bytes;
-mod context;
 mod elements;
 mod found;
 mod installed;
@@ -57,13 +56,13 @@ mod tests;
 use endpoint_cache::{Delta, Desired, Family, ServicePort};
 use kernel::nft::{Batch, Monitor, Nftables as Connection};
 
-use self::context::Context;
 use self::installed::Installed;
 use self::layout::SetName;
 use self::numbers::Numbers;
 use self::ops::Ops;
 use self::pick::Scope;
 use self::program::{PlacedEndpoints, Program, Unused};
+use crate::context::{Context, Unset};
 use crate::flows::Flows;
 use crate::{Error, Mode, Report, Settings, Watch};
 
@@ -127,16 +126,16 @@ impl Mode for Nftables {
         let mut report = Report::default();
         self.began = Some((self.connection.generation()?, self.connection.commits()));
         for table in &mut self.tables {
-            let context = Context::new(table.family, &self.settings, &desired.node, &desired.service_cidrs);
+            let context = context(table.family, &self.settings, desired);
             table.resync(context, desired, &mut self.connection, &mut report)?;
         }
-        report.flows_removed = count_or_warn(self.flows.remove_stale(desired));
+        report.flows_removed = self.flows.remove_stale(desired);
         Ok(report)
     }
 
     fn rehearse(&mut self, desired: &Desired) -> Result<(), Error> {
         for table in &self.tables {
-            let context = Context::new(table.family, &self.settings, &desired.node, &desired.service_cidrs);
+            let context = context(table.family, &self.settings, desired);
             table.rehearse(context, desired, &mut self.connection)?;
         }
         Ok(())
@@ -147,7 +146,7 @@ impl Mode for Nftables {
         for table in &mut self.tables {
             table.apply(delta, &mut self.connection, &mut report)?;
         }
-        report.flows_removed = count_or_warn(self.flows.remove_after(&delta.changes));
+        report.flows_removed = self.flows.remove_after(&delta.changes);
         Ok(report)
     }
 
@@ -370,6 +369,10 @@ impl Resync {
     }
 }
 
+fn context(family: Family, settings: &Settings, desired: &Desired) -> Context {
+    Context::new(family, settings, &desired.node, &desired.service_cidrs, Unset::Primary)
+}
+
 fn commit(connection: &mut Connection, batch: Batch, report: &mut Report) -> Result<(), Error> {
     let (operations, bytes) = (batch.operations(), batch.bytes());
     connection.commit(batch)?;
@@ -378,14 +381,6 @@ fn commit(connection: &mut Connection, batch: Batch, report: &mut Report) -> Res
         report.bytes += bytes;
     }
     Ok(())
-}
-
-/// The rules are in force, whatever became of old flows: those end by themselves, if later.
-fn count_or_warn(removed: Result<usize, Error>) -> usize {
-    removed.unwrap_or_else(|error| {
-        tracing::warn!("cannot remove the flows of endpoints that are gone: {error}");
-        0
-    })
 }
 
 /// Removes our tables and nothing else; says how many there were.

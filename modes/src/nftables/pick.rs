@@ -3,13 +3,13 @@
 
 use std::fmt;
 
-use endpoint_cache::Family;
+use endpoint_cache::{Family, TrafficPolicy};
 use kernel::nft::expr::{Expr, FibFlags, Load, Register};
 use kernel::nft::{Bytes, Rule};
 
-use super::context::Context;
 use super::layout::SetName;
 use super::rules::{self, When, rule};
+use crate::context::Context;
 
 /// By what kind of frontend a packet came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +30,14 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
+    /// The traffic policy whose endpoints these are.
+    pub(crate) fn policy(self) -> TrafficPolicy {
+        match self {
+            Self::Cluster => TrafficPolicy::Cluster,
+            Self::Local => TrafficPolicy::Local,
+        }
+    }
+
     pub(crate) const BOTH: [Self; 2] = [Self::Cluster, Self::Local];
 
     /// The map in which endpoints of this scope stand.

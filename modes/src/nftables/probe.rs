@@ -6,11 +6,11 @@ use endpoint_cache::{Endpoint, Family, NodeState, Protocol, ServicePort, Service
 use kernel::nft::{Batch, Nftables as Connection, Table};
 
 use super::base;
-use super::context::Context;
 use super::layout::{self, SetName};
 use super::numbers::Numbers;
 use super::ops::Ops;
 use super::program::{PlacedEndpoints, Program};
+use crate::context::{Context, Unset};
 use crate::{Error, Settings};
 
 /// Programs one service of every kind in a table that the same transaction removes again.
@@ -20,7 +20,8 @@ use crate::{Error, Settings};
 pub(crate) fn run(connection: &mut Connection, family: Family) -> Result<(), Error> {
     let name = format!("{}-probe", layout::TABLE);
     let table = Table { name, ..layout::table(family) };
-    let context = Context::new(family, &Settings::default(), &NodeState::default(), &Arc::from([]));
+    let context =
+        Context::new(family, &Settings::default(), &NodeState::default(), &Arc::from([]), Unset::Primary);
     let mut ops = Ops::default();
     base::chains(&context).into_iter().for_each(|(chain, rules)| ops.write_chain(chain, rules));
     let mut program = Program::new(context, Numbers::default());
@@ -62,6 +63,7 @@ fn service(family: Family, affinity_seconds: Option<u32>) -> ServicePort {
         node_port: Some(1 + u16::from(number)),
         external_ips: [].into(),
         load_balancer_ips: [ip(20 + number)].into(),
+        health_check_node_port: None,
         source_ranges: Some([ip(30).into()].into()),
         affinity_seconds,
         internal_policy: TrafficPolicy::Cluster,

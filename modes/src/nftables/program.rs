@@ -7,7 +7,6 @@ use endpoint_cache::{Change, Endpoint, Family, ServicePort, ServicePortName};
 use kernel::nft::{Bytes, Chain, Data, Element, Rule};
 
 use super::bytes;
-use super::context::Context;
 use super::elements::{self, Item, Target};
 use super::layout::SetName;
 use super::numbers::{self, Numbers};
@@ -15,6 +14,7 @@ use super::ops::{InstalledElements, Leftovers, Ops};
 use super::pick::Scope;
 use super::slots;
 use super::sticky;
+use crate::context::Context;
 
 /// The endpoints of a service port in their slots.
 #[derive(Debug, Default)]

@@ -10,8 +10,8 @@ use kernel::nft::expr::{
 };
 use kernel::nft::{self, Bytes, Rule, Verdict};
 
-use super::context::{Context, Detector};
 use super::layout::{SetName, address_type};
+use crate::context::{Context, Detector};
 
 /// Where single values go that are looked at once.
 const SCRATCH: Register = Register::new(0);

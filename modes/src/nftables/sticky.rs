@@ -14,11 +14,11 @@ use kernel::nft::expr::{DynsetOp, Expr, Load, Register, SetAccess};
 use kernel::nft::{Bytes, Rule, Verdict, hash};
 
 use super::bytes::{self, Key};
-use super::context::Context;
 use super::elements;
 use super::layout::SetName;
 use super::pick::{Entry, Scope, shortcut};
 use super::rules::{self, rule};
+use crate::context::Context;
 
 /// A chain that serves one service port.
 pub(crate) struct StickyChain {

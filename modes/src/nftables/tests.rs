@@ -12,12 +12,12 @@ use kernel::nft::{Bytes, Data, Element, Rule, Verdict};
 use proptest::prelude::*;
 
 use super::base;
-use super::context::Context;
 use super::found::Found;
 use super::layout::SetName;
 use super::numbers::Numbers;
 use super::ops::{InstalledElements, Leftovers, Ops};
 use super::program::{PlacedEndpoints, Program};
+use crate::context::{Context, Unset};
 use crate::{DetectLocal, Settings};
 
 const NO_LIMIT: usize = usize::MAX;
@@ -144,7 +144,7 @@ fn context(family: Family) -> Context {
         ..Settings::default()
     };
     let node = NodeState { addresses: vec!["192.168.0.2".parse().unwrap()], ..NodeState::default() };
-    Context::new(family, &settings, &node, &Arc::from([]))
+    Context::new(family, &settings, &node, &Arc::from([]), Unset::Primary)
 }
 
 /// A start on what a table holds, for what it should hold.
@@ -249,6 +249,7 @@ fn service_port(index: usize, choice: &Choice, owners: &[usize]) -> ServicePort 
         node_port: choice.node_port.then_some(30_000 + u16::from(number)),
         external_ips: owned(0..2),
         load_balancer_ips: owned(2..4),
+        health_check_node_port: None,
         source_ranges: choice
             .restricted
             .then(|| Box::from([format!("{}/24", address(4, 0)).parse().unwrap()])),

@@ -1,4 +1,5 @@
 //! What rules depend on besides services: the user's settings and the node, resolved for one family.
+//! The same for every mode that writes rules.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,13 +22,22 @@ pub(crate) enum Detector {
     InterfacePrefix(String),
 }
 
-/// On which local addresses node ports answer.
+/// On which local addresses node ports answer. What becomes of loopback is up to the mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodePortRanges {
-    /// All but loopback.
+    /// All of them.
     All,
     /// Those within these ranges.
     Within(Vec<IpNet>),
+}
+
+/// Where node ports answer in a mode if the user does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unset {
+    /// On the Node's primary address of each family.
+    Primary,
+    /// On every local address.
+    All,
 }
 
 /// Everything that the rules of a family depend on.
@@ -44,11 +54,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// `unset` is where node ports answer in this mode if the user did not say.
     pub(crate) fn new(
         family: Family,
         settings: &Settings,
         node: &NodeState,
         service_cidrs: &Arc<[IpNet]>,
+        unset: Unset,
     ) -> Self {
         let of_family = |cidrs: &[IpNet]| -> Vec<IpNet> {
             cidrs.iter().filter(|cidr| Family::of(cidr.addr()) == family).map(IpNet::trunc).collect()
@@ -76,6 +88,7 @@ impl Context {
                     }
                     ranges => NodePortRanges::Within(ranges),
                 },
+                NodePortAddresses::Default if unset == Unset::All => NodePortRanges::All,
                 NodePortAddresses::Default | NodePortAddresses::Primary if node_address_known => {
                     NodePortRanges::Within(primary.map(IpNet::from).into_iter().collect())
                 }
@@ -91,7 +104,7 @@ fn source_detector(cidrs: Vec<IpNet>) -> Detector {
     cidrs.into_iter().next().map_or(Detector::None, Detector::Source)
 }
 
-/// The user's address, else the Node's first of the family; never loopback, on which node ports do not answer.
+/// The user's address, else the Node's first of the family; never loopback.
 fn primary_address(family: Family, settings: &Settings, node: &NodeState) -> Option<IpAddr> {
     let candidates = settings.node_address.iter().chain(&node.addresses);
     candidates.copied().find(|ip| Family::of(*ip) == family && !ip.is_loopback())

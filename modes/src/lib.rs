@@ -8,8 +8,11 @@
 
 mod context;
 mod flows;
+pub mod iptables;
 pub mod nftables;
 mod settings;
+#[cfg(test)]
+mod testing;
 
 use endpoint_cache::{Delta, Desired};
 

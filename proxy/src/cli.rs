@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
 use jiff::SignedDuration;
+use modes::iptables::Backend;
 
 use crate::mode::ModeName;
 
@@ -64,7 +65,7 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", default_value = "150s", value_parser = duration, help_heading = SOURCE)]
     pub watch_silence: Duration,
 
-    /// How to program the node. Working now: nftables.
+    /// How to program the node. Working now: nftables and iptables.
     #[arg(long, value_name = "MODE", default_value = "nftables", help_heading = KERNEL)]
     #[arg(hide_possible_values = true)]
     pub proxy_mode: ModeName,
@@ -73,6 +74,18 @@ pub struct Cli {
     #[arg(long, value_name = "BIT", default_value_t = 14, value_parser = clap::value_parser!(u8).range(0..=31))]
     #[arg(help_heading = KERNEL)]
     pub iptables_masquerade_bit: u8,
+
+    /// Which iptables to use, nft or legacy; auto takes the one that the kubelet has its rules in, else the one with
+    /// more rules, as the Kubernetes images do.
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = backend, help_heading = KERNEL)]
+    pub iptables_backend: IptablesBackend,
+
+    /// In iptables mode, let node ports answer on 127.0.0.1 too (sets net.ipv4.conf.all.route_localnet=1) [default:
+    /// true].
+    #[arg(long, value_name = "BOOL", help_heading = KERNEL)]
+    #[arg(num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true")]
+    #[arg(value_parser = boolean, action = ArgAction::Set, hide_default_value = true)]
+    pub iptables_localhost_nodeports: bool,
 
     /// Have conntrack let TCP packets outside the window pass (net.netfilter.nf_conntrack_tcp_be_liberal=1).
     #[arg(long, value_name = "BOOL", help_heading = KERNEL)]
@@ -95,7 +108,7 @@ pub struct Cli {
     pub bind_address: IpAddr,
 
     /// On which addresses of this node node ports answer: a comma-separated list of CIDRs, or the single word
-    /// `primary` for the Node's own addresses [default: primary].
+    /// `primary` for the Node's own addresses [default: primary; every address in iptables mode].
     #[arg(long, value_name = "CIDRS", value_delimiter = ',', help_heading = NODE)]
     pub nodeport_addresses: Vec<String>,
 
@@ -154,6 +167,10 @@ pub struct Cli {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cidrs(pub Vec<IpNet>);
 
+/// The iptables that is asked for; `None` for the one that the node uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IptablesBackend(pub Option<Backend>);
+
 /// An address to listen on, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BindAddress(pub Option<SocketAddr>);
@@ -191,6 +208,15 @@ fn boolean(text: &str) -> Result<bool, &'static str> {
         "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
         _ => Err("write true or false"),
+    }
+}
+
+fn backend(text: &str) -> Result<IptablesBackend, &'static str> {
+    match text.trim() {
+        "" | "auto" => Ok(IptablesBackend(None)),
+        "nft" => Ok(IptablesBackend(Some(Backend::Nft))),
+        "legacy" => Ok(IptablesBackend(Some(Backend::Legacy))),
+        _ => Err("write auto, nft or legacy"),
     }
 }
 
@@ -315,6 +341,7 @@ mod tests {
             (&["--cluster-cidr", "10.0.0.0/33"][..], ["--cluster-cidr", "10.0.0.0/33"]),
             (&["--iptables-masquerade-bit=32"], ["--iptables-masquerade-bit", "0..=31"]),
             (&["--detect-local-mode=Guess"], ["--detect-local-mode", "BridgeInterface"]),
+            (&["--iptables-backend=old"], ["--iptables-backend", "legacy"]),
             (&["--proxy-mode=pigeon"], ["--proxy-mode", "nftables"]),
             (&["--bind-address=here"], ["--bind-address", "here"]),
             (&["--masqerade-all"], ["--masqerade-all", "'--masquerade-all'"]),

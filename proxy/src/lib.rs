@@ -73,10 +73,11 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             Box::new(Kubernetes::open(access, &node_name, cli.watch_silence, telemetry)?)
         }
     };
-    let mode = mode::build(cli.proxy_mode, settings)?;
     if cli.conntrack_tcp_be_liberal {
         be_liberal()?;
     }
+    let mode::Chosen { mode, retire_others } =
+        mode::choose(cli.proxy_mode, settings, cli.iptables_backend.0)?;
 
     warn_of_gaps(cli);
 
@@ -87,7 +88,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     telemetry::serve(endpoints, mode.name(), Arc::clone(&telemetry))?;
     source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;
     tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
-    match SyncLoop::new(Cache::new(&node_name), mode, telemetry).run(inbox, &inputs) {
+    let sync_loop = SyncLoop::new(Cache::new(&node_name), mode, telemetry);
+    match sync_loop.after_first_sync(move || retire(retire_others)).run(inbox, &inputs) {
         Outcome::Stopped => {
             tracing::info!("stopped; the rules stay in force");
             Ok(())
@@ -110,9 +112,21 @@ fn warn_of_gaps(cli: &Cli) {
 }
 
 fn cleanup() -> anyhow::Result<()> {
-    let tables = mode::cleanup()?;
-    tracing::info!(tables, "cleaned up");
+    let removed = mode::cleanup()?;
+    tracing::info!(removed, "cleaned up");
     Ok(())
+}
+
+/// Takes away what other modes left, while this one goes on working.
+fn retire(retire_others: mode::RetireOthers) {
+    let work = || match retire_others() {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "removed what another mode or kube-proxy left"),
+        Err(error) => tracing::warn!("what another mode or kube-proxy left is still there: {error:#}"),
+    };
+    if let Err(error) = std::thread::Builder::new().name("retire".to_owned()).spawn(work) {
+        tracing::warn!("cannot start a thread to remove what other modes left: {error}");
+    }
 }
 
 /// A kernel may be built or booted without IPv6; IPv4 is served all the same.

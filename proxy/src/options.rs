@@ -46,6 +46,7 @@ pub fn settings(cli: &Cli) -> Result<Settings, Invalid> {
     Ok(Settings {
         masquerade_bit: cli.iptables_masquerade_bit,
         masquerade_all: cli.masquerade_all,
+        localhost_node_ports: cli.iptables_localhost_nodeports,
         detect_local: detect_local(cli)?,
         node_port_addresses: node_port_addresses(&cli.nodeport_addresses)?,
         node_address: Some(cli.bind_address).filter(|address| !address.is_unspecified()),

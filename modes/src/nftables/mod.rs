@@ -54,7 +54,7 @@ mod sticky;
 mod tests;
 
 use endpoint_cache::{Delta, Desired, Family, ServicePort};
-use kernel::nft::{Batch, Monitor, Nftables as Connection};
+use kernel::nft::{Batch, Monitor, Nftables as Connection, Table};
 
 use self::installed::Installed;
 use self::layout::SetName;
@@ -383,18 +383,37 @@ fn commit(connection: &mut Connection, batch: Batch, report: &mut Report) -> Res
     Ok(())
 }
 
-/// Removes our tables and nothing else; says how many there were.
+/// Removes our tables and nothing else; says how many there were. A kernel without nf_tables has none.
 ///
 /// # Errors
-/// When the kernel has no nf_tables, cannot be read, or refuses.
+/// When the kernel cannot be read, or refuses.
 pub fn cleanup() -> Result<usize, Error> {
-    let mut connection = Connection::open()?;
-    let ours = [Family::V4, Family::V6].map(layout::table);
-    let present: Vec<_> = connection.tables()?.into_iter().filter(|table| ours.contains(table)).collect();
-    for table in &present {
-        let mut batch = Batch::new(table.clone());
-        batch.delete_table();
-        connection.commit(batch)?;
+    remove_tables(&Family::BOTH.map(layout::table))
+}
+
+/// Removes the tables of kube-proxy's nftables mode; says how many there were.
+///
+/// # Errors
+/// As [`cleanup`].
+pub fn remove_kube_proxy() -> Result<usize, Error> {
+    let table = |family| Table { name: "kube-proxy".to_owned(), ..layout::table(family) };
+    remove_tables(&Family::BOTH.map(table))
+}
+
+fn remove_tables(unwanted: &[Table]) -> Result<usize, Error> {
+    let removed = || -> Result<usize, kernel::Error> {
+        let mut connection = Connection::open()?;
+        let mut present = connection.tables()?;
+        present.retain(|table| unwanted.contains(table));
+        for table in &present {
+            let mut batch = Batch::new(table.clone());
+            batch.delete_table();
+            connection.commit(batch)?;
+        }
+        Ok(present.len())
+    };
+    match removed() {
+        Err(kernel::Error::Unsupported { .. }) => Ok(0),
+        removed => Ok(removed?),
     }
-    Ok(present.len())
 }

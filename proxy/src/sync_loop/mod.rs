@@ -94,6 +94,7 @@ pub(crate) struct SyncLoop {
     /// Number of the last successful sync.
     serial: u64,
     telemetry: Arc<Telemetry>,
+    after_first_sync: Option<Box<dyn FnOnce()>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +122,13 @@ impl SyncLoop {
             left_out: HashSet::new(),
             serial: 0,
             telemetry,
+            after_first_sync: None,
         }
+    }
+
+    /// Has something done once, when the first sync has succeeded.
+    pub(crate) fn after_first_sync(self, work: impl FnOnce() + 'static) -> Self {
+        Self { after_first_sync: Some(Box::new(work)), ..self }
     }
 
     /// Runs until told to stop, or the source cannot go on. After the first sync, changes that others make are put into
@@ -130,6 +137,11 @@ impl SyncLoop {
         let mut inbox = Some(inbox);
         loop {
             let wait = self.turn(Instant::now());
+            if self.serial > 0
+                && let Some(work) = self.after_first_sync.take()
+            {
+                work();
+            }
             if self.serial > 0
                 && let Some(inbox) = inbox.take()
                 && let Err(error) = disturbances::watch(self.mode.as_mut(), inbox)

@@ -1,0 +1,71 @@
+//! Taking our chains away: kube-proxy's as well, since they are the same.
+
+use endpoint_cache::Family;
+use kernel::Error;
+use kernel::iptables::{Backend, Iptables, SavedLine, Table};
+
+use super::base;
+use super::installed::Installed;
+use super::names::ChainName;
+use super::program::REMOVALS;
+use super::script::Script;
+
+/// Removes the chains of a back end that a kube-proxy has, and nothing else; says how many there were. What is not
+/// installed has none.
+pub(super) fn run(backend: Backend) -> Result<usize, Error> {
+    let mut removed = 0;
+    for family in Family::BOTH {
+        match Iptables::find(backend, family == Family::V6) {
+            Ok(iptables) => removed += clean(&iptables)?,
+            Err(Error::NoProgram { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(removed)
+}
+
+fn clean(iptables: &Iptables) -> Result<usize, Error> {
+    let mut installed = Installed::default();
+    let mut kubelet = false;
+    iptables.save_all(|table, line| {
+        kubelet |= matches!(line, SavedLine::Chain(chain) if KUBELET.contains(&chain));
+        installed.take_in(table, line);
+    })?;
+    let scripts = removal(&installed, kubelet);
+    for script in &scripts {
+        iptables.restore(&script.text())?;
+    }
+    Ok(scripts.iter().map(Script::operations).sum())
+}
+
+/// Chains by which a kubelet is known to be there.
+const KUBELET: [&str; 2] = ["KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT"];
+
+/// First what leads to service ports' chains, then those, then what they lead to.
+fn removal(installed: &Installed, kubelet: bool) -> Vec<Script> {
+    let guard = base::FIREWALL;
+    let is_ours = |table: Table, chain: &str| {
+        // The kubelet's as well, if there is one.
+        let guard_is_ours = !kubelet && installed.rules(table, guard).is_some_and(|rules| rules.len() <= 1);
+        base::is_ours(table, chain) || (table == Table::Filter && chain == guard && guard_is_ours)
+    };
+    let leads_to_ours = |table: Table, rule: &str| {
+        let target = rule.rsplit_once("-j ").map_or("", |(_, target)| target);
+        is_ours(table, target) || (table == Table::Nat && ChainName::parse(target).is_some())
+    };
+    let (mut leads, mut own, mut led_to) = (Script::default(), Script::default(), Script::default());
+    for (table, chain, rules) in installed.others() {
+        match is_ours(table, chain) {
+            true if chain == base::MARK_MASQ => led_to.remove_other(table, chain),
+            true => leads.remove_other(table, chain),
+            false => {
+                let hooks = rules.iter().filter(|rule| leads_to_ours(table, rule));
+                hooks.for_each(|rule| leads.unhook(table, chain, rule));
+            }
+        }
+    }
+    installed.own.keys().for_each(|chain| own.remove_chain(chain));
+    let more = own.split_off_removals(REMOVALS);
+    let scripts = [leads, own].into_iter().chain(more).chain([led_to]);
+    scripts.filter(|script| !script.is_empty()).collect()
+}

@@ -1,0 +1,272 @@
+//! iptables mode: the chains that kube-proxy makes, by their names.
+//!
+//! # Theory of operation
+//!
+//! A new connection comes from `PREROUTING` (or `OUTPUT`) of table `nat` to `KUBE-SERVICES`, where a rule for each
+//! frontend leads to a chain of the service port's own; its last rule leads what is for the node itself on to
+//! `KUBE-NODEPORTS`. The rest of a chain's name is a hash of the service port's name:
+//!
+//! - `KUBE-SVC-…` has a rule for each endpoint: the first of three is taken with probability 1/3, the second with 1/2
+//!   of what is left, the last always. `KUBE-SVL-…` is the same for endpoints of this node, for policy Local.
+//! - `KUBE-SEP-…`, one for each endpoint, translates the destination.
+//! - `KUBE-EXT-…` is for what comes to node ports, external and load-balancer addresses: it is marked for masquerading,
+//!   or, under policy Local, only what comes from this node is.
+//! - `KUBE-FW-…` lets only the clients in `loadBalancerSourceRanges` go on; others are dropped in table `filter`, by
+//!   `KUBE-PROXY-FIREWALL`.
+//! - Session affinity: each endpoint's chain notes its clients in a list of the `recent` extension, and rules before the
+//!   others in `KUBE-SVC-…` look there.
+//!
+//! What has no endpoints is refused in table `filter`, by `KUBE-SERVICES` and `KUBE-EXTERNAL-SERVICES`. Marked traffic is
+//! masqueraded by `KUBE-POSTROUTING`.
+//!
+//! A change writes the chains whose rules have become others, and adds and removes single rules in the chains that all
+//! service ports share. What it takes to read the tables back is spared: each change is rendered as it was and as it is.
+//!
+//! # Where things are
+//!
+//! `names` and `rule` are the words of the language, `service` and `endpoints` what a service port has to say, `base`
+//! what every node has. `program` turns changes into a `script`. All these are pure. `installed` reads what there is,
+//! `watch` hears of what others do, `cleanup` takes all away, and this file brings all together.
+
+mod base;
+mod cleanup;
+mod context;
+mod endpoints;
+mod installed;
+mod names;
+mod program;
+mod rule;
+mod script;
+mod service;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use endpoint_cache::{Delta, Desired, Family, ServicePort};
+pub use kernel::iptables::Backend;
+use kernel::iptables::{Iptables as Programs, Table};
+use kernel::nft::{Family as NftFamily, Monitor, Table as NftTable};
+use kernel::sysctl;
+
+use self::context::Context;
+use self::installed::Installed;
+use self::program::{Program, Resync};
+use self::script::Script;
+use self::watch::{LegacyWatch, NftWatch, Sizes};
+use crate::flows::Flows;
+use crate::{Error, Mode, Report, Settings, Watch};
+
+/// Bytes of new chains beyond which iptables-nft is given them in several runs: it looks for chains in time quadratic
+/// in their number. iptables-legacy copies the whole table in each run, so it gets everything in one.
+const PIECE: usize = 256 << 10;
+
+/// Bytes of a script beyond which iptables-nft is not asked whether it would take it.
+const REHEARSED: usize = 2 << 20;
+
+/// The iptables mode.
+pub struct Iptables {
+    settings: Settings,
+    backend: Backend,
+    flows: Flows,
+    families: Vec<Programmed>,
+    sizes: Sizes,
+}
+
+/// One family's rules.
+struct Programmed {
+    family: Family,
+    programs: Programs,
+    /// `None` until the first sync.
+    program: Option<Program>,
+}
+
+impl Iptables {
+    /// Finds the programs and sees whether the kernel has what they need; changes nothing yet. Without a back end that
+    /// is asked for, the one that the node uses is. A node that can do it for IPv4 only is taken as it is.
+    ///
+    /// # Errors
+    /// When iptables is not installed, or the kernel lacks something.
+    pub fn new(settings: Settings, backend: Option<Backend>) -> Result<Self, Error> {
+        let backend = match backend {
+            Some(backend) => backend,
+            None => kernel::iptables::choose()?,
+        };
+        let mut families = Vec::new();
+        for family in Family::BOTH.into_iter().filter(|family| settings.enables(*family)) {
+            let programs = Programs::find(backend, family == Family::V6)?;
+            // Whether the table can be had; it is small, whatever the services.
+            match programs.save(Table::Mangle, |_| {}) {
+                Ok(()) => families.push(Programmed { family, programs, program: None }),
+                Err(error) if !families.is_empty() => tracing::warn!("no {family}: {error}"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        tracing::info!(%backend, "iptables");
+        Ok(Self { settings, backend, flows: Flows::open()?, families, sizes: Sizes::default() })
+    }
+
+    /// The back end in use.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Up to how many bytes of new chains one script may have.
+    fn limit(&self) -> Option<usize> {
+        match self.backend {
+            Backend::Nft => Some(PIECE),
+            Backend::Legacy => None,
+        }
+    }
+}
+
+impl Mode for Iptables {
+    fn name(&self) -> &'static str {
+        "iptables"
+    }
+
+    fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
+        let (mut report, limit) = (Report::default(), self.limit());
+        for family in &mut self.families {
+            let before = report.operations;
+            let context = Context::new(family.family, &self.settings, desired);
+            let localhost = base::serves_localhost(&context);
+            match self.backend {
+                Backend::Nft => family.resync(context, desired, limit, &mut report)?,
+                Backend::Legacy => {
+                    let programs = family.programs.clone();
+                    self.sizes.around(&programs, || family.resync(context, desired, limit, &mut report))?;
+                    self.sizes.checked(&programs, report.operations > before)?;
+                }
+            }
+            // Not before the rule that keeps others away from it.
+            if localhost {
+                route_localhost();
+            }
+        }
+        report.flows_removed = self.flows.remove_stale(desired);
+        Ok(report)
+    }
+
+    fn apply(&mut self, delta: &Delta) -> Result<Report, Error> {
+        let (mut report, limit) = (Report::default(), self.limit());
+        for family in &mut self.families {
+            let Some(mut program) = family.program.take() else { return Err(Error::NotSynced) };
+            for script in program.update(&delta.changes, limit) {
+                match self.backend {
+                    Backend::Nft => family.run(&script, &mut report)?,
+                    Backend::Legacy => {
+                        self.sizes.around(&family.programs, || family.run(&script, &mut report))?;
+                    }
+                }
+            }
+            family.program = Some(program);
+        }
+        report.flows_removed = self.flows.remove_after(&delta.changes);
+        Ok(report)
+    }
+
+    /// What is to be written beside what is there. iptables-legacy only checks its grammar.
+    fn rehearse(&mut self, desired: &Desired) -> Result<(), Error> {
+        for family in &self.families {
+            let context = Context::new(family.family, &self.settings, desired);
+            let mut resync = Resync::new(context, Installed::read(&family.programs)?);
+            family.services(desired).for_each(|service| drop(resync.add(service, None)));
+            let (_, script, _) = resync.finish();
+            let text = script.text();
+            // Asking for that much would take longer than all the answers are worth.
+            if !script.is_empty() && (self.backend == Backend::Legacy || text.len() <= REHEARSED) {
+                family.programs.rehearse(&text)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is left without use: chains go with the rules that lead to them.
+    fn tidy(&mut self) -> Result<Report, Error> {
+        Ok(Report::default())
+    }
+
+    fn watch(&mut self) -> Result<Box<dyn Watch>, Error> {
+        let families: Vec<_> = self.families.iter().map(|family| family.programs.clone()).collect();
+        if self.backend == Backend::Legacy {
+            return Ok(Box::new(LegacyWatch { sizes: self.sizes.clone(), families }));
+        }
+        let tables = families.iter().flat_map(|programs| {
+            let family = if programs.ipv6() { NftFamily::Ip6 } else { NftFamily::Ip };
+            let tables = [Table::Nat, Table::Filter, Table::Mangle];
+            tables.map(|table| NftTable { family, name: table.as_str().to_owned() })
+        });
+        Ok(Box::new(NftWatch(Monitor::open(tables.collect(), 0)?)))
+    }
+}
+
+impl Programmed {
+    fn resync(
+        &mut self,
+        context: Context,
+        desired: &Desired,
+        limit: Option<usize>,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        self.program = None;
+        let mut resync = Resync::new(context, Installed::read(&self.programs)?);
+        for service in self.services(desired) {
+            if let Some(ahead) = resync.add(service, limit) {
+                self.run(&ahead, report)?;
+            }
+        }
+        let (program, rest, removals) = resync.finish();
+        self.run(&rest, report)?;
+        for removal in removals {
+            // Rules of others may lead to a chain that is ours to remove; that harms nobody.
+            if let Err(error) = self.run(&removal, report) {
+                tracing::warn!(family = %self.family, "chains without use are left: {error}");
+            }
+        }
+        self.program = Some(program);
+        Ok(())
+    }
+
+    /// The service ports of this family.
+    fn services<'a>(&self, desired: &'a Desired) -> impl Iterator<Item = &'a ServicePort> + use<'a> {
+        let family = self.family;
+        desired.service_ports.iter().map(AsRef::as_ref).filter(move |service| service.family == family)
+    }
+
+    fn run(&self, script: &Script, report: &mut Report) -> Result<(), Error> {
+        if script.is_empty() {
+            return Ok(());
+        }
+        let text = script.text();
+        self.programs.restore(&text)?;
+        report.operations += script.operations();
+        report.bytes += text.len();
+        Ok(())
+    }
+}
+
+/// Lets node ports answer on 127.0.0.1. Everything else works without.
+fn route_localhost() {
+    const NAME: &str = "net.ipv4.conf.all.route_localnet";
+    match sysctl::set(NAME, "1") {
+        Ok(false) => {}
+        Ok(true) => tracing::info!(
+            name = NAME,
+            value = 1,
+            "set, so that node ports answer on 127.0.0.1; --iptables-localhost-nodeports=false leaves it alone"
+        ),
+        Err(error) => tracing::warn!(
+            "node ports do not answer on 127.0.0.1: {error}; --iptables-localhost-nodeports=false asks for no more"
+        ),
+    }
+}
+
+/// Removes the chains that kube-proxy has too, from these back ends, and nothing else; says how many chains and rules
+/// there were. A back end that is not installed has none.
+///
+/// # Errors
+/// When the rules cannot be read, or are not let go of.
+pub fn cleanup(backends: &[Backend]) -> Result<usize, Error> {
+    backends.iter().try_fold(0, |removed, backend| Ok(removed + cleanup::run(*backend)?))
+}

@@ -1,0 +1,178 @@
+//! Rules as text, in the very form in which `iptables-save` prints them, so that what is there can be compared with what
+//! should be.
+
+use std::fmt::{self, Display, Write};
+use std::net::IpAddr;
+
+use endpoint_cache::{Family, Protocol};
+use ipnet::IpNet;
+
+/// Longest comment that the kernel takes, in bytes (`XT_MAX_COMMENT_LEN`, less the terminating zero).
+const COMMENT_MOST: usize = 255;
+
+/// Whether something must match or must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Is {
+    /// It must.
+    Yes,
+    /// It must not.
+    Not,
+}
+
+impl Display for Is {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Not { "! " } else { "" })
+    }
+}
+
+/// A rule without the chain that it stands in. Matches on addresses, interface and protocol come first, whatever the
+/// order of the calls; extensions follow in that order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rule {
+    source: Option<(Is, IpNet)>,
+    destination: Option<(Is, IpNet)>,
+    input: Option<(Is, String)>,
+    protocol: Option<Protocol>,
+    extensions: String,
+}
+
+impl Rule {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn from(self, is: Is, net: impl Into<IpNet>) -> Self {
+        Self { source: Some((is, net.into())), ..self }
+    }
+
+    pub(super) fn to(self, is: Is, net: impl Into<IpNet>) -> Self {
+        Self { destination: Some((is, net.into())), ..self }
+    }
+
+    /// Came in on an interface; a trailing `+` stands for any ending.
+    pub(super) fn came_in_on(self, is: Is, interface: &str) -> Self {
+        Self { input: Some((is, interface.to_owned())), ..self }
+    }
+
+    pub(super) fn protocol(self, protocol: Protocol) -> Self {
+        Self { protocol: Some(protocol), ..self }
+    }
+
+    pub(super) fn comment(self, text: impl Display) -> Self {
+        let text = plain(&text.to_string());
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        match !text.is_empty() && text.bytes().all(is_word) {
+            true => self.with(format_args!("-m comment --comment {text}")),
+            false => self.with(format_args!("-m comment --comment \"{text}\"")),
+        }
+    }
+
+    /// Loads the extension of the protocol, which the save format names even where nothing of it is asked for.
+    pub(super) fn of_protocol(self, protocol: Protocol) -> Self {
+        self.protocol(protocol).with(format_args!("-m {protocol}"))
+    }
+
+    pub(super) fn port(self, protocol: Protocol, port: u16) -> Self {
+        self.of_protocol(protocol).with(format_args!("--dport {port}"))
+    }
+
+    /// Anything else, as it is saved.
+    pub(super) fn with(mut self, text: impl Display) -> Self {
+        // Writing to a string cannot fail.
+        let _ = write!(self.extensions, " {text}");
+        self
+    }
+
+    /// Every packet is for this chain or target.
+    pub(super) fn jump(self, target: impl Display) -> String {
+        self.with(format_args!("-j {target}")).done()
+    }
+
+    /// Translates the destination.
+    pub(super) fn dnat(self, endpoint: impl Display) -> String {
+        self.jump(format_args!("DNAT --to-destination {endpoint}"))
+    }
+
+    /// A rule that does nothing with its packets.
+    pub(super) fn done(self) -> String {
+        let mut text = String::with_capacity(64 + self.extensions.len());
+        let mut net = |option: &str, value: &Option<(Is, IpNet)>| {
+            if let Some((is, net)) = value {
+                let _ = write!(text, " {is}{option} {net}");
+            }
+        };
+        net("-s", &self.source);
+        net("-d", &self.destination);
+        if let Some((is, interface)) = &self.input {
+            let _ = write!(text, " {is}-i {interface}");
+        }
+        if let Some(protocol) = self.protocol {
+            let _ = write!(text, " -p {protocol}");
+        }
+        text.push_str(&self.extensions);
+        text.remove(0);
+        text
+    }
+}
+
+/// What may stand in a comment, or in a line of a script: one line without quotes or anything unprintable, cut to what
+/// the kernel takes.
+pub(super) fn plain(text: &str) -> String {
+    let allowed = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\'' | '\\');
+    text.chars().map(|c| if allowed(c) { c } else { '_' }).take(COMMENT_MOST).collect()
+}
+
+/// `REJECT` with the error that a closed port would answer with.
+pub(super) fn reject(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "REJECT --reject-with icmp-port-unreachable",
+        Family::V6 => "REJECT --reject-with icmp6-port-unreachable",
+    }
+}
+
+/// One in `count` packets, `None` for all of them. The kernel holds a probability as so many 2^31sts.
+pub(super) fn one_in(count: usize) -> Option<String> {
+    const WHOLE: f64 = 2_147_483_648.0;
+    let count = u32::try_from(count).ok().filter(|count| *count > 1)?;
+    let share = (WHOLE / f64::from(count)).round() / WHOLE;
+    Some(format!("-m statistic --mode random --probability {share:.11}"))
+}
+
+/// All bits of an address, as the `recent` extension prints its mask.
+pub(super) fn full_mask(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([0xff; 4]),
+        Family::V6 => IpAddr::from([0xff; 16]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_are_printed_as_saved() {
+        assert_eq!(one_in(1), None);
+        for (count, probability) in [(2, "0.50000000000"), (3, "0.33333333349"), (10, "0.10000000009")] {
+            assert!(one_in(count).unwrap().ends_with(&format!("--probability {probability}")), "{count}");
+        }
+    }
+
+    #[test]
+    fn matches_stand_where_iptables_save_puts_them() {
+        let net: IpNet = "10.0.0.0/8".parse().unwrap();
+        let ip: IpAddr = "172.30.0.1".parse().unwrap();
+        let rule = Rule::new().comment("a/b c").port(Protocol::Tcp, 80).to(Is::Yes, ip).from(Is::Not, net);
+        let expected =
+            "! -s 10.0.0.0/8 -d 172.30.0.1/32 -p tcp -m comment --comment \"a/b c\" -m tcp --dport 80 -j X";
+        assert_eq!(rule.jump("X"), expected);
+    }
+
+    #[test]
+    fn nothing_gets_out_of_a_comment() {
+        let rule = Rule::new().comment("a\" -j ACCEPT\n-X\\ '\u{1f682}").jump("X");
+        assert_eq!(rule, "-m comment --comment \"a_ -j ACCEPT_-X_ __\" -j X");
+        assert_eq!(Rule::new().comment("plain-word_1").jump("X"), "-m comment --comment plain-word_1 -j X");
+        assert!(Rule::new().comment("long".repeat(100)).jump("X").len() < 300);
+    }
+}

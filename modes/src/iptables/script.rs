@@ -1,0 +1,231 @@
+//! Input for `iptables-restore`, in the order in which it has to be applied.
+
+use std::fmt::{self, Display, Write};
+
+use kernel::iptables::Table;
+
+use super::base::{FixedChain, Hook, Shared};
+use super::names::ChainName;
+use super::rule::plain;
+use super::service::OwnChain;
+
+/// Parts of a script. Tables are separate transactions, so it matters which goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// What refuses must be there before nobody translates any more.
+    FilterFirst,
+    /// Chains that others lead to.
+    NatChains,
+    /// Chains that service ports share.
+    NatShared,
+    /// What refuses may go only when somebody translates.
+    FilterLast,
+    Mangle,
+}
+
+/// Which parts each transaction is made of.
+const TRANSACTIONS: [(Table, &[Part]); 4] = [
+    (Table::Filter, &[Part::FilterFirst]),
+    (Table::Nat, &[Part::NatChains, Part::NatShared]),
+    (Table::Filter, &[Part::FilterLast]),
+    (Table::Mangle, &[Part::Mangle]),
+];
+const PARTS: usize = 5;
+
+/// A chain to be removed. Ordered so that chains lead only to later ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Removed {
+    /// A service port's.
+    Own(ChainName),
+    /// Another.
+    Other(Table, String),
+}
+
+impl Removed {
+    fn table(&self) -> Table {
+        match self {
+            Self::Own(_) => Table::Nat,
+            Self::Other(table, _) => *table,
+        }
+    }
+}
+
+impl Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(name) => name.fmt(f),
+            Self::Other(_, name) => name.fmt(f),
+        }
+    }
+}
+
+/// A script under construction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Script {
+    parts: [String; PARTS],
+    /// Chains that nobody leads to any more.
+    removed: Vec<Removed>,
+    operations: usize,
+}
+
+impl Script {
+    pub(super) fn is_empty(&self) -> bool {
+        self.operations == 0
+    }
+
+    /// Chains and rules that it makes, empties or removes.
+    pub(super) fn operations(&self) -> usize {
+        self.operations
+    }
+
+    /// What `iptables-restore` is to read.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::with_capacity(self.parts.iter().map(String::len).sum::<usize>() + 128);
+        for (table, parts) in TRANSACTIONS {
+            let texts = || parts.iter().map(|part| &*self.parts[*part as usize]);
+            // Filter comes twice; removals belong to its last transaction.
+            let is_last = !parts.contains(&Part::FilterFirst);
+            let removed = || self.removed.iter().filter(|chain| is_last && chain.table() == table);
+            if removed().next().is_some() || texts().any(|part| !part.is_empty()) {
+                let _ = writeln!(text, "*{}", table.as_str());
+                texts().for_each(|part| text.push_str(part));
+                // All are emptied first, since they may lead to each other.
+                removed().for_each(|chain| text.push_str(&format!(":{chain} - [0:0]\n")));
+                removed().for_each(|chain| text.push_str(&format!("-X {chain}\n")));
+                text.push_str("COMMIT\n");
+            }
+        }
+        text
+    }
+
+    /// Says which service port the next chains belong to, for whoever has to find out why a line is refused.
+    pub(super) fn about(&mut self, service: impl Display) {
+        let _ = writeln!(self.parts[Part::NatChains as usize], "# {}", plain(&service.to_string()));
+    }
+
+    /// Writes a service port's own chain, whether it is there or not.
+    pub(super) fn write_chain(&mut self, chain: &OwnChain) {
+        self.write(Part::NatChains, &chain.name, &chain.rules);
+    }
+
+    /// Removes a service port's own chain.
+    pub(super) fn remove_chain(&mut self, name: &ChainName) {
+        self.removed.push(Removed::Own(*name));
+        self.operations += 1;
+    }
+
+    /// Removes another chain.
+    pub(super) fn remove_other(&mut self, table: Table, chain: &str) {
+        self.removed.push(Removed::Other(table, chain.to_owned()));
+        self.operations += 1;
+    }
+
+    /// Takes a rule out of others' chain.
+    pub(super) fn unhook(&mut self, table: Table, chain: &str, rule: &str) {
+        self.line(last(table), format_args!("-D {chain} {rule}"));
+    }
+
+    /// Writes a chain that does not depend on services.
+    pub(super) fn write_fixed(&mut self, chain: &FixedChain) {
+        self.write(first(chain.table), chain.name, &chain.rules);
+    }
+
+    /// Makes an empty chain.
+    pub(super) fn make(&mut self, table: Table, chain: &str) {
+        self.empty(first(table), chain);
+    }
+
+    /// Puts a rule in front of others' in their chain.
+    pub(super) fn hook(&mut self, hook: &Hook) {
+        // Behind the chains that it leads to.
+        let part = if hook.table == Table::Nat { Part::NatShared } else { first(hook.table) };
+        self.line(part, format_args!("-I {} {}", hook.chain, hook.rule));
+    }
+
+    /// Adds a service port's rule to a shared chain: in front, where others must stay last.
+    pub(super) fn add(&mut self, shared: Shared, rule: &str) {
+        let (part, verb) = match shared {
+            Shared::Services => (Part::NatShared, "-I"),
+            Shared::NodePorts => (Part::NatShared, "-A"),
+            _ => (Part::FilterFirst, "-A"),
+        };
+        self.line(part, format_args!("{verb} {} {rule}", shared.chain()));
+    }
+
+    /// Removes a rule from a shared chain.
+    pub(super) fn remove(&mut self, shared: Shared, rule: &str) {
+        self.line(last(shared.table()), format_args!("-D {} {rule}", shared.chain()));
+    }
+
+    /// Writes a shared chain anew.
+    pub(super) fn rewrite<'a>(&mut self, shared: Shared, rules: impl IntoIterator<Item = &'a str>) {
+        self.write(last(shared.table()), shared.chain(), rules);
+    }
+
+    /// Takes out the chains written so far if they are more than `limit` bytes: nothing leads to the new ones among
+    /// them yet, so they may go ahead.
+    pub(super) fn split_off_chains(&mut self, limit: usize) -> Option<Self> {
+        let chains = &mut self.parts[Part::NatChains as usize];
+        if chains.len() <= limit {
+            return None;
+        }
+        let mut ahead = Self { operations: count(chains), ..Self::default() };
+        self.operations -= ahead.operations;
+        std::mem::swap(&mut ahead.parts[Part::NatChains as usize], chains);
+        Some(ahead)
+    }
+
+    /// Takes out the removals beyond the first `limit`, as scripts to be run afterwards, each of so many at most.
+    pub(super) fn split_off_removals(&mut self, limit: usize) -> Vec<Self> {
+        // A chain goes no later than those that it leads to.
+        self.removed.sort_unstable();
+        let rest = self.removed.split_off(limit.min(self.removed.len()));
+        self.operations -= rest.len();
+        let removing =
+            |names: &[Removed]| Self { removed: names.to_vec(), operations: names.len(), ..Self::default() };
+        rest.chunks(limit.max(1)).map(removing).collect()
+    }
+
+    fn write<'a>(
+        &mut self,
+        part: Part,
+        chain: impl Display,
+        rules: impl IntoIterator<Item = impl AsRef<str> + 'a>,
+    ) {
+        self.empty(part, &chain);
+        for rule in rules {
+            self.line(part, format_args!("-A {chain} {}", rule.as_ref()));
+        }
+    }
+
+    /// Makes a chain if there is none, and empties it if there is.
+    fn empty(&mut self, part: Part, chain: impl Display) {
+        self.line(part, format_args!(":{chain} - [0:0]"));
+    }
+
+    fn line(&mut self, part: Part, line: fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.parts[part as usize], "{line}");
+        self.operations += 1;
+    }
+}
+
+fn first(table: Table) -> Part {
+    match table {
+        Table::Filter => Part::FilterFirst,
+        Table::Nat => Part::NatChains,
+        Table::Mangle => Part::Mangle,
+    }
+}
+
+fn last(table: Table) -> Part {
+    match table {
+        Table::Filter => Part::FilterLast,
+        Table::Nat => Part::NatShared,
+        Table::Mangle => Part::Mangle,
+    }
+}
+
+fn count(lines: &str) -> usize {
+    lines.lines().filter(|line| !line.starts_with('#')).count()
+}

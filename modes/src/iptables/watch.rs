@@ -1,0 +1,127 @@
+//! Hearing of changes that others make to our rules.
+//!
+//! iptables-nft is heard of by netlink. iptables-legacy tells nobody: there we look once in a while how large the tables
+//! are, which costs nothing, unlike listing them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use kernel::iptables::{Iptables, Table, TableSize};
+use kernel::nft::Monitor;
+
+use crate::{Error, Watch};
+
+/// How often we look at the tables of iptables-legacy, while that leads to something.
+const OFTEN: Duration = Duration::from_secs(1);
+/// How often at the least, when others keep changing the tables, but nothing of ours.
+const SELDOM: Duration = Duration::from_secs(32);
+
+/// Tables that are looked at.
+const TABLES: [Table; 3] = [Table::Nat, Table::Filter, Table::Mangle];
+
+/// Waits for news of netfilter's tables.
+pub(super) struct NftWatch(pub(super) Monitor);
+
+impl Watch for NftWatch {
+    fn next_disturbance(&mut self) -> Result<String, Error> {
+        Ok(self.0.next_disturbance()?.to_string())
+    }
+}
+
+/// What we know of the size of iptables-legacy's tables.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sizes(Arc<Mutex<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    /// As we left them, by family and table; `None` while that is not known.
+    left: BTreeMap<(bool, Table), TableSize>,
+    /// The table in which others were found to have changed something, which has not been looked into yet.
+    changed: Option<String>,
+    wait: Duration,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { left: BTreeMap::new(), changed: None, wait: OFTEN }
+    }
+}
+
+impl Sizes {
+    /// Does something to the tables. What others have done since the last time is noticed; nobody looks meanwhile.
+    pub(super) fn around<T>(
+        &self,
+        iptables: &Iptables,
+        work: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.look(iptables)?;
+        let result = work();
+        known.take(iptables)?;
+        result
+    }
+
+    /// Everything has been read and put right: what others changed before counts no more.
+    pub(super) fn checked(&self, iptables: &Iptables, found_damage: bool) -> Result<(), Error> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.changed = None;
+        known.wait = if found_damage { OFTEN } else { (known.wait * 2).min(SELDOM) };
+        known.take(iptables)
+    }
+
+    /// Waits some time; says what others have changed meanwhile, if they have.
+    fn wait(&self, families: &[Iptables]) -> Result<Option<String>, Error> {
+        let wait = self.0.lock().unwrap_or_else(PoisonError::into_inner).wait;
+        thread::sleep(wait);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        families.iter().try_for_each(|iptables| known.look(iptables))?;
+        Ok(known.changed.take())
+    }
+}
+
+impl Known {
+    /// Notes what others have changed.
+    fn look(&mut self, iptables: &Iptables) -> Result<(), Error> {
+        for table in TABLES {
+            let Some(left) = self.left.get(&(iptables.ipv6(), table)).copied() else { continue };
+            let found = iptables.size(table)?;
+            if found != left {
+                let program = if iptables.ipv6() { "ip6tables" } else { "iptables" };
+                self.changed = Some(format!(
+                    "somebody changed table {} of {program}-legacy ({} entries instead of {})",
+                    table.as_str(),
+                    found.entries,
+                    left.entries,
+                ));
+                self.left.insert((iptables.ipv6(), table), found);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the tables as they are.
+    fn take(&mut self, iptables: &Iptables) -> Result<(), Error> {
+        for table in TABLES {
+            self.left.insert((iptables.ipv6(), table), iptables.size(table)?);
+        }
+        Ok(())
+    }
+}
+
+/// Looks at the size of tables once in a while.
+pub(super) struct LegacyWatch {
+    pub(super) sizes: Sizes,
+    pub(super) families: Vec<Iptables>,
+}
+
+impl Watch for LegacyWatch {
+    fn next_disturbance(&mut self) -> Result<String, Error> {
+        loop {
+            if let Some(change) = self.sizes.wait(&self.families)? {
+                return Ok(change);
+            }
+        }
+    }
+}

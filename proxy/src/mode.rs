@@ -84,7 +84,7 @@ pub fn choose(
             Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others) })
         }
         ModeName::Ipvs | ModeName::Userspace => {
-            bail!("--proxy-mode={name} does not work yet: use nftables or iptables")
+            bail!("--proxy-mode={name} does not work yet: use --proxy-mode=nftables or iptables")
         }
     }
 }

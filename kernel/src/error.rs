@@ -2,6 +2,8 @@
 
 use nix::errno::Errno;
 
+use crate::iptables::OffendingLine;
+
 /// Why the kernel could not be read or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -52,6 +54,33 @@ pub enum Error {
     /// A message from the kernel that does not parse.
     #[error("malformed netlink message from the kernel: {0}")]
     Malformed(&'static str),
+    /// A program that is to be run is missing.
+    #[error("{program} is not installed: install the package iptables")]
+    NoProgram {
+        /// Its file's name.
+        program: String,
+    },
+    /// The xtables lock was held by another program for as long as we were willing to wait.
+    #[error(
+        "{} held the xtables lock for all of {seconds} s: iptables cannot be changed until it lets go",
+        .holder.as_deref().unwrap_or("another program")
+    )]
+    Locked {
+        /// For how long we waited.
+        seconds: u64,
+        /// Who holds it, `name (process 123)`, if that can be found.
+        holder: Option<String>,
+    },
+    /// A program of iptables, or the kernel through it, refused what it was given.
+    #[error("{program} refused {}: {said}", place(.line.as_ref()))]
+    Rejected {
+        /// The program's name.
+        program: String,
+        /// The line it blames, if it blames one.
+        line: Option<OffendingLine>,
+        /// What it said.
+        said: String,
+    },
     /// A system call failed.
     #[error("cannot {operation}: {cause}")]
     Io {
@@ -87,7 +116,11 @@ impl Error {
             Errno::ENOSPC,
             Errno::EROFS,
         ];
-        matches!(self, Self::Refused { errno, .. } if !CIRCUMSTANCES.contains(errno))
+        match self {
+            Self::Refused { errno, .. } => !CIRCUMSTANCES.contains(errno),
+            Self::Rejected { .. } => true,
+            _ => false,
+        }
     }
 
     /// What an error number from the kernel means for an operation.
@@ -102,4 +135,8 @@ impl Error {
 
 fn explanation(extended: Option<&str>) -> String {
     extended.map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
+fn place(line: Option<&OffendingLine>) -> String {
+    line.map_or_else(|| "the script".to_owned(), ToString::to_string)
 }

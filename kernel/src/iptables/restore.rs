@@ -1,0 +1,77 @@
+//! Running scripts through `iptables-restore`.
+
+use std::io::{self, Read, Write};
+use std::process::{Child, ChildStderr, Stdio};
+use std::thread;
+
+use super::complaint::{self, Outcome};
+use super::{Iptables, lock};
+use crate::Error;
+
+/// How much of what a program says on stderr is kept, in bytes; the rest is read and dropped.
+const SAID: u64 = 64 << 10;
+
+/// What a script is run for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To take effect.
+    Commit,
+    /// To be checked.
+    Test,
+}
+
+impl Iptables {
+    pub(super) fn run_restore(&self, script: &str, purpose: Purpose) -> Result<(), Error> {
+        let wait = self.lock_wait.as_secs();
+        let mut command = self.restore.command();
+        command.args(["-w", &wait.to_string(), "--noflush"]);
+        if purpose == Purpose::Test {
+            command.arg("--test");
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let program = &self.restore.name;
+        let failed = |cause| Error::io(format!("run {program}"), cause);
+        let mut child = command.spawn().map_err(failed)?;
+        // Before it has the script, so that whoever hears of the change knows already that it is ours.
+        self.own.register(child.id(), program);
+        let (fed, said) = converse(&mut child, script);
+        let status = child.wait().map_err(failed)?;
+        if status.success() {
+            fed.map_err(failed)?;
+            note(program, &said);
+            return Ok(());
+        }
+        let outcome = Outcome { program, script, said: &said, status };
+        Err(match outcome.tells_of_lock() {
+            true => Error::Locked { seconds: wait, holder: lock::holder() },
+            false => complaint::error(&outcome),
+        })
+    }
+}
+
+/// Writes a script to a program's stdin while reading what it says, so that neither waits for the other.
+fn converse(child: &mut Child, script: &str) -> (io::Result<()>, String) {
+    let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| stderr.map(read_bounded).unwrap_or_default());
+        // Closed at the end of the statement: the program waits for the end of its script.
+        let fed = stdin.map_or(Ok(()), |mut stdin| stdin.write_all(script.as_bytes()));
+        (fed, reader.join().unwrap_or_default())
+    })
+}
+
+/// What a program says until it ends.
+pub(super) fn read_bounded(mut stderr: ChildStderr) -> String {
+    let mut said = Vec::new();
+    // A pipe that fails has ended too; the exit status tells what matters.
+    let _ = stderr.by_ref().take(SAID).read_to_end(&mut said);
+    let _ = io::copy(&mut stderr, &mut io::sink());
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// Leaves a trace of what a program said though all went well.
+pub(super) fn note(program: &str, said: &str) {
+    if !said.trim().is_empty() {
+        tracing::debug!(program, said = said.trim(), "a warning of iptables");
+    }
+}

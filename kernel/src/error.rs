@@ -71,6 +71,14 @@ pub enum Error {
         /// Who holds it, `name (process 123)`, if that can be found.
         holder: Option<String>,
     },
+    /// A script that makes a transaction larger than the socket of iptables takes, as happens in a user namespace.
+    #[error("a script of {bytes} bytes makes a transaction too large for {program}: raise net.core.wmem_max")]
+    ScriptTooLarge {
+        /// The program's name.
+        program: String,
+        /// Size of the script.
+        bytes: usize,
+    },
     /// A program of iptables, or the kernel through it, refused what it was given.
     #[error("{program} refused {}: {said}", place(.line.as_ref()))]
     Rejected {

@@ -65,6 +65,9 @@ impl Outcome<'_> {
 pub(super) fn error(outcome: &Outcome<'_>) -> Error {
     let Outcome { program, script, said, status } = *outcome;
     let number = said.lines().find_map(line_number);
+    if said.contains("sendmsg() failed: Message too long") {
+        return Error::ScriptTooLarge { program: program.to_owned(), bytes: script.len() };
+    }
     let circumstance = is_circumstance(said) || (number.is_none() && status.code() == Some(RESOURCE_PROBLEM));
     if circumstance || is_permission(said) {
         return failure(&format!("run {program}"), said, status);

@@ -160,8 +160,8 @@ impl Iptables {
     ///
     /// # Errors
     /// [`Error::Rejected`] with the line at fault and the text of the nearest line before it that starts with `# `;
-    /// [`Error::Locked`] when another program kept the xtables lock; [`Error::Permission`]; [`Error::Io`] when the
-    /// program cannot be run or there was no memory.
+    /// [`Error::Locked`] when another program kept the xtables lock; [`Error::ScriptTooLarge`] when a smaller one would
+    /// do; [`Error::Permission`]; [`Error::Io`] when the program cannot be run or there was no memory.
     pub fn restore(&self, script: &str) -> Result<(), Error> {
         self.run_restore(script, restore::Purpose::Commit)
     }

@@ -109,6 +109,8 @@ fn what_is_no_fault_of_the_script_blames_nobody() {
     assert!(matches!(denied, Error::Permission { .. }) && !denied.blames_the_request(), "{denied}");
     let memory = of("line 4: RULE_APPEND failed (Cannot allocate memory): rule in chain KUBE-A\n", exit(4));
     assert!(matches!(memory, Error::Io { .. }) && !memory.blames_the_request(), "{memory}");
+    let large = of("sendmsg() failed: Message too long\nline 4: Message too long.\n", exit(4));
+    assert!(matches!(large, Error::ScriptTooLarge { .. }) && !large.blames_the_request(), "{large}");
     let file = of("Fatal: can't open lock file /run/xtables.lock: Permission denied\n", exit(4));
     assert_eq!(
         file.to_string(),

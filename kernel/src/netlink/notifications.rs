@@ -21,12 +21,12 @@ pub(crate) struct Notifications {
 impl Notifications {
     /// Joins a group. Messages that bear `own_port` as their origin are dropped by the kernel: ten thousand services
     /// programmed at once would be as many messages to ourselves.
-    pub(crate) fn open(group: u32, own_port: u32) -> Result<Self, Error> {
+    pub(crate) fn open(group: u32, own_port: Option<u32>) -> Result<Self, Error> {
         let open = || -> io::Result<RawSocket> {
             let mut raw = RawSocket::new(NETLINK_NETFILTER)?;
             // What does not fit is reported as lost.
             size_receive_buffer(&raw)?;
-            ignore_origin(&raw, own_port)?;
+            own_port.map_or(Ok(()), |port| ignore_origin(&raw, port))?;
             raw.bind_auto()?;
             raw.add_membership(group)?;
             Ok(raw)

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TEST: &str = "POINTSMAN_TEST";
 
 /// The modes that scenarios run in.
-pub const MODES: &[Mode] = &[mode::NFTABLES];
+pub const MODES: &[Mode] = &[mode::NFTABLES, mode::IPTABLES_NFT, mode::IPTABLES_LEGACY];
 
 /// What a mode does otherwise, on purpose, as kube-proxy's own modes do: mode, scenario, and why. The scenario does not
 /// run in that mode. `iptables` means it on either back end.

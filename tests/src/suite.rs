@@ -61,6 +61,11 @@ pub const DIFFERENCES: &[(&str, &str, &str)] = &[
         "changes_by_others_during_the_first_sync_are_noticed",
         "its tables are changed by others all the time; the canaries tell when that was a reload",
     ),
+    (
+        "iptables-nft",
+        "a_lock_that_is_held_for_ever_is_shown_and_waited_for",
+        "nftables needs no lock, and iptables-nft takes none",
+    ),
 ];
 
 /// A scenario: what it is called and what it does.

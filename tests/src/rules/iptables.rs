@@ -6,10 +6,12 @@ use super::Edit;
 use crate::bed::Family;
 use crate::iptables::Iptables;
 
-/// What only a test's own rules have in them.
-const FOREIGN: &str = "foreign";
-/// A chain of this name in `mangle` is the kubelet's.
-const KUBELET: &str = "KUBE-KUBELET-CANARY";
+/// What is in rules that are not the proxy's, and in no others.
+const FOREIGN: [&str; 3] = ["foreign", "KUBE-KUBELET-CANARY", "KUBE-FIREWALL"];
+
+/// Changes that others make in a table that is nobody's business.
+const ELSEWHERE: &str =
+    "*raw\n:foreign - [0:0]\n-A PREROUTING -j foreign\n-D PREROUTING -j foreign\n-X foreign\nCOMMIT\n";
 
 /// Rules that a firewall, a network plugin and the kubelet might have, some of them in the built-in chains. Nothing of
 /// it hinders what the scenarios do.
@@ -27,31 +29,21 @@ COMMIT
 -A POSTROUTING -p tcp -m tcp --dport 9 -m comment --comment foreign -j MASQUERADE
 COMMIT
 *filter
+:KUBE-FIREWALL - [0:0]
 :foreign - [0:0]
 -A foreign -p tcp -m tcp --dport 9 -j DROP
+-A INPUT -j KUBE-FIREWALL
 -A INPUT -p tcp -m tcp --dport 9 -m comment --comment foreign -j REJECT
+-A OUTPUT -j KUBE-FIREWALL
 -A FORWARD -m comment --comment foreign -j foreign
 COMMIT
 ";
 
-/// The way back.
-const REMOVE: &str = "\
-*mangle
--D PREROUTING -p udp -m udp --dport 9 -j foreign
--F foreign
--X foreign
-COMMIT
-*nat
--D PREROUTING -m comment --comment foreign -j foreign
--D POSTROUTING -p tcp -m tcp --dport 9 -m comment --comment foreign -j MASQUERADE
--F foreign
--X foreign
-COMMIT
+/// What the kubelet keeps in its chain; over IPv6 it keeps nothing there.
+const GUARD: &str = "\
 *filter
--D INPUT -p tcp -m tcp --dport 9 -m comment --comment foreign -j REJECT
--D FORWARD -m comment --comment foreign -j foreign
--F foreign
--X foreign
+-A KUBE-FIREWALL ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment \"block incoming localnet connections\" \
+-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
 COMMIT
 ";
 
@@ -167,16 +159,17 @@ impl Words<'_> {
     }
 
     pub(super) fn add_foreign(&self) -> Result<()> {
-        self.both_families().iter().try_for_each(|tables| tables.load(ADD))
+        self.both_families().iter().try_for_each(|tables| tables.load(ADD))?;
+        Iptables { family: Family::V4, ..self.0 }.load(GUARD)
     }
 
-    pub(super) fn remove_foreign(&self) -> Result<()> {
-        self.both_families().iter().try_for_each(|tables| tables.load(REMOVE))
+    pub(super) fn change_elsewhere(&self) -> Result<()> {
+        self.both_families().iter().try_for_each(|tables| tables.load(ELSEWHERE))
     }
 
     pub(super) fn foreign(&self) -> Result<String> {
         let listing = self.listing()?;
-        let foreign = listing.lines().filter(|line| line.contains(FOREIGN) || line.contains(KUBELET));
+        let foreign = listing.lines().filter(|line| FOREIGN.iter().any(|word| line.contains(word)));
         Ok(foreign.map(|line| format!("{line}\n")).collect())
     }
 }

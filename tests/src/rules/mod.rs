@@ -100,7 +100,7 @@ impl<'a> Rules<'a> {
             let mut words = command.split(' ');
             let (program, args) = (words.next().unwrap_or_default(), words.collect::<Vec<_>>());
             let output = self.node.output(program, &args).unwrap_or_else(|error| format!("{error:#}"));
-            format!("--- {command}\n{output}")
+            format!("--- {command}\n{}\n", output.trim_end())
         });
         shown.collect()
     }
@@ -171,18 +171,18 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Removes that again.
+    /// Adds and removes something in a table that the proxy has nothing in.
     ///
     /// # Errors
-    /// When it is not there.
-    pub fn remove_foreign(&self) -> Result<()> {
+    /// When the kernel refuses.
+    pub fn change_elsewhere(&self) -> Result<()> {
         match self.words() {
-            Words::Nftables(words) => words.remove_foreign(),
-            Words::Iptables(words) => words.remove_foreign(),
+            Words::Nftables(words) => words.change_elsewhere(),
+            Words::Iptables(words) => words.change_elsewhere(),
         }
     }
 
-    /// How that looks.
+    /// How that looks now.
     ///
     /// # Errors
     /// As [`Rules::listing`].

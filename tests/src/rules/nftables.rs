@@ -94,7 +94,8 @@ impl Words<'_> {
         self.nft(FOREIGN)
     }
 
-    pub(super) fn remove_foreign(&self) -> Result<()> {
+    pub(super) fn change_elsewhere(&self) -> Result<()> {
+        self.nft(FOREIGN)?;
         self.nft("delete table inet foreign")
     }
 

@@ -117,12 +117,21 @@ impl Subject {
         self.environment.push((name, value));
     }
 
-    fn all_args(&self) -> Vec<String> {
-        [&self.mode_args, &owned(&["--hostname-override", "node"]), &self.args]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+    /// All arguments that the proxy is started with.
+    #[must_use]
+    pub fn all_args(&self) -> Vec<String> {
+        self.args_after(&self.mode_args)
+    }
+
+    /// The same in another mode.
+    #[must_use]
+    pub fn all_args_in(&self, mode: Mode) -> Vec<String> {
+        self.args_after(&owned(mode.args))
+    }
+
+    fn args_after(&self, mode_args: &[String]) -> Vec<String> {
+        let node = owned(&["--hostname-override", "node"]);
+        mode_args.iter().chain(&node).chain(&self.args).cloned().collect()
     }
 
     /// Serves the cluster as it is now: starts the proxy, or saves the manifests and waits.

@@ -124,8 +124,7 @@ fn rules_that_others_flush_come_back(s: &mut Subject) -> Result<()> {
 
 fn changes_of_others_elsewhere_disturb_nobody(s: &mut Subject) -> Result<()> {
     s.serve_all_kinds()?;
-    s.rules().add_foreign()?;
-    s.rules().remove_foreign()?;
+    s.rules().change_elsewhere()?;
     // Our own changes are no disturbance either. Had one been noticed, its line would stand before this sync's.
     s.cluster.delete("sticky");
     s.sync()?;

@@ -3,25 +3,36 @@
 //! [`isolation`] gives a test a user, network, mount and process namespace of its own, so that it needs no root, can
 //! run beside others and leaves nothing behind. [`Bed`] builds in it: a node, pods on it, a second node with pods, and
 //! outside clients. [`Proxy`] runs the real `pointsman` on the node, [`Cluster`] holds the objects it serves,
-//! [`ApiServer`] hands them out if a folder of manifests is not enough, and [`Place::connect`] tells who answered a connection and which source address they saw. [`suite`] turns a table of
-//! scenarios into tests.
+//! [`ApiServer`] hands them out if a folder of manifests is not enough, and [`Place::connect`] tells who answered a
+//! connection and which source address they saw. [`Rules`] lists and damages a mode's rules with the tools that
+//! everybody has. [`Subject`] has all of it in its hands, and [`suite`] turns a table of scenarios into tests.
 
 pub mod api_server;
 mod bed;
 pub mod cluster;
 pub mod http;
+mod iptables;
 pub mod isolation;
-
+mod log;
+pub mod mode;
 mod namespace;
 mod place;
 mod proxy;
 mod responder;
+pub mod rules;
+pub mod subject;
 pub mod suite;
+mod traffic;
 
 pub use api_server::ApiServer;
 pub use bed::{Bed, Family, Layout, OTHER_POD_PORT, POD_PORT, Pod};
 pub use cluster::Cluster;
+pub use iptables::Iptables;
+pub use mode::{Backend, Mode};
 pub use namespace::Namespace;
 pub use place::{Outcome, Place, Protocol};
-pub use proxy::{Proxy, Resources, binary};
+pub use proxy::{Environment, Proxy, Resources, binary};
 pub use responder::Responder;
+pub use rules::Rules;
+pub use subject::Subject;
+pub use traffic::under_traffic;

@@ -79,28 +79,39 @@ impl Namespace {
     /// # Errors
     /// When it cannot be run or fails; with what it said.
     pub fn output(&self, program: &str, args: &[&str]) -> Result<String> {
-        let run = || Command::new(program).args(args).stdin(Stdio::null()).output();
-        let output = self.run(run)?.with_context(|| format!("cannot run {program}: is it installed?"))?;
-        if !output.status.success() {
-            bail!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.feed(program, args, "")
+    }
+
+    /// Runs a program in it on some input and returns what it printed.
+    ///
+    /// # Errors
+    /// When it cannot be run or fails; with what it said and the input.
+    pub fn feed(&self, program: &str, args: &[&str], input: &str) -> Result<String> {
+        let mut command = Command::new(program);
+        command.args(args);
+        self.run(|| feed(&mut command, input))?
     }
 }
 
-fn ip(args: &[&str], input: &str) -> Result<()> {
-    let mut child = Command::new("ip")
-        .args(args)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot run ip: apt-get install iproute2")?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes()).context("cannot hand commands to ip")?;
-    }
-    let output = child.wait_with_output().context("cannot wait for ip")?;
+/// Runs a program on some input and returns what it printed.
+fn feed(command: &mut Command, input: &str) -> Result<String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child = command.spawn().with_context(|| format!("cannot run {name}: is it installed?"))?;
+    let stdin = child.stdin.take();
+    let output = thread::scope(|scope| {
+        // It may end before it has read everything; then its status tells.
+        scope.spawn(|| stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
+        child.wait_with_output()
+    });
+    let output = output.with_context(|| format!("cannot wait for {name}"))?;
     if !output.status.success() {
-        bail!("ip {}: {}\n{input}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+        bail!("{name} {}: {}\n{input}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn ip(args: &[&str], input: &str) -> Result<()> {
+    feed(Command::new("ip").args(args), input).map(drop)
 }

@@ -4,28 +4,25 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::api_server::ApiServer;
 use crate::cluster::Cluster;
+use crate::log::Log;
 use crate::namespace::Namespace;
 
-/// How long anything that the proxy is waited for may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// The file that says how to reach an API server.
 const KUBECONFIG: &str = "kubeconfig";
-/// What a line of its log says after every sync.
-const SYNCED: &str = "synced";
 
 /// Variables besides those that are inherited.
-type Environment = Vec<(&'static str, String)>;
+pub type Environment = Vec<(&'static str, String)>;
 
 /// The proxy's process, its folder of manifests, and its log.
 #[derive(Debug)]
@@ -49,11 +46,26 @@ impl Proxy {
     /// # Errors
     /// When it is not built, or does not sync; with its log.
     pub fn start(node: &Namespace, cluster: &Cluster, args: &[String]) -> Result<Self> {
+        let proxy = Self::launch(node, cluster, Environment::new(), args)?;
+        proxy.log.await_syncs(1)?;
+        Ok(proxy)
+    }
+
+    /// Starts it on a node with a cluster's objects and these variables in its environment, and does not wait.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn launch(
+        node: &Namespace,
+        cluster: &Cluster,
+        environment: Environment,
+        args: &[String],
+    ) -> Result<Self> {
         let staging = tempfile::tempdir().context("cannot make a folder for manifests")?;
         let folder = staging.path().join("manifests");
         fs::create_dir(&folder)?;
         fs::write(folder.join("cluster.json"), cluster.manifest())?;
-        Self::start_on_folder(node, folder, staging, args)
+        Self::launch_on_folder(node, folder, staging, environment, args)
     }
 
     /// Starts it on a copy of a folder of manifests.
@@ -69,14 +81,20 @@ impl Proxy {
             let entry = entry?;
             fs::copy(entry.path(), folder.join(entry.file_name())).with_context(context)?;
         }
-        Self::start_on_folder(node, folder, staging, args)
-    }
-
-    fn start_on_folder(node: &Namespace, folder: PathBuf, staging: TempDir, args: &[String]) -> Result<Self> {
-        let source = ["--manifests".to_owned(), folder.to_string_lossy().into_owned()];
-        let proxy = Self::launch(node, folder, staging, &[&source, args].concat(), Vec::new())?;
+        let proxy = Self::launch_on_folder(node, folder, staging, Environment::new(), args)?;
         proxy.log.await_syncs(1)?;
         Ok(proxy)
+    }
+
+    fn launch_on_folder(
+        node: &Namespace,
+        folder: PathBuf,
+        staging: TempDir,
+        environment: Environment,
+        args: &[String],
+    ) -> Result<Self> {
+        let source = ["--manifests".to_owned(), folder.to_string_lossy().into_owned()];
+        Self::launch_as(node, folder, staging, &[&source, args].concat(), environment)
     }
 
     /// Starts it with an API server, by a kubeconfig, and does not wait.
@@ -90,7 +108,7 @@ impl Proxy {
         let kubeconfig = folder.join(KUBECONFIG);
         fs::write(&kubeconfig, server.kubeconfig())?;
         let source = ["--kubeconfig".to_owned(), kubeconfig.to_string_lossy().into_owned()];
-        Self::launch(node, folder, staging, &[&source, args].concat(), Vec::new())
+        Self::launch_as(node, folder, staging, &[&source, args].concat(), Environment::new())
     }
 
     /// Starts it with an API server, by a kubeconfig, and waits until the server's objects are programmed.
@@ -109,14 +127,14 @@ impl Proxy {
     /// When it is not built.
     pub fn launch_with_environment(
         node: &Namespace,
-        environment: Vec<(&'static str, String)>,
+        environment: Environment,
         args: &[String],
     ) -> Result<Self> {
         let staging = tempfile::tempdir().context("cannot make an empty folder")?;
-        Self::launch(node, staging.path().to_path_buf(), staging, args, environment)
+        Self::launch_as(node, staging.path().to_path_buf(), staging, args, environment)
     }
 
-    fn launch(
+    fn launch_as(
         node: &Namespace,
         folder: PathBuf,
         staging: TempDir,
@@ -318,78 +336,4 @@ fn spawn(
         log.ended();
     });
     Ok((child, reader))
-}
-
-/// What the proxy has logged, to be waited on.
-#[derive(Debug, Default)]
-struct Log {
-    state: Mutex<LogState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct LogState {
-    lines: Vec<String>,
-    syncs: usize,
-    ended: bool,
-}
-
-impl Log {
-    fn lines(&self) -> MutexGuard<'_, LogState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn began(&self) {
-        self.lines().ended = false;
-    }
-
-    fn push(&self, line: String) {
-        let mut state = self.lines();
-        state.syncs += usize::from(line.contains(SYNCED));
-        state.lines.push(line);
-        self.changed.notify_all();
-    }
-
-    fn ended(&self) {
-        self.lines().ended = true;
-        self.changed.notify_all();
-    }
-
-    fn syncs(&self) -> usize {
-        self.lines().syncs
-    }
-
-    fn await_syncs(&self, syncs: usize) -> Result<()> {
-        let enough = |lines: &[String]| lines.iter().filter(|line| line.contains(SYNCED)).count() >= syncs;
-        self.await_that("sync", enough)
-    }
-
-    fn await_quiet(&self, quiet: Duration) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut state = self.lines();
-        while Instant::now() < deadline {
-            let lines = state.lines.len();
-            let (next, waited) =
-                self.changed.wait_timeout(state, quiet).unwrap_or_else(PoisonError::into_inner);
-            state = next;
-            if waited.timed_out() && state.lines.len() == lines {
-                return Ok(());
-            }
-        }
-        bail!("pointsman does not come to rest; its log:\n{}", state.lines.join("\n"))
-    }
-
-    fn await_that(&self, what: &str, mut come: impl FnMut(&[String]) -> bool) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut state = self.lines();
-        while !come(&state.lines) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if state.ended || left.is_zero() {
-                let how = if state.ended { "ended before it would" } else { "did not" };
-                bail!("pointsman {how} {what}; its log:\n{}", state.lines.join("\n"));
-            }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(())
-    }
 }

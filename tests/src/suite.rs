@@ -15,17 +15,58 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::bed::Family;
 use crate::isolation;
+use crate::mode::{self, Mode};
 
 /// How long a scenario may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Tells a process of ours which test to run.
 const TEST: &str = "POINTSMAN_TEST";
 
-/// The modes that scenarios run in, by the word that `--proxy-mode` takes.
-pub const MODES: &[&str] = &["nftables"];
+/// The modes that scenarios run in.
+pub const MODES: &[Mode] = &[mode::NFTABLES, mode::IPTABLES_NFT, mode::IPTABLES_LEGACY];
 
-/// What a mode does otherwise, on purpose: mode, scenario, and why. The scenario does not run in that mode.
-pub const DIFFERENCES: &[(&str, &str, &str)] = &[];
+/// What a mode does otherwise, on purpose, as kube-proxy's own modes do: mode, scenario, and why. The scenario does not
+/// run in that mode. `iptables` means it on either back end.
+pub const DIFFERENCES: &[(&str, &str, &str)] = &[
+    ("iptables", "undefined_ports_are_refused", "it has rules for ports that services have, and no others"),
+    ("iptables", "unallocated_cluster_ips_are_dropped", "it does not look at ServiceCIDRs"),
+    ("iptables", "service_cidrs_come_and_go", "it does not look at ServiceCIDRs"),
+    (
+        "iptables",
+        "node_ports_answer_on_the_primary_address_by_default",
+        "node ports answer on every address unless --nodeport-addresses says otherwise",
+    ),
+    (
+        "iptables",
+        "node_ports_never_answer_on_loopback",
+        "over IPv4 they do, unless --iptables-localhost-nodeports=false",
+    ),
+    (
+        "iptables",
+        "source_ranges_guard_services_without_endpoints",
+        "a service without endpoints refuses everybody, whatever its source ranges",
+    ),
+    (
+        "iptables",
+        "the_node_is_refused_at_external_addresses_without_endpoints",
+        "KUBE-EXTERNAL-SERVICES is not hooked into OUTPUT: the node's own packets are routed onwards",
+    ),
+    (
+        "iptables",
+        "a_table_that_another_program_owns_is_waited_for_and_shown",
+        "its tables belong to everybody; what can be held is the lock, see the suite `iptables`",
+    ),
+    (
+        "iptables",
+        "changes_by_others_during_the_first_sync_are_noticed",
+        "its tables are changed by others all the time; the canaries tell when that was a reload",
+    ),
+    (
+        "iptables-nft",
+        "a_lock_that_is_held_for_ever_is_shown_and_waited_for",
+        "nftables needs no lock, and iptables-nft takes none",
+    ),
+];
 
 /// A scenario: what it is called and what it does.
 pub struct Scenario<T> {
@@ -35,40 +76,52 @@ pub struct Scenario<T> {
     pub run: fn(&mut T) -> Result<()>,
 }
 
+/// A table of scenarios that work on the same type, each named as its function.
+#[macro_export]
+macro_rules! scenarios {
+    ($subject:ty: $($name:ident),* $(,)?) => {
+        pub(crate) const SCENARIOS: &[$crate::suite::Scenario<$subject>] =
+            &[$($crate::suite::Scenario { name: stringify!($name), run: $name }),*];
+    };
+}
+
 /// In which mode and family a scenario runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {
-    /// The word that `--proxy-mode` takes.
-    pub mode: &'static str,
+    /// Mode.
+    pub mode: Mode,
     /// Address family.
     pub family: Family,
 }
 
-/// Runs scenarios as tests, each in every mode and family. `prepare` makes what a scenario works on, in its namespaces;
-/// `explain` says what there is to know when one failed.
-pub fn run_everywhere<T>(
-    scenarios: &'static [Scenario<T>],
+/// Runs scenarios as tests, each in every mode of a list and every family. `prepare` makes what a scenario works on, in
+/// its namespaces; `explain` says what there is to know when one failed.
+pub fn run_everywhere<T: 'static>(
+    modes: &'static [Mode],
+    tables: &[&'static [Scenario<T>]],
     prepare: fn(Circumstances) -> Result<T>,
     explain: fn(&T) -> String,
 ) -> ExitCode {
-    let tests = MODES.iter().flat_map(|mode| {
-        Family::BOTH.into_iter().flat_map(move |family| {
-            scenarios.iter().filter(|scenario| !differs(mode, scenario.name)).map(move |scenario| {
-                let name = format!("{mode}::{}::{}", family.name().to_lowercase(), scenario.name);
+    let mut tests = Vec::new();
+    for mode in modes {
+        for family in Family::BOTH {
+            let scenarios = tables.iter().copied().flatten();
+            for scenario in scenarios.filter(|scenario| !differs(mode, scenario.name)) {
+                let name = format!("{}::{}::{}", mode.name, family.name().to_lowercase(), scenario.name);
                 let run = move || {
-                    let mut subject = prepare(Circumstances { mode, family })?;
+                    let mut subject = prepare(Circumstances { mode: *mode, family })?;
                     let result = (scenario.run)(&mut subject);
                     result.map_err(|error| anyhow::anyhow!("{error:?}\n\n{}", explain(&subject)))
                 };
-                Test { name, run: Box::new(run) }
-            })
-        })
-    });
-    run(tests.collect())
+                tests.push(Test { name, run: Box::new(run) });
+            }
+        }
+    }
+    run(tests)
 }
 
-fn differs(mode: &str, scenario: &str) -> bool {
-    DIFFERENCES.iter().any(|difference| (difference.0, difference.1) == (mode, scenario))
+fn differs(mode: &Mode, scenario: &str) -> bool {
+    DIFFERENCES.iter().any(|difference| mode.is(difference.0) && difference.1 == scenario)
 }
 
 /// A test that runs in namespaces of its own.

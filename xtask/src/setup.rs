@@ -5,10 +5,11 @@ use anyhow::{Result, bail};
 use crate::shell;
 
 /// Debian packages, and what needs them.
-const PACKAGES: [(&str, &str); 5] = [
+const PACKAGES: [(&str, &str); 6] = [
     ("conntrack", "tests look at which flows are tracked"),
     ("faketime", "tests let the clock jump"),
     ("iproute2", "the test-bed joins namespaces by veth pairs and routes with `ip`"),
+    ("iptables", "tests run the iptables mode on both its back ends, and damage its rules"),
     ("nftables", "tests add foreign rules, and show the ruleset when they fail, with `nft`"),
     ("util-linux", "tests enter namespaces of their own with `unshare`"),
 ];

@@ -6,12 +6,15 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use testbed::cluster::{Endpoint, Service, Slice};
 use testbed::suite::Circumstances;
-use testbed::{Bed, Cluster, Family, Layout, Outcome, POD_PORT, Place, Protocol, Proxy, Resources};
+use testbed::{
+    Bed, Cluster, Family, Layout, Mode, Outcome, POD_PORT, Place, Protocol, Proxy, Resources, Rules,
+};
 
 /// How much more memory may be resident at the end: the allocator does not give all back at once.
 const SLACK_KB: u64 = 8_192;
 
 pub(crate) struct Chaos {
+    mode: Mode,
     pub(crate) family: Family,
     pub(crate) bed: Bed,
     pub(crate) args: Vec<String>,
@@ -30,9 +33,17 @@ impl Chaos {
     pub(crate) fn prepare(circumstances: Circumstances) -> Result<Self> {
         let bed = Bed::new(Layout::Routed, 3, 2)?;
         let cidrs = Family::BOTH.map(Family::cluster_cidr).join(",");
-        let args =
-            ["--proxy-mode", circumstances.mode, "--hostname-override", "node", "--cluster-cidr", &cidrs];
-        Ok(Self { family: circumstances.family, bed, args: args.map(str::to_owned).to_vec() })
+        let Circumstances { mode, family } = circumstances;
+        let args = [mode.args, &["--hostname-override", "node", "--cluster-cidr", &cidrs]].concat();
+        Ok(Self { mode, family, bed, args: args.into_iter().map(str::to_owned).collect() })
+    }
+
+    pub(crate) fn explain(&self) -> String {
+        self.rules().explain()
+    }
+
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        Rules::new(&self.bed.node, self.mode, self.family)
     }
 
     pub(crate) fn start(&self, cluster: &Cluster) -> Result<Proxy> {

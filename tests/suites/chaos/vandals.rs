@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use testbed::rules::Edit;
 use testbed::{Family, http};
 
 use crate::churn::{change, many, start_for_churn};
@@ -18,34 +19,22 @@ fn table(chaos: &Chaos) -> &'static str {
 }
 
 pub(crate) fn edits(chaos: &mut Chaos) -> Result<()> {
-    let table = table(chaos);
-    let cluster_ip = chaos.family.cluster_ip(10);
     let mut proxy = start_for_churn(chaos)?;
     let mut dice = Dice(3);
-    let edits = [
-        "flush ruleset".to_owned(),
-        format!("flush map {table} endpoints"),
-        format!("flush chain {table} services"),
-        format!("delete table {table}"),
-        format!("delete element {table} service-ips {{ {cluster_ip} . tcp . 80 }}"),
-        format!("delete element {table} cluster-ips {{ {cluster_ip} }}"),
-        format!("add element {table} no-endpoint-services {{ {cluster_ip} . tcp . 80 : drop }}"),
-        format!("insert rule {table} services drop"),
-    ];
     let before = proxy.resources()?;
-    for (round, edit) in edits.iter().chain(&edits).enumerate() {
+    for (round, edit) in Edit::ALL.into_iter().chain(Edit::ALL).enumerate() {
         // Neither the edit nor the change may be lost, whichever the proxy hears of first.
         proxy.await_sync_after(|| {
             change(chaos, &proxy, &mut dice)?;
-            chaos.bed.node.output("nft", &[edit]).map(drop)
+            chaos.rules().edit(edit)
         })?;
         proxy.save("changing.json", &chaos.cluster().manifest())?;
         proxy.await_quiet()?;
-        chaos.check_answers(edit)?;
+        chaos.check_answers(&format!("{edit:?}"))?;
         let repairs = metric(chaos, "pointsman_repairs_total")?;
         ensure!(repairs > round as f64, "{repairs} repairs were counted after {} edits", round + 1);
     }
-    ensure!(proxy.log().contains("WARN nft (process "), "who it was is not in the log");
+    ensure!(chaos.rules().is_blamed_in(&proxy.log()), "who it was is not in the log");
     chaos.check_resources(&proxy, before)?;
     chaos.check_kernel(&mut proxy)
 }

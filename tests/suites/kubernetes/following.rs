@@ -101,6 +101,7 @@ pub(crate) fn a_server_without_service_cidrs_is_followed(subject: &mut Subject) 
 pub(crate) fn the_own_node_is_followed_and_no_other(subject: &mut Subject) -> Result<()> {
     subject.put("web", 10, &[1]);
     subject.cluster.service("web").ports[0].node_port = 30080;
+    subject.args.extend(["--nodeport-addresses", "primary"].map(str::to_owned));
     let node = subject.family.node();
     subject.cluster.put_other("node", cluster::node(None, &[node], &[]));
     let mut other = cluster::node(None, &["192.0.2.1".parse()?], &[]);
@@ -109,9 +110,9 @@ pub(crate) fn the_own_node_is_followed_and_no_other(subject: &mut Subject) -> Re
     subject.publish()?;
     subject.start()?;
     subject.await_quiet()?;
-    let table = subject.bed.node.output("nft", &["list", "ruleset"])?;
-    ensure!(table.contains(&node.to_string()), "the node's address {node} is not in the rules:\n{table}");
-    ensure!(!table.contains("192.0.2.1"), "another node's address is in the rules:\n{table}");
+    let rules = subject.rules().listing()?;
+    ensure!(rules.contains(&node.to_string()), "the node's address {node} is not in the rules:\n{rules}");
+    ensure!(!rules.contains("192.0.2.1"), "another node's address is in the rules:\n{rules}");
     Ok(())
 }
 

@@ -8,11 +8,14 @@ use serde_json::Value;
 use testbed::api_server::Options;
 use testbed::cluster::{Endpoint, Service, Slice};
 use testbed::suite::Circumstances;
-use testbed::{ApiServer, Bed, Cluster, Family, Layout, Outcome, POD_PORT, Place, Protocol, Proxy, http};
+use testbed::{
+    ApiServer, Bed, Cluster, Family, Layout, Mode, Outcome, POD_PORT, Place, Protocol, Proxy, Rules, http,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Subject {
+    mode: Mode,
     pub(crate) family: Family,
     pub(crate) bed: Bed,
     pub(crate) server: ApiServer,
@@ -27,16 +30,21 @@ impl Subject {
     pub(crate) fn prepare(circumstances: Circumstances) -> Result<Self> {
         let bed = Bed::new(Layout::Routed, 3, 1)?;
         let cidrs = Family::BOTH.map(Family::cluster_cidr).join(",");
-        let args =
-            ["--proxy-mode", circumstances.mode, "--hostname-override", "node", "--cluster-cidr", &cidrs];
-        let args = args.map(str::to_owned).to_vec();
+        let Circumstances { mode, family } = circumstances;
+        let args = [mode.args, &["--hostname-override", "node", "--cluster-cidr", &cidrs]].concat();
+        let args = args.into_iter().map(str::to_owned).collect();
         let server = bed.node.run(|| ApiServer::start(Options::default()))??;
-        Ok(Self { family: circumstances.family, bed, server, cluster: Cluster::default(), args, proxy: None })
+        Ok(Self { mode, family, bed, server, cluster: Cluster::default(), args, proxy: None })
     }
 
     pub(crate) fn explain(&self) -> String {
         let log = self.proxy.as_ref().map(Proxy::log).unwrap_or_default();
-        format!("--- the proxy's log\n{log}\n--- requests\n{}", self.server.requests().join("\n"))
+        let requests = self.server.requests().join("\n");
+        format!("--- the proxy's log\n{log}\n--- requests\n{requests}\n{}", self.rules().explain())
+    }
+
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        Rules::new(&self.bed.node, self.mode, self.family)
     }
 
     /// Puts another server in place of the one that holds nothing.

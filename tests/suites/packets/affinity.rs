@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use testbed::cluster::{Service, Slice};
-use testbed::{POD_PORT, Protocol};
+use testbed::subject::{Who, answerer};
+use testbed::{POD_PORT, Protocol, Subject};
 
-use crate::subject::{Subject, Who, answerer};
-
-crate::scenarios![
+testbed::scenarios![
+    Subject:
     a_client_stays_with_its_endpoint,
     clients_are_spread,
     a_client_stays_whatever_frontend_it_uses,
@@ -160,7 +160,7 @@ fn affinity_holds_for_udp(s: &mut Subject) -> Result<()> {
 fn affinity_may_be_turned_on_and_off(s: &mut Subject) -> Result<()> {
     for _ in 0..2 {
         s.serve_web(&PODS)?;
-        s.reaches(s.pod(3), s.web_address(), &PODS, crate::subject::Seen::AsItself)?;
+        s.reaches(s.pod(3), s.web_address(), &PODS, testbed::subject::Seen::AsItself)?;
         serve_sticky(s, &PODS, 10_800)?;
         sole_answerer(s.pod(3), s.web_address())?;
     }

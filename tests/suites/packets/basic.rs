@@ -2,12 +2,11 @@
 
 use anyhow::{Result, ensure};
 use testbed::cluster::{Endpoint, Service, Slice, service_cidr};
-use testbed::{Family, OTHER_POD_PORT, Outcome, POD_PORT, Protocol};
+use testbed::subject::Seen::{AsItself, Masqueraded};
+use testbed::{Family, OTHER_POD_PORT, Outcome, POD_PORT, Protocol, Subject};
 
-use crate::subject::Seen::{AsItself, Masqueraded};
-use crate::subject::Subject;
-
-crate::scenarios![
+testbed::scenarios![
+    Subject:
     a_pod_reaches_every_endpoint_and_is_seen_as_itself,
     the_node_is_masqueraded,
     outsiders_are_masqueraded,
@@ -72,7 +71,7 @@ fn udp_is_served_like_tcp(s: &mut Subject) -> Result<()> {
     s.reaches_over(Protocol::Udp, s.pod(3), dns, &["pod-1", "remote-1"], AsItself)?;
     s.reaches_over(Protocol::Udp, s.node(), dns, &["pod-1", "remote-1"], Masqueraded)?;
     s.reaches_over(Protocol::Udp, s.client(), dns, &["pod-1", "remote-1"], Masqueraded)?;
-    s.refused(s.pod(3), dns)
+    s.unanswered(s.pod(3), dns)
 }
 
 fn a_pod_that_reaches_itself_is_masqueraded(s: &mut Subject) -> Result<()> {
@@ -108,7 +107,7 @@ fn undefined_ports_are_refused(s: &mut Subject) -> Result<()> {
             s.comes_to(Protocol::Udp, who, to, &Outcome::Refused)?;
         }
     }
-    Ok(())
+    s.comes_to(Protocol::Udp, s.pod(2), s.web_address(), &Outcome::Refused)
 }
 
 fn a_service_without_slices_refuses(s: &mut Subject) -> Result<()> {
@@ -116,12 +115,11 @@ fn a_service_without_slices_refuses(s: &mut Subject) -> Result<()> {
     let web = s.web().node_port(30080).external_ip(family.external_ip(5));
     s.cluster.put(web.load_balancer_ip(family.load_balancer_ip(6)));
     s.sync()?;
-    for to in [family.cluster_ip(10), family.external_ip(5), family.load_balancer_ip(6)] {
-        for who in [s.pod(1), s.node(), s.client()] {
+    s.refused(s.node(), s.web_address())?;
+    for who in [s.pod(1), s.client()] {
+        for to in [family.cluster_ip(10), family.external_ip(5), family.load_balancer_ip(6)] {
             s.refused(who, (to, 80))?;
         }
-    }
-    for who in [s.pod(1), s.client()] {
         s.refused(who, (family.node(), 30080))?;
     }
     Ok(())
@@ -239,7 +237,7 @@ fn a_port_may_be_renamed_and_renumbered(s: &mut Subject) -> Result<()> {
     s.reaches(s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
     s.cluster.service("web").ports[0].port = 8000;
     s.sync()?;
-    s.refused(s.pod(3), s.web_address())?;
+    s.unanswered(s.pod(3), s.web_address())?;
     s.reaches(s.pod(3), (s.family().cluster_ip(10), 8000), &["pod-1"], AsItself)?;
     Ok(())
 }
@@ -250,7 +248,7 @@ fn a_port_may_change_its_protocol(s: &mut Subject) -> Result<()> {
     s.cluster.slice("web").ports[0].1 = "UDP";
     s.sync()?;
     s.reaches_over(Protocol::Udp, s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
-    s.refused(s.pod(3), s.web_address())
+    s.unanswered(s.pod(3), s.web_address())
 }
 
 fn the_type_may_change(s: &mut Subject) -> Result<()> {
@@ -369,7 +367,7 @@ fn many_services_keep_to_themselves(s: &mut Subject) -> Result<()> {
     for number in 20..80u8 {
         let outcome = s.pod(3).place.connect(Protocol::Tcp, (s.family().cluster_ip(number), 80).into())?;
         let expected = pods[usize::from(number) % 3];
-        ensure!(crate::subject::answerer(&outcome)? == expected, "s{number}: {outcome}, not {expected}");
+        ensure!(testbed::subject::answerer(&outcome)? == expected, "s{number}: {outcome}, not {expected}");
     }
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use anyhow::{Result, ensure};
 use testbed::cluster::{Service, Slice};
-use testbed::{Outcome, POD_PORT, Protocol};
+use testbed::subject::answerer;
+use testbed::{Outcome, POD_PORT, Protocol, Subject};
 
-use crate::subject::{Subject, answerer};
-
-crate::scenarios![
+testbed::scenarios![
+    Subject:
     a_tcp_connection_outlives_its_endpoint_s_removal,
     a_udp_flow_moves_when_its_endpoint_goes,
     a_udp_flow_stays_when_another_endpoint_goes,

@@ -10,24 +10,13 @@ mod lifecycle;
 mod policies;
 mod selection;
 mod settings;
-mod subject;
 
 use std::process::ExitCode;
-use std::sync::LazyLock;
 
-use subject::Subject;
-use testbed::suite::{Scenario, run_everywhere};
+use testbed::Subject;
+use testbed::suite::{MODES, run_everywhere};
 
-/// A table of scenarios, each named as its function.
-macro_rules! scenarios {
-    ($($name:ident),* $(,)?) => {
-        pub(crate) const SCENARIOS: &[testbed::suite::Scenario<crate::subject::Subject>] =
-            &[$(testbed::suite::Scenario { name: stringify!($name), run: $name }),*];
-    };
-}
-pub(crate) use scenarios;
-
-static ALL: LazyLock<Vec<Scenario<Subject>>> = LazyLock::new(|| {
+fn main() -> ExitCode {
     let tables = [
         basic::SCENARIOS,
         external::SCENARIOS,
@@ -38,10 +27,5 @@ static ALL: LazyLock<Vec<Scenario<Subject>>> = LazyLock::new(|| {
         flows::SCENARIOS,
         lifecycle::SCENARIOS,
     ];
-    let scenarios = tables.into_iter().flatten();
-    scenarios.map(|scenario| Scenario { name: scenario.name, run: scenario.run }).collect()
-});
-
-fn main() -> ExitCode {
-    run_everywhere(&ALL, Subject::prepare, Subject::explain)
+    run_everywhere(MODES, &tables, Subject::prepare, Subject::explain)
 }

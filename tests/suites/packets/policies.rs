@@ -2,14 +2,16 @@
 
 use anyhow::Result;
 
-use crate::subject::Seen::{AsItself, Masqueraded};
-use crate::subject::Subject;
+use testbed::Subject;
+use testbed::subject::Seen::{AsItself, Masqueraded};
 
-crate::scenarios![
+testbed::scenarios![
+    Subject:
     external_local_keeps_outsiders_on_this_node_as_themselves,
     external_local_without_local_endpoints_drops_outsiders,
     external_local_lets_pods_and_the_node_go_anywhere,
     external_local_without_any_endpoint_refuses,
+    the_node_is_refused_at_external_addresses_without_endpoints,
     external_local_leaves_the_cluster_ip_alone,
     external_local_follows_endpoints,
     internal_local_stays_on_this_node,
@@ -69,8 +71,18 @@ fn external_local_lets_pods_and_the_node_go_anywhere(s: &mut Subject) -> Result<
 fn external_local_without_any_endpoint_refuses(s: &mut Subject) -> Result<()> {
     serve_everywhere(s, true, false, &[])?;
     for to in external_frontends(s) {
-        for who in [s.pod(3), s.node(), s.client()] {
+        for who in [s.pod(3), s.client()] {
             s.refused(who, to)?;
+        }
+    }
+    Ok(())
+}
+
+fn the_node_is_refused_at_external_addresses_without_endpoints(s: &mut Subject) -> Result<()> {
+    for external_local in [false, true] {
+        serve_everywhere(s, external_local, false, &[])?;
+        for to in external_frontends(s) {
+            s.refused(s.node(), to)?;
         }
     }
     Ok(())

@@ -1,13 +1,12 @@
 //! Terminating endpoints and topology hints.
 
 use anyhow::Result;
-use testbed::Family;
 use testbed::cluster::node;
+use testbed::subject::Seen::{AsItself, Masqueraded};
+use testbed::{Family, Subject};
 
-use crate::subject::Seen::{AsItself, Masqueraded};
-use crate::subject::Subject;
-
-crate::scenarios![
+testbed::scenarios![
+    Subject:
     terminating_endpoints_help_out_when_none_is_ready,
     terminated_endpoints_are_never_used,
     local_terminating_endpoints_go_before_remote_ready_ones_under_local,

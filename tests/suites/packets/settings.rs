@@ -1,13 +1,12 @@
 //! What the command line changes.
 
 use anyhow::Result;
-use testbed::Family;
 use testbed::cluster::node;
+use testbed::subject::Seen::{AsItself, Masqueraded};
+use testbed::{Family, Subject};
 
-use crate::subject::Seen::{AsItself, Masqueraded};
-use crate::subject::Subject;
-
-crate::scenarios![
+testbed::scenarios![
+    Subject:
     masquerade_all_masquerades_pods,
     without_a_way_to_tell_pods_cluster_ips_are_not_masqueraded,
     without_a_way_to_tell_pods_external_local_takes_them_for_outsiders,

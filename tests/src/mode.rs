@@ -1,0 +1,82 @@
+//! The modes that suites run in.
+
+/// A way to program a node, as a suite asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// What tests call it.
+    pub name: &'static str,
+    /// The arguments that ask the proxy for it.
+    pub args: &'static [&'static str],
+    /// What administrators look at its rules with.
+    pub tool: Tool,
+}
+
+/// What rules are listed and changed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// `nft`
+    Nft,
+    /// `iptables` and `ip6tables`
+    Iptables(Backend),
+}
+
+/// A back end of iptables: where its rules are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Tables of nftables.
+    Nft,
+    /// The kernel's older tables, replaced whole at every change.
+    Legacy,
+}
+
+impl Backend {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Nft, Self::Legacy];
+
+    /// As `--iptables-backend` and the programs' names have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nft => "nft",
+            Self::Legacy => "legacy",
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Nft => Self::Legacy,
+            Self::Legacy => Self::Nft,
+        }
+    }
+}
+
+/// The nftables mode.
+pub const NFTABLES: Mode = Mode { name: "nftables", args: &["--proxy-mode", "nftables"], tool: Tool::Nft };
+
+/// The iptables mode, on the back end that keeps its rules in nftables.
+pub const IPTABLES_NFT: Mode = Mode {
+    name: "iptables-nft",
+    args: &["--proxy-mode", "iptables", "--iptables-backend", "nft"],
+    tool: Tool::Iptables(Backend::Nft),
+};
+
+/// The iptables mode, on the older back end.
+pub const IPTABLES_LEGACY: Mode = Mode {
+    name: "iptables-legacy",
+    args: &["--proxy-mode", "iptables", "--iptables-backend", "legacy"],
+    tool: Tool::Iptables(Backend::Legacy),
+};
+
+/// The iptables mode on either back end.
+pub const IPTABLES: &[Mode] = &[IPTABLES_NFT, IPTABLES_LEGACY];
+
+impl Mode {
+    /// Whether a word means this mode: its name, or the name of several, `iptables` for either back end.
+    #[must_use]
+    pub fn is(&self, word: &str) -> bool {
+        let rest = self.name.strip_prefix(word);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+}

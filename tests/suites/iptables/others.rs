@@ -1,0 +1,126 @@
+//! Rules of others, beside ours and leading to ours.
+
+use anyhow::{Result, ensure};
+use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT};
+use testbed::subject::Seen::AsItself;
+use testbed::{Backend, Iptables, Subject, binary};
+
+use crate::{back_end, tables};
+
+testbed::scenarios![
+    Subject:
+    foreign_rules_that_lead_to_our_chains_stop_nothing,
+    changes_of_others_beside_ours_change_nothing,
+    the_other_back_end_is_left_alone,
+    cleanup_leaves_nothing_where_no_kubelet_is,
+    hooks_stay_in_front_and_are_there_once,
+];
+
+/// Chains that others' rules lead to cannot be deleted.
+fn foreign_rules_that_lead_to_our_chains_stop_nothing(s: &mut Subject) -> Result<()> {
+    s.serve_web(&["pod-1", "pod-2"])?;
+    let chain = tables(s)?.target("nat", "KUBE-SERVICES", "\"test/web:http cluster IP\"")?;
+    let endpoint = tables(s)?.target("nat", &chain, "-j KUBE-SEP-")?;
+    tables(s)?.load(&format!(
+        "*nat\n:foreign - [0:0]\n-A foreign -p udp -j {chain}\n-A foreign -p udp -j {endpoint}\nCOMMIT\n"
+    ))?;
+    let before = tables(s)?.chain("nat", "foreign")?;
+    // The endpoint goes, then the whole service.
+    s.serve_web(&["remote-1"])?;
+    s.reaches(s.pod(3), s.web_address(), &["remote-1"], AsItself)?;
+    s.cluster.delete("web").delete_slice("web");
+    s.sync()?;
+    s.unanswered(s.pod(3), s.web_address())?;
+    // Everything else goes on, and on, after a restart too.
+    for round in 0..2 {
+        for pods in [&["pod-1"][..], &["pod-2", "remote-1"]] {
+            let shop = testbed::cluster::Service::new("shop", s.family().cluster_ip(11)).tcp("http", 80);
+            let slice = s.slice("shop", pods);
+            s.cluster.put(shop).put_slice(slice);
+            s.sync()?;
+            s.reaches(s.pod(3), (s.family().cluster_ip(11), 80), pods, AsItself)?;
+        }
+        if round == 0 {
+            s.proxy()?.kill()?;
+            s.restart()?;
+        }
+    }
+    let after = tables(s)?.chain("nat", "foreign")?;
+    ensure!(before == after, "the foreign rules were changed: {before:#?} became {after:#?}");
+    // And the service may come back.
+    s.serve_web(&["pod-1"])?;
+    s.reaches(s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
+    Ok(())
+}
+
+fn changes_of_others_beside_ours_change_nothing(s: &mut Subject) -> Result<()> {
+    s.serve_all_kinds()?;
+    // It may be looked into; there is nothing to be done about it.
+    s.rules().add_foreign()?;
+    let before = s.rules().listing()?;
+    s.proxy()?.await_quiet()?;
+    let slice = s.slice("web", &["pod-1", "pod-2"]);
+    s.cluster.put_slice(slice);
+    s.sync()?;
+    let slice = s.slice("web", &["pod-1", "pod-2", "remote-1"]);
+    s.cluster.put_slice(slice);
+    s.sync()?;
+    s.check_all_kinds()?;
+    let after = s.rules().listing()?;
+    ensure!(before == after, "{before}\nbecame\n{after}");
+    s.proxy()?.kill()?;
+    s.restart()?;
+    ensure!(s.last_operations()? == 0, "something was left to do beside others' rules");
+    Ok(())
+}
+
+fn the_other_back_end_is_left_alone(s: &mut Subject) -> Result<()> {
+    let other = match back_end(s)? {
+        Backend::Nft => IPTABLES_LEGACY,
+        Backend::Legacy => IPTABLES_NFT,
+    };
+    s.rules_of(other).add_foreign()?;
+    let before = s.rules_of(other).listing()?;
+    s.serve_all_kinds()?;
+    s.proxy()?.kill()?;
+    s.restart()?;
+    s.check_all_kinds()?;
+    let after = s.rules_of(other).listing()?;
+    ensure!(before == after, "the other back end was changed:\n{before}became\n{after}");
+    Ok(())
+}
+
+fn cleanup_leaves_nothing_where_no_kubelet_is(s: &mut Subject) -> Result<()> {
+    s.serve_all_kinds()?;
+    s.proxy()?.terminate()?;
+    let program = binary()?;
+    s.bed.node.output(&program.to_string_lossy(), &["--cleanup"])?;
+    let left = s.rules().listing()?;
+    ensure!(left.is_empty(), "cleanup left\n{left}");
+    Ok(())
+}
+
+/// Others put rules before and behind ours.
+fn hooks_stay_in_front_and_are_there_once(s: &mut Subject) -> Result<()> {
+    let accept = "-p tcp -m comment --comment foreign -j RETURN";
+    tables(s)?.load(&format!("*nat\n-A PREROUTING {accept}\n-A OUTPUT {accept}\nCOMMIT\n"))?;
+    s.serve_web(&["pod-1"])?;
+    s.reaches(s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
+    for _ in 0..2 {
+        s.proxy()?.kill()?;
+        s.restart()?;
+    }
+    for chain in ["PREROUTING", "OUTPUT"] {
+        let rules = hooks(&tables(s)?, chain)?;
+        let place = rules.iter().position(|rule| rule.ends_with("-j KUBE-SERVICES"));
+        let foreign = rules.iter().position(|rule| rule.contains("foreign"));
+        ensure!(place < foreign, "what others return is not served: {rules:#?}");
+        let count = rules.iter().filter(|rule| rule.ends_with("-j KUBE-SERVICES")).count();
+        ensure!(count == 1, "{chain} has {count} hooks: {rules:#?}");
+    }
+    Ok(())
+}
+
+fn hooks(tables: &Iptables<'_>, chain: &str) -> Result<Vec<String>> {
+    tables.chain("nat", chain)
+}

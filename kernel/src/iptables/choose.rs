@@ -59,7 +59,8 @@ impl Traces {
             SavedLine::Rule { .. } => traces.rules += 1,
         });
         if let Err(error) = listed {
-            tracing::warn!(%error, "cannot see whether the {} back end of iptables is in use", iptables.backend);
+            let backend = iptables.backend;
+            tracing::warn!(%error, %backend, "cannot see whether this back end of iptables is in use");
         }
         traces
     }

@@ -142,6 +142,12 @@ impl Iptables {
         Self { lock_wait, ..self }
     }
 
+    /// The same, but with its runs counted among others.
+    #[must_use]
+    pub fn counted_among(self, own: OwnProcesses) -> Self {
+        Self { own, ..self }
+    }
+
     /// Which back end's programs these are.
     #[must_use]
     pub fn backend(&self) -> Backend {

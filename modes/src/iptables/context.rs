@@ -47,7 +47,7 @@ impl Context {
     }
 
     /// Adds a match on whether a packet comes from one of this node's pods; `None` if that cannot be told.
-    pub(super) fn from_pods(&self, is: Is, rule: Rule) -> Option<Rule> {
+    pub(super) fn told_from_pods(&self, is: Is, rule: Rule) -> Option<Rule> {
         match &self.common.detector {
             Detector::None => None,
             Detector::Source(range) => Some(rule.from(is, *range)),

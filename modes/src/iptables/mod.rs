@@ -44,7 +44,7 @@ mod watch;
 
 use endpoint_cache::{Delta, Desired, Family, ServicePort};
 pub use kernel::iptables::Backend;
-use kernel::iptables::{Iptables as Programs, Table};
+use kernel::iptables::{Iptables as Programs, OwnProcesses, Table};
 use kernel::nft::{Family as NftFamily, Monitor, Table as NftTable};
 use kernel::sysctl;
 
@@ -69,6 +69,9 @@ pub struct Iptables {
     backend: Backend,
     flows: Flows,
     families: Vec<Programmed>,
+    /// Our own changes, for the nft back end.
+    own: OwnProcesses,
+    /// What our own changes have left, for the legacy back end.
     sizes: Sizes,
 }
 
@@ -91,9 +94,9 @@ impl Iptables {
             Some(backend) => backend,
             None => kernel::iptables::choose()?,
         };
-        let mut families = Vec::new();
+        let (mut families, own) = (Vec::new(), OwnProcesses::default());
         for family in Family::BOTH.into_iter().filter(|family| settings.enables(*family)) {
-            let programs = Programs::find(backend, family == Family::V6)?;
+            let programs = Programs::find(backend, family == Family::V6)?.counted_among(own.clone());
             // Whether the table can be had; it is small, whatever the services.
             match programs.save(Table::Mangle, |_| {}) {
                 Ok(()) => families.push(Programmed { family, programs, program: None }),
@@ -102,7 +105,7 @@ impl Iptables {
             }
         }
         tracing::info!(%backend, "iptables");
-        Ok(Self { settings, backend, flows: Flows::open()?, families, sizes: Sizes::default() })
+        Ok(Self { settings, backend, flows: Flows::open()?, families, own, sizes: Sizes::default() })
     }
 
     /// The back end in use.
@@ -197,7 +200,7 @@ impl Mode for Iptables {
             let tables = [Table::Nat, Table::Filter, Table::Mangle];
             tables.map(|table| NftTable { family, name: table.as_str().to_owned() })
         });
-        Ok(Box::new(NftWatch(Monitor::open(tables.collect(), 0)?)))
+        Ok(Box::new(NftWatch(Monitor::open_for_mentions(tables.collect(), "KUBE-", self.own.clone())?)))
     }
 }
 

@@ -105,7 +105,7 @@ impl Script {
 
     /// Writes a service port's own chain, whether it is there or not.
     pub(super) fn write_chain(&mut self, chain: &OwnChain) {
-        self.write(Part::NatChains, &chain.name, &chain.rules);
+        self.write(Part::NatChains, chain.name, &chain.rules);
     }
 
     /// Removes a service port's own chain.

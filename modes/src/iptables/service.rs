@@ -137,7 +137,7 @@ impl<'a> Writer<'a> {
         let rule = self.frontend(self.service.cluster_ip, "cluster IP");
         match self.context.common.masquerade_all {
             true => Some(rule),
-            false => self.context.from_pods(Is::Not, rule),
+            false => self.context.told_from_pods(Is::Not, rule),
         }
         .map(|rule| rule.jump(MARK_MASQ))
     }
@@ -151,7 +151,7 @@ impl<'a> Writer<'a> {
             TrafficPolicy::Local => {
                 const LOCAL: &str = "-m addrtype --src-type LOCAL";
                 let any = self.names.of(Kind::Svc);
-                let from_pods = self.context.from_pods(Is::Yes, about("pod traffic"));
+                let from_pods = self.context.told_from_pods(Is::Yes, about("pod traffic"));
                 let routed = from_pods.into_iter().map(|rule| rule.jump(any));
                 let masqueraded = about("masquerade LOCAL traffic").with(LOCAL).jump(MARK_MASQ);
                 let local = about("route LOCAL traffic").with(LOCAL).jump(any);

@@ -14,6 +14,9 @@ use super::script::Script;
 pub(super) fn run(backend: Backend) -> Result<usize, Error> {
     let mut removed = 0;
     for family in Family::BOTH {
+        if !backend.has_tables(family == Family::V6)? {
+            continue;
+        }
         match Iptables::find(backend, family == Family::V6) {
             Ok(iptables) => removed += clean(&iptables)?,
             Err(Error::NoProgram { .. }) => {}

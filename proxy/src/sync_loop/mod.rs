@@ -200,7 +200,7 @@ impl SyncLoop {
             // Otherwise it was refused something; that may be over now.
             Phase::Resync { .. } | Phase::InForce => {}
         }
-        tracing::warn!("{what}: repairing it");
+        tracing::warn!("{what}: repairing what of it is ours");
         self.telemetry.metrics.repairs.inc();
         self.telemetry.health.change_waits(now);
         self.repaired_at = Some(soonest);

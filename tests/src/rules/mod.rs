@@ -149,6 +149,13 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// Whether the kernel tells of every change at once, and by whom it was made. Where it does not, damage is found when
+    /// somebody looks, which may be the proxy before its next change.
+    #[must_use]
+    pub fn are_watched_by_the_kernel(&self) -> bool {
+        self.mode.tool != Tool::Iptables(Backend::Legacy)
+    }
+
     /// Puts rules in place of the proxy's as another version of it might have left them.
     ///
     /// # Errors

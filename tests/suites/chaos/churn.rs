@@ -38,7 +38,7 @@ pub(crate) fn changes(chaos: &mut Chaos) -> Result<()> {
         change(chaos, &proxy, &mut dice)?;
     }
     proxy.save("changing.json", &chaos.cluster().manifest())?;
-    let before = proxy.resources()?;
+    let before = chaos.resources_at_rest(&proxy)?;
     let started = Instant::now();
     chaos.under_traffic(|| {
         for number in 0..CHANGES {
@@ -96,7 +96,7 @@ pub(crate) fn mass_deletion(chaos: &mut Chaos) -> Result<()> {
         proxy.save("many.json", &full)?;
         proxy.save("many.json", &empty)?;
     }
-    let before = proxy.resources()?;
+    let before = chaos.resources_at_rest(&proxy)?;
     chaos.under_traffic(|| {
         proxy.save("many.json", &full)?;
         proxy.save("many.json", &empty)

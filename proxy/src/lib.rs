@@ -117,15 +117,12 @@ fn cleanup() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes away what other modes left, while this one goes on working.
+/// Takes away what other modes left.
 fn retire(retire_others: mode::RetireOthers) {
-    let work = || match retire_others() {
+    match retire_others() {
         Ok(0) => {}
         Ok(removed) => tracing::info!(removed, "removed what another mode or kube-proxy left"),
         Err(error) => tracing::warn!("what another mode or kube-proxy left is still there: {error:#}"),
-    };
-    if let Err(error) = std::thread::Builder::new().name("retire".to_owned()).spawn(work) {
-        tracing::warn!("cannot start a thread to remove what other modes left: {error}");
     }
 }
 

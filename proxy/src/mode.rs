@@ -57,7 +57,7 @@ pub struct Chosen {
 
 /// Takes away what other modes programmed earlier, and kube-proxy in them: connections would go on by what was there
 /// first. Returns how many tables, chains and rules went.
-pub type RetireOthers = Box<dyn FnOnce() -> anyhow::Result<usize> + Send>;
+pub type RetireOthers = Box<dyn FnOnce() -> anyhow::Result<usize>>;
 
 /// Makes ready the mode that was asked for. Nothing is programmed yet.
 ///

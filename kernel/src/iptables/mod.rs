@@ -8,6 +8,7 @@ mod choose;
 mod complaint;
 mod lock;
 mod own;
+mod presence;
 mod program;
 mod restore;
 mod save;

@@ -1,8 +1,12 @@
 //! Running scripts through `iptables-restore`.
 
 use std::io::{self, Read, Write};
-use std::process::{Child, ChildStderr, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 
 use super::complaint::{self, Outcome};
 use super::{Iptables, lock};
@@ -29,6 +33,7 @@ impl Iptables {
             command.arg("--test");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        end_with_us(&mut command);
         let program = &self.restore.name;
         let failed = |cause| Error::io(format!("run {program}"), cause);
         let mut child = command.spawn().map_err(failed)?;
@@ -46,6 +51,15 @@ impl Iptables {
             true => Error::Locked { seconds: wait, holder: lock::holder() },
             false => complaint::error(&outcome),
         })
+    }
+}
+
+/// Has a program ended when we are: one that outlived us would make a change that whoever comes next knows nothing of.
+fn end_with_us(command: &mut Command) {
+    #[allow(unsafe_code, reason = "there is no other way to ask for a signal on our end")]
+    // SAFETY: what runs between fork and exec is one system call, which allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
     }
 }
 

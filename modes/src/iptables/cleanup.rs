@@ -7,7 +7,6 @@ use kernel::iptables::{Backend, Iptables, SavedLine, Table};
 use super::base;
 use super::installed::Installed;
 use super::names::ChainName;
-use super::program::REMOVALS;
 use super::script::Script;
 
 /// Removes the chains of a back end that a kube-proxy has, and nothing else; says how many there were. What is not
@@ -15,6 +14,9 @@ use super::script::Script;
 pub(super) fn run(backend: Backend) -> Result<usize, Error> {
     let mut removed = 0;
     for family in Family::BOTH {
+        if !backend.has_tables(family == Family::V6)? {
+            continue;
+        }
         match Iptables::find(backend, family == Family::V6) {
             Ok(iptables) => removed += clean(&iptables)?,
             Err(Error::NoProgram { .. }) => {}
@@ -31,18 +33,21 @@ fn clean(iptables: &Iptables) -> Result<usize, Error> {
         kubelet |= matches!(line, SavedLine::Chain(chain) if KUBELET.contains(&chain));
         installed.take_in(table, line);
     })?;
-    let scripts = removal(&installed, kubelet);
-    for script in &scripts {
-        iptables.restore(&script.text())?;
+    let mut removed = 0;
+    for script in removal(&installed, kubelet) {
+        for piece in script.pieces(super::size(iptables.backend())) {
+            iptables.restore(&piece.text())?;
+            removed += piece.operations();
+        }
     }
-    Ok(scripts.iter().map(Script::operations).sum())
+    Ok(removed)
 }
 
 /// Chains by which a kubelet is known to be there.
 const KUBELET: [&str; 2] = ["KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT"];
 
 /// First what leads to service ports' chains, then those, then what they lead to.
-fn removal(installed: &Installed, kubelet: bool) -> Vec<Script> {
+fn removal(installed: &Installed, kubelet: bool) -> [Script; 3] {
     let guard = base::FIREWALL;
     let is_ours = |table: Table, chain: &str| {
         // The kubelet's as well, if there is one.
@@ -65,7 +70,5 @@ fn removal(installed: &Installed, kubelet: bool) -> Vec<Script> {
         }
     }
     installed.own.keys().for_each(|chain| own.remove_chain(chain));
-    let more = own.split_off_removals(REMOVALS);
-    let scripts = [leads, own].into_iter().chain(more).chain([led_to]);
-    scripts.filter(|script| !script.is_empty()).collect()
+    [leads, own, led_to]
 }

@@ -51,14 +51,17 @@ use kernel::sysctl;
 use self::context::Context;
 use self::installed::Installed;
 use self::program::{Program, Resync};
-use self::script::Script;
+use self::script::{Script, Size};
 use self::watch::{LegacyWatch, NftWatch, Sizes};
 use crate::flows::Flows;
 use crate::{Error, Mode, Report, Settings, Watch};
 
-/// Bytes of new chains beyond which iptables-nft is given them in several runs: it looks for chains in time quadratic
-/// in their number. iptables-legacy copies the whole table in each run, so it gets everything in one.
+/// Bytes of a script beyond which iptables-nft is given it in several runs: it looks for chains in time quadratic in
+/// their number. iptables-legacy copies the whole table in each run, so it gets everything in one.
 const PIECE: usize = 256 << 10;
+
+/// Bytes of a script that every socket takes.
+const SMALLEST: usize = 4 << 10;
 
 /// Bytes of a script beyond which iptables-nft is not asked whether it would take it.
 const REHEARSED: usize = 2 << 20;
@@ -67,6 +70,8 @@ const REHEARSED: usize = 2 << 20;
 pub struct Iptables {
     settings: Settings,
     backend: Backend,
+    /// How large scripts may be.
+    size: Size,
     flows: Flows,
     families: Vec<Programmed>,
     /// Our own changes, for the nft back end.
@@ -105,7 +110,15 @@ impl Iptables {
             }
         }
         tracing::info!(%backend, "iptables");
-        Ok(Self { settings, backend, flows: Flows::open()?, families, own, sizes: Sizes::default() })
+        Ok(Self {
+            settings,
+            backend,
+            size: size(backend),
+            flows: Flows::open()?,
+            families,
+            own,
+            sizes: Sizes::default(),
+        })
     }
 
     /// The back end in use.
@@ -114,12 +127,43 @@ impl Iptables {
         self.backend
     }
 
-    /// Up to how many bytes of new chains one script may have.
-    fn limit(&self) -> Option<usize> {
+    fn resync_family(&mut self, at: usize, desired: &Desired, report: &mut Report) -> Result<(), Error> {
+        let family = &mut self.families[at];
+        let context = Context::new(family.family, &self.settings, desired);
+        let localhost = base::serves_localhost(&context);
         match self.backend {
-            Backend::Nft => Some(PIECE),
-            Backend::Legacy => None,
+            Backend::Nft => family.resync(context, desired, self.size, report)?,
+            Backend::Legacy => {
+                let (before, programs) = (report.operations, family.programs.clone());
+                self.sizes.around(&programs, || family.resync(context, desired, self.size, report))?;
+                self.sizes.checked(&programs, report.operations > before)?;
+            }
         }
+        // Not before the rule that keeps others away from it.
+        if localhost {
+            route_localhost();
+        }
+        Ok(())
+    }
+
+    /// Makes the next scripts smaller after one was too large, if that may help: in a user namespace sockets may not be
+    /// made to take more.
+    fn shrink(&mut self, error: &Error) -> bool {
+        let Error::Kernel(kernel::Error::ScriptTooLarge { bytes, .. }) = error else { return false };
+        let (smaller, shrinks) = (bytes / 4, *bytes > SMALLEST && self.size.allows(bytes / 4));
+        if shrinks {
+            tracing::info!(bytes = smaller, "iptables takes small scripts only: changes are made in pieces");
+            self.size = Size::AtMost(smaller);
+        }
+        shrinks
+    }
+}
+
+/// How large scripts may be for a back end.
+fn size(backend: Backend) -> Size {
+    match backend {
+        Backend::Nft => Size::Pieces(PIECE),
+        Backend::Legacy => Size::Any,
     }
 }
 
@@ -129,41 +173,30 @@ impl Mode for Iptables {
     }
 
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
-        let (mut report, limit) = (Report::default(), self.limit());
-        for family in &mut self.families {
-            let before = report.operations;
-            let context = Context::new(family.family, &self.settings, desired);
-            let localhost = base::serves_localhost(&context);
-            match self.backend {
-                Backend::Nft => family.resync(context, desired, limit, &mut report)?,
-                Backend::Legacy => {
-                    let programs = family.programs.clone();
-                    self.sizes.around(&programs, || family.resync(context, desired, limit, &mut report))?;
-                    self.sizes.checked(&programs, report.operations > before)?;
-                }
+        let mut report = Report::default();
+        for at in 0..self.families.len() {
+            let mut result = self.resync_family(at, desired, &mut report);
+            while result.as_ref().is_err_and(|error| self.shrink(error)) {
+                result = self.resync_family(at, desired, &mut report);
             }
-            // Not before the rule that keeps others away from it.
-            if localhost {
-                route_localhost();
-            }
+            result?;
         }
         report.flows_removed = self.flows.remove_stale(desired);
         Ok(report)
     }
 
     fn apply(&mut self, delta: &Delta) -> Result<Report, Error> {
-        let (mut report, limit) = (Report::default(), self.limit());
-        for family in &mut self.families {
-            let Some(mut program) = family.program.take() else { return Err(Error::NotSynced) };
-            for script in program.update(&delta.changes, limit) {
-                match self.backend {
-                    Backend::Nft => family.run(&script, &mut report)?,
-                    Backend::Legacy => {
-                        self.sizes.around(&family.programs, || family.run(&script, &mut report))?;
-                    }
-                }
+        let (mut report, size, sizes) = (Report::default(), self.size, &self.sizes);
+        let result = self.families.iter_mut().try_for_each(|family| match self.backend {
+            Backend::Nft => family.apply(delta, size, &mut report),
+            Backend::Legacy => {
+                let programs = family.programs.clone();
+                sizes.around(&programs, || family.apply(delta, size, &mut report))
             }
-            family.program = Some(program);
+        });
+        if let Err(error) = result {
+            self.shrink(&error);
+            return Err(error);
         }
         report.flows_removed = self.flows.remove_after(&delta.changes);
         Ok(report)
@@ -173,13 +206,14 @@ impl Mode for Iptables {
     fn rehearse(&mut self, desired: &Desired) -> Result<(), Error> {
         for family in &self.families {
             let context = Context::new(family.family, &self.settings, desired);
-            let mut resync = Resync::new(context, Installed::read(&family.programs)?);
-            family.services(desired).for_each(|service| drop(resync.add(service, None)));
-            let (_, script, _) = resync.finish();
-            let text = script.text();
-            // Asking for that much would take longer than all the answers are worth.
-            if !script.is_empty() && (self.backend == Backend::Legacy || text.len() <= REHEARSED) {
-                family.programs.rehearse(&text)?;
+            let mut resync = Resync::new(context, Installed::read(&family.programs)?, Size::Any);
+            family.services(desired).for_each(|service| drop(resync.add(service)));
+            let (_, scripts, _) = resync.finish();
+            for text in scripts.iter().map(Script::text) {
+                // Asking for that much would take longer than all the answers are worth.
+                if self.backend == Backend::Legacy || text.len() <= REHEARSED {
+                    family.programs.rehearse(&text)?;
+                }
             }
         }
         Ok(())
@@ -209,23 +243,32 @@ impl Programmed {
         &mut self,
         context: Context,
         desired: &Desired,
-        limit: Option<usize>,
+        size: Size,
         report: &mut Report,
     ) -> Result<(), Error> {
         self.program = None;
-        let mut resync = Resync::new(context, Installed::read(&self.programs)?);
+        let mut resync = Resync::new(context, Installed::read(&self.programs)?, size);
         for service in self.services(desired) {
-            if let Some(ahead) = resync.add(service, limit) {
+            if let Some(ahead) = resync.add(service) {
                 self.run(&ahead, report)?;
             }
         }
         let (program, rest, removals) = resync.finish();
-        self.run(&rest, report)?;
+        rest.iter().try_for_each(|script| self.run(script, report))?;
         for removal in removals {
             // Rules of others may lead to a chain that is ours to remove; that harms nobody.
             if let Err(error) = self.run(&removal, report) {
                 tracing::warn!(family = %self.family, "chains without use are left: {error}");
             }
+        }
+        self.program = Some(program);
+        Ok(())
+    }
+
+    fn apply(&mut self, delta: &Delta, size: Size, report: &mut Report) -> Result<(), Error> {
+        let Some(mut program) = self.program.take() else { return Err(Error::NotSynced) };
+        for script in program.update(&delta.changes, size) {
+            self.run(&script, report)?;
         }
         self.program = Some(program);
         Ok(())
@@ -238,9 +281,6 @@ impl Programmed {
     }
 
     fn run(&self, script: &Script, report: &mut Report) -> Result<(), Error> {
-        if script.is_empty() {
-            return Ok(());
-        }
         let text = script.text();
         self.programs.restore(&text)?;
         report.operations += script.operations();

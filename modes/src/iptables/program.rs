@@ -8,7 +8,7 @@ use kernel::iptables::Table;
 use super::base::{self, Shared};
 use super::context::Context;
 use super::installed::{Fingerprint, Installed};
-use super::script::Script;
+use super::script::{Script, Size};
 use super::service::{self, Contribution, OwnChain};
 
 /// Rules by their text. Their order does not matter.
@@ -19,9 +19,6 @@ type Rules = BTreeSet<Box<str>>;
 const FEW: usize = 4;
 const SHARE: usize = 256;
 
-/// Chains that are removed by one script where scripts are to be short.
-pub(super) const REMOVALS: usize = 4000;
-
 /// The state of one family's rules, as far as the next change needs to know it.
 pub(super) struct Program {
     context: Context,
@@ -30,29 +27,22 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// The scripts that lead from the state before some changes to the state after. With a `limit` in bytes a long
-    /// script is split; each part leaves every packet a way.
-    pub(super) fn update(&mut self, changes: &[Change], limit: Option<usize>) -> Vec<Script> {
-        let mut scripts = Vec::new();
+    /// The scripts that lead from the state before some changes to the state after.
+    pub(super) fn update(&mut self, changes: &[Change], size: Size) -> Vec<Script> {
         let (mut script, mut edits) = (Script::default(), Edits::default());
         for change in changes {
             let (before, after) = (change.before.as_deref(), change.after.as_deref());
             let service = after.or(before).filter(|service| service.family == self.context.family());
             if let Some(service) = service {
                 self.change(service, before, after, &mut script, &mut edits);
-                scripts.extend(limit.and_then(|limit| script.split_off_chains(limit)));
             }
         }
         for (shared, edit) in edits.0 {
             let rules = self.shared.entry(shared).or_default();
-            let rewrite = edit.is_large_beside(rules);
+            let rewrite = edit.is_large_beside(rules) && size.allows(length(rules));
             edit.apply(shared, rules, &shared.tail(&self.context), rewrite, &mut script);
         }
-        let removals = limit.map(|_| script.split_off_removals(REMOVALS)).unwrap_or_default();
-        scripts.push(script);
-        scripts.extend(removals);
-        scripts.retain(|script| !script.is_empty());
-        scripts
+        script.pieces(size)
     }
 
     fn change(
@@ -136,6 +126,11 @@ impl Edit {
     }
 }
 
+/// Rough bytes that it takes to write a chain.
+fn length(rules: &Rules) -> usize {
+    rules.iter().map(|rule| rule.len() + 32).sum()
+}
+
 fn whole<'a>(rules: &'a Rules, tail: &'a [String]) -> impl Iterator<Item = &'a str> {
     rules.iter().map(AsRef::as_ref).chain(tail.iter().map(String::as_str))
 }
@@ -145,10 +140,11 @@ pub(super) struct Resync {
     program: Program,
     installed: Installed,
     script: Script,
+    size: Size,
 }
 
 impl Resync {
-    pub(super) fn new(context: Context, installed: Installed) -> Self {
+    pub(super) fn new(context: Context, installed: Installed, size: Size) -> Self {
         let mut script = Script::default();
         for chain in base::fixed_chains(&context) {
             if installed.rules(chain.table, chain.name) != Some(&chain.rules) {
@@ -161,7 +157,7 @@ impl Resync {
             }
         }
         let program = Program { context, shared: BTreeMap::new() };
-        let mut resync = Self { program, installed, script };
+        let mut resync = Self { program, installed, script, size };
         resync.guard_localhost();
         resync
     }
@@ -177,8 +173,8 @@ impl Resync {
         }
     }
 
-    /// Sees to a service port. Returns chains that may be sent ahead when there are more than `limit` bytes of them.
-    pub(super) fn add(&mut self, service: &ServicePort, limit: Option<usize>) -> Option<Script> {
+    /// Sees to a service port. Returns chains to be sent ahead when there are enough of them.
+    pub(super) fn add(&mut self, service: &ServicePort) -> Option<Script> {
         let Contribution { chains, shared } = service::of(service, &self.program.context);
         let own = &mut self.installed.own;
         let differs = |chain: &&OwnChain| own.remove(&chain.name) != Some(Fingerprint::of(&chain.rules));
@@ -186,12 +182,12 @@ impl Resync {
         for (shared, rule) in shared {
             self.program.shared.entry(shared).or_default().insert(rule.into());
         }
-        limit.and_then(|limit| self.script.split_off_chains(limit))
+        self.script.split_off_chains(self.size)
     }
 
     /// All service ports have been seen to. Returns the rest of the work, and the removal of chains that nobody leads
     /// to any more, which may fail if somebody does.
-    pub(super) fn finish(mut self) -> (Program, Script, Vec<Script>) {
+    pub(super) fn finish(mut self) -> (Program, Vec<Script>, Vec<Script>) {
         for shared in Shared::ALL {
             self.compare(shared);
         }
@@ -202,10 +198,7 @@ impl Resync {
         }
         let mut removal = Script::default();
         self.installed.own.keys().for_each(|stale| removal.remove_chain(stale));
-        let mut removals = removal.split_off_removals(REMOVALS);
-        removals.insert(0, removal);
-        removals.retain(|script| !script.is_empty());
-        (self.program, self.script, removals)
+        (self.program, self.script.pieces(self.size), removal.pieces(self.size))
     }
 
     /// Brings a shared chain from what is there to what should be.
@@ -217,11 +210,16 @@ impl Resync {
         let mut rules: Rules = body.collect();
         let in_order = found.ends_with(&tail) && rules.len() + tail.len() == found.len();
         let wanted = all.remove(&shared).unwrap_or_default();
+        if !in_order && !self.size.allows(length(&wanted)) {
+            rules.clear();
+            self.script.rewrite(shared, whole(&rules, &tail));
+        }
         let edit = Edit {
             added: wanted.difference(&rules).cloned().collect(),
             removed: rules.difference(&wanted).cloned().collect(),
         };
-        let rewrite = !in_order || edit.is_large_beside(&rules) || edit.added.len() > rules.len();
+        let large = edit.is_large_beside(&rules) || edit.added.len() > rules.len();
+        let rewrite = (!in_order || large) && self.size.allows(length(&wanted));
         edit.apply(shared, &mut rules, &tail, rewrite, &mut self.script);
         all.insert(shared, rules);
     }

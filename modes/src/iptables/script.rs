@@ -31,6 +31,33 @@ const TRANSACTIONS: [(Table, &[Part]); 4] = [
     (Table::Mangle, &[Part::Mangle]),
 ];
 const PARTS: usize = 5;
+/// Rough bytes that the removal of a chain takes.
+const REMOVAL: usize = 64;
+
+/// How large a script may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    /// Any size: fewer are better.
+    Any,
+    /// Pieces of about so many bytes are better.
+    Pieces(usize),
+    /// More than so many bytes are refused.
+    AtMost(usize),
+}
+
+impl Size {
+    fn piece(self) -> Option<usize> {
+        match self {
+            Self::Any => None,
+            Self::Pieces(bytes) | Self::AtMost(bytes) => Some(bytes),
+        }
+    }
+
+    /// Whether so many bytes can be one script.
+    pub(super) fn allows(self, bytes: usize) -> bool {
+        !matches!(self, Self::AtMost(most) if bytes > most)
+    }
+}
 
 /// A chain to be removed. Ordered so that chains lead only to later ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,28 +189,45 @@ impl Script {
         self.write(last(shared.table()), shared.chain(), rules);
     }
 
-    /// Takes out the chains written so far if they are more than `limit` bytes: nothing leads to the new ones among
-    /// them yet, so they may go ahead.
-    pub(super) fn split_off_chains(&mut self, limit: usize) -> Option<Self> {
+    /// Takes out the chains written so far if they are too much for one piece: nothing leads to the new ones among them
+    /// yet, so they may go ahead.
+    pub(super) fn split_off_chains(&mut self, size: Size) -> Option<Self> {
         let chains = &mut self.parts[Part::NatChains as usize];
-        if chains.len() <= limit {
+        if size.piece().is_none_or(|piece| chains.len() <= piece) {
             return None;
         }
-        let mut ahead = Self { operations: count(chains), ..Self::default() };
+        let ahead = Self::of(Part::NatChains, std::mem::take(chains));
         self.operations -= ahead.operations;
-        std::mem::swap(&mut ahead.parts[Part::NatChains as usize], chains);
         Some(ahead)
     }
 
-    /// Takes out the removals beyond the first `limit`, as scripts to be run afterwards, each of so many at most.
-    pub(super) fn split_off_removals(&mut self, limit: usize) -> Vec<Self> {
+    /// The same in pieces, if it is too much for one. Each leaves every packet a way.
+    pub(super) fn pieces(mut self, size: Size) -> Vec<Self> {
+        let bytes: usize = self.parts.iter().map(String::len).sum();
+        let Some(piece) = size.piece().filter(|piece| bytes + self.removed.len() * REMOVAL > *piece) else {
+            return if self.is_empty() { Vec::new() } else { vec![self] };
+        };
         // A chain goes no later than those that it leads to.
         self.removed.sort_unstable();
-        let rest = self.removed.split_off(limit.min(self.removed.len()));
-        self.operations -= rest.len();
-        let removing =
-            |names: &[Removed]| Self { removed: names.to_vec(), operations: names.len(), ..Self::default() };
-        rest.chunks(limit.max(1)).map(removing).collect()
+        let mut pieces = Vec::new();
+        for part in TRANSACTIONS.iter().flat_map(|(_, parts)| *parts) {
+            let blocks = split_text(&self.parts[*part as usize], piece);
+            pieces.extend(blocks.into_iter().map(|text| Self::of(*part, text)));
+        }
+        let removals = self.removed.chunks((piece / REMOVAL).max(1));
+        pieces.extend(removals.map(|removed| Self {
+            removed: removed.to_vec(),
+            operations: removed.len(),
+            ..Self::default()
+        }));
+        pieces
+    }
+
+    fn of(part: Part, text: String) -> Self {
+        let operations = text.lines().filter(|line| !line.starts_with('#')).count();
+        let mut script = Self { operations, ..Self::default() };
+        script.parts[part as usize] = text;
+        script
     }
 
     fn write<'a>(
@@ -226,6 +270,20 @@ fn last(table: Table) -> Part {
     }
 }
 
-fn count(lines: &str) -> usize {
-    lines.lines().filter(|line| !line.starts_with('#')).count()
+/// Splits a part of a script before it grows beyond `most` bytes, but nowhere within a chain that it writes.
+fn split_text(text: &str, most: usize) -> Vec<String> {
+    let (mut pieces, mut piece, mut chain) = (Vec::new(), String::new(), None);
+    for line in text.split_inclusive('\n') {
+        let word = |prefix: &str| line.strip_prefix(prefix)?.split_whitespace().next();
+        let goes_on = chain.is_some() && word("-A ") == chain;
+        if !goes_on {
+            chain = word(":");
+            if piece.len() > most {
+                pieces.push(std::mem::take(&mut piece));
+            }
+        }
+        piece.push_str(line);
+    }
+    pieces.extend(Some(piece).filter(|piece| !piece.is_empty()));
+    pieces
 }

@@ -12,7 +12,7 @@ use super::base::Shared;
 use super::context::Context;
 use super::installed::Installed;
 use super::program::{Program, Resync};
-use super::script::Script;
+use super::script::{Script, Size};
 use crate::testing::{changes, plain, services, state};
 use crate::{DetectLocal, Settings};
 
@@ -119,50 +119,52 @@ fn context(family: Family, services: &[Arc<ServicePort>]) -> Context {
     Context::new(family, &settings, &desired)
 }
 
-/// A start on what there is, for what there should be. With a limit, in pieces.
+/// A start on what there is, for what there should be.
 fn start(
     tables: &Tables,
     services: &[Arc<ServicePort>],
     family: Family,
-    limit: Option<usize>,
+    size: Size,
 ) -> (Program, Vec<Script>) {
-    let mut resync = Resync::new(context(family, services), tables.installed());
+    let mut resync = Resync::new(context(family, services), tables.installed(), size);
     let mut scripts = Vec::new();
     for service in services.iter().filter(|service| service.family == family) {
-        scripts.extend(resync.add(service, limit));
+        scripts.extend(resync.add(service));
     }
     let (program, rest, removals) = resync.finish();
-    scripts.push(rest);
-    scripts.extend(removals);
-    scripts.retain(|script| !script.is_empty());
+    scripts.extend(rest.into_iter().chain(removals));
     (program, scripts)
 }
 
 fn started(services: &[Arc<ServicePort>], family: Family) -> Tables {
     let mut tables = Tables::new();
-    start(&tables, services, family, None).1.iter().for_each(|script| tables.restore(script));
+    start(&tables, services, family, Size::Any).1.iter().for_each(|script| tables.restore(script));
     tables
+}
+
+fn sizes() -> impl Strategy<Value = Size> {
+    prop_oneof![Just(Size::Any), Just(Size::Pieces(0)), Just(Size::Pieces(1000)), Just(Size::AtMost(500))]
 }
 
 proptest! {
     #[test]
     fn changes_lead_where_a_fresh_start_leads(
         states in proptest::collection::vec(state(), 1..6),
-        limit in prop_oneof![Just(None), Just(Some(0)), Just(Some(1000))],
+        size in sizes(),
     ) {
         for family in Family::BOTH {
             let (mut held, mut tables) = (BTreeMap::new(), Tables::new());
-            let (mut program, scripts) = start(&tables, &[], family, limit);
+            let (mut program, scripts) = start(&tables, &[], family, size);
             scripts.iter().for_each(|script| tables.restore(script));
             for state in &states {
                 let wanted = services(state);
-                let scripts = program.update(&changes(&held, &wanted), limit);
+                let scripts = program.update(&changes(&held, &wanted), size);
                 scripts.iter().for_each(|script| tables.restore(script));
                 held = wanted;
             }
             let services: Vec<_> = held.into_values().collect();
             prop_assert_eq!(tables.meaning(), started(&services, family).meaning());
-            let (_, left) = start(&tables, &services, family, limit);
+            let (_, left) = start(&tables, &services, family, size);
             prop_assert_eq!(left, Vec::new(), "a restart has something to do");
         }
     }
@@ -172,7 +174,7 @@ proptest! {
         before in state(),
         after in state(),
         lost in proptest::collection::btree_set(0usize..60, 0..6),
-        limit in prop_oneof![Just(None), Just(Some(0))],
+        size in sizes(),
     ) {
         let family = Family::V4;
         let services_of = |state| services(state).into_values().collect::<Vec<_>>();
@@ -185,7 +187,7 @@ proptest! {
                 false => {}
             }
         }
-        let (_, scripts) = start(&tables, &services_of(&after), family, limit);
+        let (_, scripts) = start(&tables, &services_of(&after), family, size);
         scripts.iter().for_each(|script| tables.restore(script));
         let ours = |tables: &Tables| {
             let mut meaning = tables.meaning();
@@ -196,7 +198,7 @@ proptest! {
             meaning
         };
         prop_assert_eq!(ours(&tables), ours(&started(&services_of(&after), family)));
-        let (_, left) = start(&tables, &services_of(&after), family, limit);
+        let (_, left) = start(&tables, &services_of(&after), family, size);
         prop_assert_eq!(left, Vec::new(), "a restart has something to do");
     }
 }
@@ -204,7 +206,7 @@ proptest! {
 /// A change that is one script.
 fn change(program: &mut Program, before: &Arc<ServicePort>, after: &Arc<ServicePort>) -> String {
     let change = Change { before: Some(Arc::clone(before)), after: Some(Arc::clone(after)) };
-    let scripts = program.update(&[change], None);
+    let scripts = program.update(&[change], Size::Any);
     assert_eq!(scripts.len(), 1);
     scripts[0].text()
 }
@@ -212,7 +214,7 @@ fn change(program: &mut Program, before: &Arc<ServicePort>, after: &Arc<ServiceP
 #[test]
 fn one_endpoint_replaced_writes_its_chain_and_the_one_that_chooses() {
     let (before, after) = (plain([1, 2, 4]), plain([1, 2, 5]));
-    let (mut program, _) = start(&Tables::new(), &[Arc::clone(&before)], Family::V4, None);
+    let (mut program, _) = start(&Tables::new(), &[Arc::clone(&before)], Family::V4, Size::Any);
     let script = change(&mut program, &before, &after);
     let count = |prefix: &str| script.lines().filter(|line| line.starts_with(prefix)).count();
     assert_eq!((count(":KUBE-SVC-"), count(":KUBE-SEP-"), count("-X KUBE-SEP-")), (1, 2, 1), "{script}");
@@ -222,7 +224,7 @@ fn one_endpoint_replaced_writes_its_chain_and_the_one_that_chooses() {
 #[test]
 fn refusal_comes_before_translation_goes_and_goes_after_it_comes() {
     let (some, none) = (plain([1]), plain([]));
-    let (mut program, _) = start(&Tables::new(), &[Arc::clone(&some)], Family::V4, None);
+    let (mut program, _) = start(&Tables::new(), &[Arc::clone(&some)], Family::V4, Size::Any);
     let at = |script: &str, what: &str| script.find(what).unwrap_or_else(|| panic!("no {what} in\n{script}"));
     let away = change(&mut program, &some, &none);
     assert!(at(&away, "-A KUBE-SERVICES") < at(&away, "*nat"), "{away}");

@@ -13,9 +13,9 @@ use kernel::nft::Monitor;
 
 use crate::{Error, Watch};
 
-/// How often we look at the tables of iptables-legacy, while that leads to something.
-const OFTEN: Duration = Duration::from_secs(1);
-/// How often at the least, when others keep changing the tables, but nothing of ours.
+/// How often we look at the tables of iptables-legacy.
+const OFTEN: Duration = Duration::from_millis(250);
+/// How often at the least, when others keep changing them, but nothing of ours: each time we would have to list them.
 const SELDOM: Duration = Duration::from_secs(32);
 
 /// Tables that are looked at.
@@ -77,6 +77,9 @@ impl Sizes {
         thread::sleep(wait);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         families.iter().try_for_each(|iptables| known.look(iptables))?;
+        if known.changed.is_none() {
+            known.wait = OFTEN;
+        }
         Ok(known.changed.take())
     }
 }

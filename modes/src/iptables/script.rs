@@ -23,6 +23,18 @@ enum Part {
     Mangle,
 }
 
+impl Part {
+    fn heading(self) -> &'static str {
+        match self {
+            Self::FilterFirst => "what refuses, before translation goes",
+            Self::NatChains => "chains that others lead to",
+            Self::NatShared => "chains that service ports share",
+            Self::FilterLast => "what refuses, after translation has come",
+            Self::Mangle => "the canary",
+        }
+    }
+}
+
 /// Which parts each transaction is made of.
 const TRANSACTIONS: [(Table, &[Part]); 4] = [
     (Table::Filter, &[Part::FilterFirst]),
@@ -109,13 +121,21 @@ impl Script {
     pub(super) fn text(&self) -> String {
         let mut text = String::with_capacity(self.parts.iter().map(String::len).sum::<usize>() + 128);
         for (table, parts) in TRANSACTIONS {
-            let texts = || parts.iter().map(|part| &*self.parts[*part as usize]);
+            let texts = || parts.iter().map(|part| (part, &*self.parts[*part as usize]));
+            let texts = || texts().filter(|(_, text)| !text.is_empty());
             // Filter comes twice; removals belong to its last transaction.
             let is_last = !parts.contains(&Part::FilterFirst);
             let removed = || self.removed.iter().filter(|chain| is_last && chain.table() == table);
-            if removed().next().is_some() || texts().any(|part| !part.is_empty()) {
+            if removed().next().is_some() || texts().next().is_some() {
                 let _ = writeln!(text, "*{}", table.as_str());
-                texts().for_each(|part| text.push_str(part));
+                for (part, lines) in texts() {
+                    // What comes is not about the service port that was named last.
+                    let _ = writeln!(text, "# {}", part.heading());
+                    text.push_str(lines);
+                }
+                if removed().next().is_some() {
+                    text.push_str("# chains without use\n");
+                }
                 // All are emptied first, since they may lead to each other.
                 removed().for_each(|chain| text.push_str(&format!(":{chain} - [0:0]\n")));
                 removed().for_each(|chain| text.push_str(&format!("-X {chain}\n")));

@@ -128,13 +128,12 @@ impl Chaos {
     }
 
     /// The changing service comes to lead to an endpoint, sooner or later.
-    pub(crate) fn await_answers(&self, when: &str) -> Result<()> {
+    pub(crate) fn await_answers(&self, proxy: &Proxy, when: &str) -> Result<()> {
         let to = (self.family.cluster_ip(10), 80).into();
         let answered = |outcome: &Outcome| matches!(outcome, Outcome::Answered { .. });
         let from = Place::of(self.bed.pod_namespace(3));
-        from.connect_until(Protocol::Tcp, to, PATIENCE, answered)
-            .map(drop)
-            .with_context(|| format!("after {when}"))
+        let came = from.connect_until(Protocol::Tcp, to, PATIENCE, answered);
+        came.map(drop).with_context(|| format!("after {when}; the proxy's log:\n{}", proxy.log()))
     }
 
     /// The changing service leads to an endpoint.

@@ -34,7 +34,7 @@ pub(crate) fn edits(chaos: &mut Chaos) -> Result<()> {
         if chaos.rules().are_watched_by_the_kernel() {
             ensure!(repairs > round as f64, "{repairs} repairs were counted after {} edits", round + 1);
         }
-        chaos.await_answers(&format!("{edit:?}"))?;
+        chaos.await_answers(&proxy, &format!("{edit:?}"))?;
     }
     ensure!(metric(chaos, "pointsman_repairs_total")? > 0.0, "no repair was counted");
     ensure!(chaos.rules().is_blamed_in(&proxy.log()), "who it was is not in the log");

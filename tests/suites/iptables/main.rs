@@ -5,9 +5,11 @@
 mod back_ends;
 mod kube_proxy;
 mod localhost;
+mod lock;
 mod names;
 mod others;
 mod restores;
+mod served;
 mod switching;
 mod textbook;
 mod trouble;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         writing::SCENARIOS,
         back_ends::SCENARIOS,
         localhost::SCENARIOS,
+        lock::SCENARIOS,
         trouble::SCENARIOS,
         others::SCENARIOS,
         switching::SCENARIOS,

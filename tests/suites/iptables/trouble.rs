@@ -1,77 +1,25 @@
-//! iptables that is missing, locked, or refuses a line: what is said, and that it comes right by itself.
+//! iptables that is missing or refuses a line: what is said, and that it comes right by itself.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
-use testbed::cluster::Service;
 use testbed::subject::Seen::AsItself;
-use testbed::{Subject, binary, http};
+use testbed::{Subject, binary};
 
 use crate::names::suffix;
 use crate::restores::Restores;
-use crate::{await_reaches, await_that, tables};
+use crate::served::{await_health, change_web, serve_web_and_shop};
+use crate::{await_reaches, tables};
 
 testbed::scenarios![
     Subject:
-    a_lock_that_is_held_for_ever_is_shown_and_waited_for,
     a_line_that_is_refused_at_the_start_is_shown_and_tried_again,
     a_jump_to_nowhere_is_shown_and_tried_again,
     a_refused_service_is_named_and_left_out,
     missing_programs_are_named_with_their_package,
 ];
-
-fn health(s: &Subject) -> Result<(u16, String)> {
-    http::get(&s.bed.node, ([127, 0, 0, 1], 10256).into(), "/healthz")
-}
-
-fn await_health(s: &Subject, status: u16) -> Result<String> {
-    await_that(&format!("/healthz answers {status}"), || Ok(health(s)?.0 == status))?;
-    Ok(health(s)?.1)
-}
-
-/// Two services, neither of which is being changed by anybody.
-fn serve_web_and_shop(s: &mut Subject) -> Result<()> {
-    let shop = Service::new("shop", s.family().cluster_ip(11)).tcp("http", 80);
-    let slice = s.slice("shop", &["pod-1"]);
-    s.cluster.put(shop).put_slice(slice);
-    s.serve_web(&["pod-1"])
-}
-
-/// Other endpoints for `web`, saved and not waited for.
-fn change_web(s: &mut Subject, pods: &[&str]) -> Result<()> {
-    let slice = s.slice("web", pods);
-    s.cluster.put_slice(slice);
-    let manifest = s.cluster.manifest();
-    s.proxy()?.write("cluster.json", &manifest)
-}
-
-fn a_lock_that_is_held_for_ever_is_shown_and_waited_for(s: &mut Subject) -> Result<()> {
-    s.args(&["--iptables-sync-period", "1s"]);
-    serve_web_and_shop(s)?;
-    await_health(s, 200)?;
-    let mut holder = Command::new("flock");
-    holder.args(["--no-fork", "/run/xtables.lock", "sleep", "infinity"]).stdin(Stdio::null());
-    let mut holder = holder.spawn().context("cannot run flock")?;
-    let held = format!("sleep (process {})", holder.id());
-    await_that("the lock is held", || {
-        Ok(std::fs::read_to_string("/proc/locks")?.contains(&format!(" {} ", holder.id())))
-    })?;
-    change_web(s, &["pod-2"])?;
-    let line = s.proxy()?.await_line_with("xtables lock")?;
-    ensure!(line.contains(&held), "who holds the lock is not told ({held}): {line}");
-    let said = await_health(s, 503)?;
-    ensure!(said.contains("xtables lock"), "health does not say why: {said}");
-    // What was in force is.
-    s.reaches(s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
-    holder.kill()?;
-    holder.wait()?;
-    await_reaches(s, s.web_address(), &["pod-2"])?;
-    await_health(s, 200)?;
-    s.reaches(s.pod(3), (s.family().cluster_ip(11), 80), &["pod-1"], AsItself)?;
-    Ok(())
-}
 
 /// Nothing can be programmed before this line can: it is shown by number and text, and tried again.
 fn a_line_that_is_refused_at_the_start_is_shown_and_tried_again(s: &mut Subject) -> Result<()> {

@@ -66,6 +66,11 @@ pub const DIFFERENCES: &[(&str, &str, &str)] = &[
         "a_lock_that_is_held_for_ever_is_shown_and_waited_for",
         "nftables needs no lock, and iptables-nft takes none",
     ),
+    (
+        "iptables-nft",
+        "damage_while_we_wait_for_the_lock_is_repaired",
+        "nftables needs no lock, and iptables-nft takes none",
+    ),
 ];
 
 /// A scenario: what it is called and what it does.

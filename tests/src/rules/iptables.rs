@@ -40,12 +40,8 @@ COMMIT
 ";
 
 /// What the kubelet keeps in its chain; over IPv6 it keeps nothing there.
-const GUARD: &str = "\
-*filter
--A KUBE-FIREWALL ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment \"block incoming localnet connections\" \
--m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
-COMMIT
-";
+const GUARD: &str = "-A KUBE-FIREWALL ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment \
+\"block incoming localnet connections\" -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP\n";
 
 /// Puts nothing in place of everything.
 const NOTHING: &str = "*mangle\nCOMMIT\n*filter\nCOMMIT\n*nat\nCOMMIT\n";
@@ -159,8 +155,12 @@ impl Words<'_> {
     }
 
     pub(super) fn add_foreign(&self) -> Result<()> {
-        self.both_families().iter().try_for_each(|tables| tables.load(ADD))?;
-        Iptables { family: Family::V4, ..self.0 }.load(GUARD)
+        self.both_families().iter().try_for_each(|tables| {
+            let guard = if tables.family == Family::V4 { GUARD } else { "" };
+            tables.load(
+                &ADD.replace("-A INPUT -j KUBE-FIREWALL\n", &format!("{guard}-A INPUT -j KUBE-FIREWALL\n")),
+            )
+        })
     }
 
     pub(super) fn change_elsewhere(&self) -> Result<()> {

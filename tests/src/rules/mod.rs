@@ -149,6 +149,23 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// Whether the kernel tells of every change at once, and by whom it was made. Where it does not, damage is found when
+    /// somebody looks, which may be the proxy before its next change.
+    #[must_use]
+    pub fn are_watched_by_the_kernel(&self) -> bool {
+        self.mode.tool != Tool::Iptables(Backend::Legacy)
+    }
+
+    /// How many services of two endpoints can come and go at once within seconds, also in a user namespace. There
+    /// iptables-nft takes small scripts only, for each of which it looks at every chain that there is.
+    #[must_use]
+    pub fn services_at_once(&self) -> u16 {
+        match self.mode.tool {
+            Tool::Iptables(Backend::Nft) => 400,
+            Tool::Iptables(Backend::Legacy) | Tool::Nft => 5_000,
+        }
+    }
+
     /// Puts rules in place of the proxy's as another version of it might have left them.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ pub(crate) fn changes(chaos: &mut Chaos) -> Result<()> {
         change(chaos, &proxy, &mut dice)?;
     }
     proxy.save("changing.json", &chaos.cluster().manifest())?;
-    let before = proxy.resources()?;
+    let before = chaos.resources_at_rest(&proxy)?;
     let started = Instant::now();
     chaos.under_traffic(|| {
         for number in 0..CHANGES {
@@ -90,13 +90,13 @@ pub(crate) fn many(chaos: &Chaos, count: u16) -> Cluster {
 pub(crate) fn mass_deletion(chaos: &mut Chaos) -> Result<()> {
     let mut proxy = chaos.start(&chaos.cluster())?;
     let many = |count| many(chaos, count).manifest();
-    let (full, empty) = (many(5_000), many(0));
+    let (full, empty) = (many(chaos.rules().services_at_once()), many(0));
     // The allocator keeps memory for the next time, and needs some rounds to have enough: what grows on is a leak.
-    for _ in 0..4 {
+    for _ in 0..6 {
         proxy.save("many.json", &full)?;
         proxy.save("many.json", &empty)?;
     }
-    let before = proxy.resources()?;
+    let before = chaos.resources_at_rest(&proxy)?;
     chaos.under_traffic(|| {
         proxy.save("many.json", &full)?;
         proxy.save("many.json", &empty)

@@ -15,7 +15,7 @@ use subject::Chaos;
 static SCENARIOS: &[Scenario<Chaos>] = &[
     Scenario { name: "two_hundred_endpoint_changes_a_second_fail_no_connection", run: churn::changes },
     Scenario { name: "fifty_crashes_under_churn_fail_no_connection", run: churn::crashes },
-    Scenario { name: "five_thousand_services_go_at_once", run: churn::mass_deletion },
+    Scenario { name: "many_services_go_at_once", run: churn::mass_deletion },
     Scenario { name: "a_flushed_ruleset_and_single_edits_are_repaired_under_churn", run: vandals::edits },
     Scenario { name: "changes_by_others_during_the_first_sync_are_noticed", run: vandals::busy_start },
     Scenario { name: "a_table_that_another_program_owns_is_waited_for_and_shown", run: vandals::owned_table },

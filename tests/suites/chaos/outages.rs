@@ -34,7 +34,7 @@ pub(crate) fn api_server(chaos: &mut Chaos) -> Result<()> {
     let mut proxy = Proxy::start_with_api(&chaos.bed.node, &server, &chaos.args)?;
     server.await_watches(4, PATIENCE)?;
     let mut dice = Dice(5);
-    let before = proxy.resources()?;
+    let before = chaos.resources_at_rest(&proxy)?;
     chaos.under_traffic(|| {
         for round in 0..12 {
             let older = server.snapshot();
@@ -65,7 +65,6 @@ pub(crate) fn api_server(chaos: &mut Chaos) -> Result<()> {
         cluster.put_slice(chaos.slice("changing", &["pod-2"]));
         server.hold(&cluster.manifest())
     })?;
-    proxy.await_quiet()?;
     chaos.check_resources_with(&proxy, before, IDLE)?;
     chaos.check_answers("the server came back")?;
     chaos.check_kernel(&mut proxy)
@@ -88,8 +87,7 @@ pub(crate) fn clock(chaos: &mut Chaos) -> Result<()> {
     let mut proxy = Proxy::launch_with_environment(&chaos.bed.node, environment, &args)?;
     proxy.await_line_with("synced")?;
     server.await_watches(4, PATIENCE)?;
-    proxy.await_quiet()?;
-    let before = proxy.resources()?;
+    let before = chaos.resources_at_rest(&proxy)?;
     let mut dice = Dice(6);
     chaos.under_traffic(|| {
         for jump in ["+400d", "-400d", "+1h", "-1", "+0"] {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use testbed::cluster::{Endpoint, Service, Slice};
@@ -9,6 +10,9 @@ use testbed::suite::Circumstances;
 use testbed::{
     Bed, Cluster, Family, Layout, Mode, Outcome, POD_PORT, Place, Protocol, Proxy, Resources, Rules,
 };
+
+/// How long a repair may take where the kernel does not tell of damage.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much more memory may be resident at the end: the allocator does not give all back at once.
 const SLACK_KB: u64 = 8_192;
@@ -102,6 +106,13 @@ impl Chaos {
         Ok(())
     }
 
+    /// What the proxy uses while it does nothing.
+    pub(crate) fn resources_at_rest(&self, proxy: &Proxy) -> Result<Resources> {
+        // Programs that it runs, and threads that tidy up after another mode, need descriptors for a while.
+        proxy.await_quiet()?;
+        proxy.resources()
+    }
+
     /// Nothing has leaked since.
     pub(crate) fn check_resources(&self, proxy: &Proxy, before: Resources) -> Result<()> {
         self.check_resources_with(proxy, before, 0)
@@ -109,14 +120,23 @@ impl Chaos {
 
     /// The same, but so many connections more may be kept for a while.
     pub(crate) fn check_resources_with(&self, proxy: &Proxy, before: Resources, idle: usize) -> Result<()> {
-        let after = proxy.resources()?;
+        let after = self.resources_at_rest(proxy)?;
         let expected = before.descriptors.saturating_sub(idle)..=before.descriptors + idle;
         ensure!(expected.contains(&after.descriptors), "descriptors: {before:?} became {after:?}");
         ensure!(after.resident_kb < before.resident_kb + SLACK_KB, "memory: {before:?} became {after:?}");
         Ok(())
     }
 
-    /// The changing service comes to lead to an endpoint.
+    /// The changing service comes to lead to an endpoint, sooner or later.
+    pub(crate) fn await_answers(&self, proxy: &Proxy, when: &str) -> Result<()> {
+        let to = (self.family.cluster_ip(10), 80).into();
+        let answered = |outcome: &Outcome| matches!(outcome, Outcome::Answered { .. });
+        let from = Place::of(self.bed.pod_namespace(3));
+        let came = from.connect_until(Protocol::Tcp, to, PATIENCE, answered);
+        came.map(drop).with_context(|| format!("after {when}; the proxy's log:\n{}", proxy.log()))
+    }
+
+    /// The changing service leads to an endpoint.
     pub(crate) fn check_answers(&self, when: &str) -> Result<()> {
         let to = (self.family.cluster_ip(10), 80).into();
         let outcome = Place::of(self.bed.pod_namespace(3)).connect(Protocol::Tcp, to)?;

@@ -5,20 +5,24 @@
 mod back_ends;
 mod kube_proxy;
 mod localhost;
+mod lock;
 mod names;
 mod others;
 mod restores;
+mod served;
 mod switching;
 mod textbook;
 mod trouble;
 mod writing;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use testbed::mode::{IPTABLES, Tool};
+use testbed::subject::Seen::AsItself;
 use testbed::suite::run_everywhere;
 use testbed::{Backend, Iptables, Subject};
 
@@ -29,6 +33,7 @@ fn main() -> ExitCode {
         writing::SCENARIOS,
         back_ends::SCENARIOS,
         localhost::SCENARIOS,
+        lock::SCENARIOS,
         trouble::SCENARIOS,
         others::SCENARIOS,
         switching::SCENARIOS,
@@ -63,4 +68,9 @@ fn await_that(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
         ensure!(Instant::now() < deadline, "it does not come about that {what}");
     }
     Ok(())
+}
+
+/// Waits until exactly these pods answer a pod. A sync that was awaited may have been a repair.
+fn await_reaches(s: &Subject, to: SocketAddr, pods: &[&str]) -> Result<()> {
+    await_that(&format!("{to} leads to {pods:?}"), || Ok(s.reaches(s.pod(3), to, pods, AsItself).is_ok()))
 }

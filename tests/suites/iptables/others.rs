@@ -1,11 +1,12 @@
 //! Rules of others, beside ours and leading to ours.
 
 use anyhow::{Result, ensure};
+use testbed::cluster::Service;
 use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT};
 use testbed::subject::Seen::AsItself;
-use testbed::{Backend, Iptables, Subject, binary};
+use testbed::{Backend, Subject, binary};
 
-use crate::{back_end, tables};
+use crate::{await_reaches, await_that, back_end, tables};
 
 testbed::scenarios![
     Subject:
@@ -27,18 +28,18 @@ fn foreign_rules_that_lead_to_our_chains_stop_nothing(s: &mut Subject) -> Result
     let before = tables(s)?.chain("nat", "foreign")?;
     // The endpoint goes, then the whole service.
     s.serve_web(&["remote-1"])?;
-    s.reaches(s.pod(3), s.web_address(), &["remote-1"], AsItself)?;
+    await_reaches(s, s.web_address(), &["remote-1"])?;
     s.cluster.delete("web").delete_slice("web");
     s.sync()?;
-    s.unanswered(s.pod(3), s.web_address())?;
+    await_that("nobody leads to web", || Ok(s.unanswered(s.pod(3), s.web_address()).is_ok()))?;
     // Everything else goes on, and on, after a restart too.
+    let shop = (s.family().cluster_ip(11), 80).into();
     for round in 0..2 {
         for pods in [&["pod-1"][..], &["pod-2", "remote-1"]] {
-            let shop = testbed::cluster::Service::new("shop", s.family().cluster_ip(11)).tcp("http", 80);
             let slice = s.slice("shop", pods);
-            s.cluster.put(shop).put_slice(slice);
+            s.cluster.put(Service::new("shop", s.family().cluster_ip(11)).tcp("http", 80)).put_slice(slice);
             s.sync()?;
-            s.reaches(s.pod(3), (s.family().cluster_ip(11), 80), pods, AsItself)?;
+            await_reaches(s, shop, pods)?;
         }
         if round == 0 {
             s.proxy()?.kill()?;
@@ -49,22 +50,22 @@ fn foreign_rules_that_lead_to_our_chains_stop_nothing(s: &mut Subject) -> Result
     ensure!(before == after, "the foreign rules were changed: {before:#?} became {after:#?}");
     // And the service may come back.
     s.serve_web(&["pod-1"])?;
-    s.reaches(s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
-    Ok(())
+    await_reaches(s, s.web_address(), &["pod-1"])
 }
 
 fn changes_of_others_beside_ours_change_nothing(s: &mut Subject) -> Result<()> {
     s.serve_all_kinds()?;
     // It may be looked into; there is nothing to be done about it.
     s.rules().add_foreign()?;
-    let before = s.rules().listing()?;
     s.proxy()?.await_quiet()?;
+    let before = s.rules().listing()?;
     let slice = s.slice("web", &["pod-1", "pod-2"]);
     s.cluster.put_slice(slice);
     s.sync()?;
     let slice = s.slice("web", &["pod-1", "pod-2", "remote-1"]);
     s.cluster.put_slice(slice);
     s.sync()?;
+    await_reaches(s, s.web_address(), &["pod-1", "pod-2", "remote-1"])?;
     s.check_all_kinds()?;
     let after = s.rules().listing()?;
     ensure!(before == after, "{before}\nbecame\n{after}");
@@ -111,7 +112,7 @@ fn hooks_stay_in_front_and_are_there_once(s: &mut Subject) -> Result<()> {
         s.restart()?;
     }
     for chain in ["PREROUTING", "OUTPUT"] {
-        let rules = hooks(&tables(s)?, chain)?;
+        let rules = tables(s)?.chain("nat", chain)?;
         let place = rules.iter().position(|rule| rule.ends_with("-j KUBE-SERVICES"));
         let foreign = rules.iter().position(|rule| rule.contains("foreign"));
         ensure!(place < foreign, "what others return is not served: {rules:#?}");
@@ -119,8 +120,4 @@ fn hooks_stay_in_front_and_are_there_once(s: &mut Subject) -> Result<()> {
         ensure!(count == 1, "{chain} has {count} hooks: {rules:#?}");
     }
     Ok(())
-}
-
-fn hooks(tables: &Iptables<'_>, chain: &str) -> Result<Vec<String>> {
-    tables.chain("nat", chain)
 }

@@ -334,7 +334,7 @@ fn fill(s: &mut Subject, services: u8, endpoints: u8) {
 
 fn large_clusters_go_without_endpoint_comments(s: &mut Subject) -> Result<()> {
     // Two of `web` and 998 others: not large yet.
-    fill(s, 4, 249);
+    fill(s, 83, 12);
     let other = Slice::new("one", s.family(), [s.endpoint("pod-3")]).port("http", Protocol::Tcp, 1);
     let other = |count: u16| {
         let mut slice = other.clone();

@@ -1,116 +1,72 @@
-//! iptables that is missing, locked, or refuses a line: what is said, and that it comes right by itself.
+//! iptables that is missing or refuses a line: what is said, and that it comes right by itself.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
-use testbed::cluster::Service;
 use testbed::subject::Seen::AsItself;
-use testbed::{Subject, binary, http};
+use testbed::{Subject, binary};
 
 use crate::names::suffix;
 use crate::restores::Restores;
-use crate::{await_that, tables};
+use crate::served::{await_health, change_web, serve_web_and_shop};
+use crate::{await_reaches, tables};
 
 testbed::scenarios![
     Subject:
-    a_lock_that_is_held_for_ever_is_shown_and_waited_for,
-    a_line_that_makes_no_sense_is_shown_and_tried_again,
+    a_line_that_is_refused_at_the_start_is_shown_and_tried_again,
     a_jump_to_nowhere_is_shown_and_tried_again,
     a_refused_service_is_named_and_left_out,
     missing_programs_are_named_with_their_package,
 ];
 
-fn health(s: &Subject) -> Result<(u16, String)> {
-    http::get(&s.bed.node, ([127, 0, 0, 1], 10256).into(), "/healthz")
-}
-
-fn await_health(s: &Subject, status: u16) -> Result<String> {
-    await_that(&format!("/healthz answers {status}"), || Ok(health(s)?.0 == status))?;
-    Ok(health(s)?.1)
-}
-
-/// Two services, neither of which is being changed by anybody.
-fn serve_web_and_shop(s: &mut Subject) -> Result<()> {
-    let shop = Service::new("shop", s.family().cluster_ip(11)).tcp("http", 80);
-    let slice = s.slice("shop", &["pod-1"]);
-    s.cluster.put(shop).put_slice(slice);
-    s.serve_web(&["pod-1"])
-}
-
-/// Other endpoints for `web`, saved and not waited for.
-fn change_web(s: &mut Subject, pods: &[&str]) -> Result<()> {
-    let slice = s.slice("web", pods);
-    s.cluster.put_slice(slice);
-    let manifest = s.cluster.manifest();
-    s.proxy()?.write("cluster.json", &manifest)
-}
-
-/// Waits until `web` leads to a pod.
-fn await_web_on(s: &Subject, pod: &str) -> Result<()> {
-    await_that(&format!("web leads to {pod}"), || {
-        Ok(s.reaches(s.pod(3), s.web_address(), &[pod], AsItself).is_ok())
-    })
-}
-
-fn a_lock_that_is_held_for_ever_is_shown_and_waited_for(s: &mut Subject) -> Result<()> {
+/// Nothing can be programmed before this line can: it is shown by number and text, and tried again.
+fn a_line_that_is_refused_at_the_start_is_shown_and_tried_again(s: &mut Subject) -> Result<()> {
+    let restores = Restores::put_in_front(s)?;
     s.args(&["--iptables-sync-period", "1s"]);
-    serve_web_and_shop(s)?;
-    await_health(s, 200)?;
-    let mut holder = Command::new("flock");
-    holder.args(["--no-fork", "/run/xtables.lock", "sleep", "infinity"]).stdin(Stdio::null());
-    let mut holder = holder.spawn().context("cannot run flock")?;
-    let held = format!("sleep (process {})", holder.id());
-    await_that("the lock is held", || {
-        Ok(std::fs::read_to_string("/proc/locks")?.contains(&format!(" {} ", holder.id())))
-    })?;
-    change_web(s, &["pod-2"])?;
-    let line = s.proxy()?.await_line_with("xtables lock")?;
-    ensure!(line.contains(&held), "who holds the lock is not told ({held}): {line}");
-    let said = await_health(s, 503)?;
-    ensure!(said.contains("xtables lock"), "health does not say why: {said}");
-    // What was in force is.
-    s.reaches(s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
-    holder.kill()?;
-    holder.wait()?;
-    await_web_on(s, "pod-2")?;
-    await_health(s, 200)?;
-    s.reaches(s.pod(3), (s.family().cluster_ip(11), 80), &["pod-1"], AsItself)?;
-    Ok(())
+    restores.spoil("/^-A KUBE-POSTROUTING .*MASQUERADE/s/$/ --no-such-thing/\n")?;
+    let (web, slice) = (s.web(), s.slice("web", &["pod-1"]));
+    s.cluster.put(web).put_slice(slice);
+    s.launch()?;
+    let logged = s.proxy()?.await_line_with("-A KUBE-POSTROUTING ")?;
+    let scripts = restores.scripts()?;
+    let spoilt = |line: &str| line.ends_with("--no-such-thing");
+    let spoilt = scripts.iter().find_map(|script| script.text.lines().position(spoilt));
+    let number = spoilt.context("no script was spoilt")? + 1;
+    ensure!(logged.contains(&format!("line {number},")), "it is line {number} of {scripts:#?}: {logged}");
+    ensure!(logged.contains("no-such-thing"), "what iptables says is not told: {logged}");
+    await_health(s, 503)?;
+    restores.repair()?;
+    s.proxy()?.await_line_with("synced")?;
+    check_all_is_well(s, "pod-1")
 }
 
-/// A line is put into scripts that change `web`, before their end: it is shown by number and text, whatever was in force
-/// stays in force, and everything comes right when the line does not come any more.
-fn survives_line(s: &mut Subject, line: &str) -> Result<()> {
+/// Whatever was in force stays in force.
+fn a_jump_to_nowhere_is_shown_and_tried_again(s: &mut Subject) -> Result<()> {
     let restores = Restores::put_in_front(s)?;
     s.args(&["--iptables-sync-period", "1s"]);
     serve_web_and_shop(s)?;
-    restores.forget()?;
-    restores.spoil(&format!("/^COMMIT$/i\\\n{line}\n"))?;
+    restores.spoil("s/-j KUBE-MARK-MASQ$/-j KUBE-NOWHERE/\n")?;
     change_web(s, &["pod-2"])?;
-    let logged = s.proxy()?.await_line_with(line)?;
-    let spoilt = restores.scripts()?;
-    let spoilt = spoilt.first().context("nothing was run")?;
-    let number = spoilt.text.lines().position(|found| found == line).context("the line is not there")? + 1;
-    ensure!(logged.contains(&format!("line {number},")), "it is line {number} of {spoilt:#?}: {logged}");
-    await_health(s, 503)?;
+    s.proxy()?.await_line_with("KUBE-NOWHERE")?;
     s.reaches(s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
     restores.repair()?;
-    await_web_on(s, "pod-2")?;
+    // What was left out meanwhile, if anything, is tried again when it changes.
+    change_web(s, &["pod-1", "pod-2"])?;
+    change_web(s, &["pod-2"])?;
+    check_all_is_well(s, "pod-2")
+}
+
+/// `web` comes to lead to a pod, the proxy is healthy, and a fresh start finds nothing to do.
+fn check_all_is_well(s: &mut Subject, pod: &str) -> Result<()> {
+    await_reaches(s, s.web_address(), &[pod])?;
     await_health(s, 200)?;
+    s.proxy()?.await_quiet()?;
     s.proxy()?.kill()?;
     s.restart()?;
     ensure!(s.last_operations()? == 0, "something was left to do");
     Ok(())
-}
-
-fn a_line_that_makes_no_sense_is_shown_and_tried_again(s: &mut Subject) -> Result<()> {
-    survives_line(s, "-A KUBE-MARK-MASQ --no-such-thing")
-}
-
-fn a_jump_to_nowhere_is_shown_and_tried_again(s: &mut Subject) -> Result<()> {
-    survives_line(s, "-A KUBE-MARK-MASQ -j KUBE-NOWHERE")
 }
 
 /// One service's rules cannot be taken; the others' can.
@@ -127,13 +83,11 @@ fn a_refused_service_is_named_and_left_out(s: &mut Subject) -> Result<()> {
     ensure!(line.contains("test/web:http"), "the log does not name the service: {line}");
     s.proxy()?.await_line_with("the kernel refuses service port test/web:http")?;
     let shop = (s.family().cluster_ip(11), 80);
-    await_that("the other service is served", || {
-        Ok(s.reaches(s.pod(3), shop, &["pod-2"], AsItself).is_ok())
-    })?;
+    await_reaches(s, shop.into(), &["pod-2"])?;
     restores.repair()?;
     // It is tried again when it changes.
     change_web(s, &["pod-2"])?;
-    await_web_on(s, "pod-2")
+    await_reaches(s, s.web_address(), &["pod-2"])
 }
 
 /// Hides folders where programs of iptables may be, on a node that has none.

@@ -106,6 +106,8 @@ fn a_restart_repairs_what_others_damaged(s: &mut Subject) -> Result<()> {
 
 fn what_others_damage_is_repaired_while_it_runs(s: &mut Subject) -> Result<()> {
     s.serve_all_kinds()?;
+    // Until it listens, which it does after the first sync, it knows of changes but not whose they are.
+    s.proxy()?.await_quiet()?;
     s.await_repair(|s| s.rules().edit(Edit::RemoveService))?;
     s.check_all_kinds()?;
     let blamed = s.proxy()?.await_line_with("repairing")?;

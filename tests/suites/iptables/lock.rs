@@ -1,0 +1,75 @@
+//! The xtables lock, by which programs of iptables' legacy back end keep out of each other's way.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use testbed::Subject;
+use testbed::subject::Seen::AsItself;
+
+use crate::served::{await_health, change_web, serve_web_and_shop};
+use crate::{await_reaches, await_that, tables};
+
+testbed::scenarios![
+    Subject:
+    a_lock_that_is_held_for_ever_is_shown_and_waited_for,
+    damage_while_we_wait_for_the_lock_is_repaired,
+];
+
+/// A process that holds the lock until it is killed.
+struct Holder(Child);
+
+impl Holder {
+    fn new() -> Result<Self> {
+        let mut command = Command::new("flock");
+        command.args(["--no-fork", "/run/xtables.lock", "sleep", "infinity"]).stdin(Stdio::null());
+        let child = command.spawn().context("cannot run flock")?;
+        let id = format!(" {} ", child.id());
+        await_that("the lock is held", || Ok(fs::read_to_string("/proc/locks")?.contains(&id)))?;
+        Ok(Self(child))
+    }
+
+    fn release(mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+fn a_lock_that_is_held_for_ever_is_shown_and_waited_for(s: &mut Subject) -> Result<()> {
+    s.args(&["--iptables-sync-period", "1s"]);
+    serve_web_and_shop(s)?;
+    await_health(s, 200)?;
+    let holder = Holder::new()?;
+    let held = format!("sleep (process {})", holder.0.id());
+    change_web(s, &["pod-2"])?;
+    let line = s.proxy()?.await_line_with("xtables lock")?;
+    ensure!(line.contains(&held), "who holds the lock is not told ({held}): {line}");
+    let said = await_health(s, 503)?;
+    ensure!(said.contains("xtables lock"), "health does not say why: {said}");
+    // What was in force is.
+    s.reaches(s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
+    holder.release()?;
+    await_reaches(s, s.web_address(), &["pod-2"])?;
+    await_health(s, 200)?;
+    s.reaches(s.pod(3), (s.family().cluster_ip(11), 80), &["pod-1"], AsItself)?;
+    Ok(())
+}
+
+/// Whoever has the lock before us may change what we have written; that our own change comes next must not hide it.
+fn damage_while_we_wait_for_the_lock_is_repaired(s: &mut Subject) -> Result<()> {
+    serve_web_and_shop(s)?;
+    let holder = Holder::new()?;
+    change_web(s, &["pod-2"])?;
+    await_that(
+        "somebody waits for the lock",
+        || Ok(fs::read_to_string("/proc/locks")?.contains("-> FLOCK")),
+    )?;
+    // As the holder might, who need not wait for the lock.
+    let program = tables(s)?.program("");
+    let flush = ["XTABLES_LOCKFILE=/run/other.lock", &program, "-t", "nat", "-F", "KUBE-SERVICES"];
+    s.bed.node.output("env", &flush)?;
+    holder.release()?;
+    await_reaches(s, s.web_address(), &["pod-2"])?;
+    await_reaches(s, (s.family().cluster_ip(11), 80).into(), &["pod-1"])
+}

@@ -59,7 +59,7 @@ pub const DIFFERENCES: &[(&str, &str, &str)] = &[
     (
         "iptables",
         "changes_by_others_during_the_first_sync_are_noticed",
-        "its tables are changed by others all the time; the canaries tell when that was a reload",
+        "others change its tables all the time; that damage then is repaired, the suite `iptables` shows",
     ),
     (
         "iptables-nft",

@@ -9,6 +9,7 @@
 mod context;
 mod flows;
 pub mod iptables;
+mod news;
 pub mod nftables;
 mod settings;
 #[cfg(test)]

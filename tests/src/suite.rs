@@ -57,9 +57,9 @@ pub const DIFFERENCES: &[(&str, &str, &str)] = &[
         "its tables belong to everybody; what can be held is the lock, see the suite `iptables`",
     ),
     (
-        "iptables",
+        "iptables-legacy",
         "changes_by_others_during_the_first_sync_are_noticed",
-        "others change its tables all the time; that damage then is repaired, the suite `iptables` shows",
+        "nothing tells who changed its tables while they were read",
     ),
     (
         "iptables-nft",

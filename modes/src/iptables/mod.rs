@@ -45,15 +45,16 @@ mod watch;
 use endpoint_cache::{Delta, Desired, Family, ServicePort};
 pub use kernel::iptables::Backend;
 use kernel::iptables::{Iptables as Programs, OwnProcesses, Table};
-use kernel::nft::{Family as NftFamily, Monitor, Table as NftTable};
+use kernel::nft::{Family as NftFamily, Monitor, Nftables, Table as NftTable};
 use kernel::sysctl;
 
 use self::context::Context;
 use self::installed::Installed;
 use self::program::{Program, Resync};
 use self::script::{Script, Size};
-use self::watch::{LegacyWatch, NftWatch, Sizes};
+use self::watch::{LegacyWatch, Sizes};
 use crate::flows::Flows;
+use crate::news::{Began, News};
 use crate::{Error, Mode, Report, Settings, Watch};
 
 /// Bytes of a script beyond which iptables-nft is given it in several runs: it looks for chains in time quadratic in
@@ -76,6 +77,8 @@ pub struct Iptables {
     families: Vec<Programmed>,
     /// Our own changes, for the nft back end.
     own: OwnProcesses,
+    /// When the last full sync began, likewise.
+    began: Option<Began>,
     /// What our own changes have left, for the legacy back end.
     sizes: Sizes,
 }
@@ -86,6 +89,8 @@ struct Programmed {
     programs: Programs,
     /// `None` until the first sync.
     program: Option<Program>,
+    /// Transactions so far.
+    commits: u32,
 }
 
 impl Iptables {
@@ -104,7 +109,7 @@ impl Iptables {
             let programs = Programs::find(backend, family == Family::V6)?.counted_among(own.clone());
             // Whether the table can be had; it is small, whatever the services.
             match programs.save(Table::Mangle, |_| {}) {
-                Ok(()) => families.push(Programmed { family, programs, program: None }),
+                Ok(()) => families.push(Programmed { family, programs, program: None, commits: 0 }),
                 Err(error) if !families.is_empty() => tracing::warn!("no {family}: {error}"),
                 Err(error) => return Err(error.into()),
             }
@@ -117,6 +122,7 @@ impl Iptables {
             flows: Flows::open()?,
             families,
             own,
+            began: None,
             sizes: Sizes::default(),
         })
     }
@@ -144,6 +150,11 @@ impl Iptables {
             route_localhost();
         }
         Ok(())
+    }
+
+    /// Transactions so far, of all families.
+    fn commits(&self) -> u32 {
+        self.families.iter().map(|family| family.commits).fold(0, u32::wrapping_add)
     }
 
     /// Makes the next scripts smaller after one was too large, if that may help: in a user namespace sockets may not be
@@ -174,6 +185,9 @@ impl Mode for Iptables {
 
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let mut report = Report::default();
+        if self.backend == Backend::Nft {
+            self.began = Some(Began::now(&mut Nftables::open()?, self.commits())?);
+        }
         for at in 0..self.families.len() {
             let mut result = self.resync_family(at, desired, &mut report);
             while result.as_ref().is_err_and(|error| self.shrink(error)) {
@@ -234,7 +248,8 @@ impl Mode for Iptables {
             let tables = [Table::Nat, Table::Filter, Table::Mangle];
             tables.map(|table| NftTable { family, name: table.as_str().to_owned() })
         });
-        Ok(Box::new(NftWatch(Monitor::open_for_mentions(tables.collect(), "KUBE-", self.own.clone())?)))
+        let monitor = Monitor::open_for_mentions(tables.collect(), "KUBE-", self.own.clone())?;
+        Ok(Box::new(News::new(monitor, self.began, &mut Nftables::open()?, self.commits())?))
     }
 }
 
@@ -280,9 +295,10 @@ impl Programmed {
         desired.service_ports.iter().map(AsRef::as_ref).filter(move |service| service.family == family)
     }
 
-    fn run(&self, script: &Script, report: &mut Report) -> Result<(), Error> {
+    fn run(&mut self, script: &Script, report: &mut Report) -> Result<(), Error> {
         let text = script.text();
         self.programs.restore(&text)?;
+        self.commits = self.commits.wrapping_add(u32::try_from(script.commits()).unwrap_or(u32::MAX));
         report.operations += script.operations();
         report.bytes += text.len();
         Ok(())

@@ -117,32 +117,31 @@ impl Script {
         self.operations
     }
 
+    /// How many transactions it is.
+    pub(super) fn commits(&self) -> usize {
+        self.transactions().count()
+    }
+
     /// What `iptables-restore` is to read.
     pub(super) fn text(&self) -> String {
-        let mut text = String::with_capacity(self.parts.iter().map(String::len).sum::<usize>() + 128);
-        for (table, parts) in TRANSACTIONS {
-            let texts = || parts.iter().map(|part| (part, &*self.parts[*part as usize]));
-            let texts = || texts().filter(|(_, text)| !text.is_empty());
-            // Filter comes twice; removals belong to its last transaction.
-            let is_last = !parts.contains(&Part::FilterFirst);
-            let removed = || self.removed.iter().filter(|chain| is_last && chain.table() == table);
-            if removed().next().is_some() || texts().next().is_some() {
-                let _ = writeln!(text, "*{}", table.as_str());
-                for (part, lines) in texts() {
-                    // What comes is not about the service port that was named last.
-                    let _ = writeln!(text, "# {}", part.heading());
-                    text.push_str(lines);
-                }
-                if removed().next().is_some() {
-                    text.push_str("# chains without use\n");
-                }
-                // All are emptied first, since they may lead to each other.
-                removed().for_each(|chain| text.push_str(&format!(":{chain} - [0:0]\n")));
-                removed().for_each(|chain| text.push_str(&format!("-X {chain}\n")));
-                text.push_str("COMMIT\n");
-            }
-        }
+        let mut text = String::with_capacity(self.parts.iter().map(String::len).sum::<usize>() + 256);
+        self.transactions().for_each(|transaction| transaction.write(&mut text));
         text
+    }
+
+    fn transactions(&self) -> impl Iterator<Item = Transaction<'_>> {
+        let all = TRANSACTIONS.into_iter().map(|(table, parts)| {
+            let parts = parts.iter().map(|part| (*part, &*self.parts[*part as usize]));
+            let parts: Vec<_> = parts.filter(|(_, text)| !text.is_empty()).collect();
+            Transaction { table, parts, removed: Vec::new() }
+        });
+        let mut all: Vec<_> = all.collect();
+        for removed in &self.removed {
+            // The last of a table.
+            let last = all.iter_mut().rfind(|transaction| transaction.table == removed.table());
+            last.into_iter().for_each(|transaction| transaction.removed.push(removed));
+        }
+        all.into_iter().filter(|transaction| !transaction.parts.is_empty() || !transaction.removed.is_empty())
     }
 
     /// Says which service port the next chains belong to, for whoever has to find out why a line is refused.
@@ -287,6 +286,32 @@ fn last(table: Table) -> Part {
         Table::Filter => Part::FilterLast,
         Table::Nat => Part::NatShared,
         Table::Mangle => Part::Mangle,
+    }
+}
+
+/// What takes effect at once.
+struct Transaction<'a> {
+    table: Table,
+    parts: Vec<(Part, &'a str)>,
+    removed: Vec<&'a Removed>,
+}
+
+impl Transaction<'_> {
+    fn write(&self, text: &mut String) {
+        let Self { table, parts, removed } = self;
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "*{table}");
+        for (part, lines) in parts {
+            // What comes is not about the service port that was named last.
+            let _ = write!(text, "# {}\n{lines}", part.heading());
+        }
+        if !removed.is_empty() {
+            text.push_str("# chains without use\n");
+        }
+        // All are emptied first, since they may lead to each other.
+        removed.iter().for_each(|chain| text.push_str(&format!(":{chain} - [0:0]\n")));
+        removed.iter().for_each(|chain| text.push_str(&format!("-X {chain}\n")));
+        text.push_str("COMMIT\n");
     }
 }
 

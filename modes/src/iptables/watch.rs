@@ -1,6 +1,4 @@
-//! Hearing of changes that others make to our rules.
-//!
-//! iptables-nft is heard of by netlink. iptables-legacy tells nobody: there we look once in a while how large the tables
+//! Noticing changes that others make by iptables-legacy, which tells nobody: we look once in a while how large the tables
 //! are, which costs nothing, unlike listing them.
 
 use std::collections::BTreeMap;
@@ -9,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use kernel::iptables::{Iptables, Table, TableSize};
-use kernel::nft::Monitor;
 
 use crate::{Error, Watch};
 
@@ -20,15 +17,6 @@ const SELDOM: Duration = Duration::from_secs(32);
 
 /// Tables that are looked at.
 const TABLES: [Table; 3] = [Table::Nat, Table::Filter, Table::Mangle];
-
-/// Waits for news of netfilter's tables.
-pub(super) struct NftWatch(pub(super) Monitor);
-
-impl Watch for NftWatch {
-    fn next_disturbance(&mut self) -> Result<String, Error> {
-        Ok(self.0.next_disturbance()?.to_string())
-    }
-}
 
 /// What we know of the size of iptables-legacy's tables.
 #[derive(Clone, Debug, Default)]

@@ -64,6 +64,7 @@ use self::pick::Scope;
 use self::program::{PlacedEndpoints, Program, Unused};
 use crate::context::{Context, Unset};
 use crate::flows::Flows;
+use crate::news::{Began, News};
 use crate::{Error, Mode, Report, Settings, Watch};
 
 /// Share of the socket's limit that a transaction may be estimated at, leaving room for the estimate's error.
@@ -86,8 +87,8 @@ pub struct Nftables {
     connection: Connection,
     flows: Flows,
     tables: Vec<Programmed>,
-    /// Which generation nftables had before the last full sync that began, and how many transactions we had made.
-    began: Option<(u32, u32)>,
+    /// When the last full sync began.
+    began: Option<Began>,
 }
 
 /// One family's table.
@@ -124,7 +125,8 @@ impl Mode for Nftables {
 
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let mut report = Report::default();
-        self.began = Some((self.connection.generation()?, self.connection.commits()));
+        let commits = self.connection.commits();
+        self.began = Some(Began::now(&mut self.connection, commits)?);
         for table in &mut self.tables {
             let context = context(table.family, &self.settings, desired);
             table.resync(context, desired, &mut self.connection, &mut report)?;
@@ -158,31 +160,11 @@ impl Mode for Nftables {
         Ok(report)
     }
 
-    /// While somebody listens, the kernel writes a message for every element of a full load, which takes as long as the
-    /// load itself. So nobody does until then, and the generations tell whether somebody came in between.
     fn watch(&mut self) -> Result<Box<dyn Watch>, Error> {
         let tables = self.tables.iter().map(|table| layout::table(table.family)).collect();
         let monitor = Monitor::open(tables, self.connection.port())?;
-        let (now, commits) = (self.connection.generation()?, self.connection.commits());
-        let others = self
-            .began
-            .is_none_or(|(generation, before)| now.wrapping_sub(generation) != commits.wrapping_sub(before));
-        Ok(Box::new(TableWatch { monitor, others }))
-    }
-}
-
-struct TableWatch {
-    monitor: Monitor,
-    /// Whether others changed nftables before anybody listened.
-    others: bool,
-}
-
-impl Watch for TableWatch {
-    fn next_disturbance(&mut self) -> Result<String, Error> {
-        if std::mem::take(&mut self.others) {
-            return Ok("somebody changed nftables during the first sync".to_owned());
-        }
-        Ok(self.monitor.next_disturbance()?.to_string())
+        let commits = self.connection.commits();
+        Ok(Box::new(News::new(monitor, self.began, &mut self.connection, commits)?))
     }
 }
 

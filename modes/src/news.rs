@@ -1,0 +1,59 @@
+//! News of what others change in nftables, for every mode whose rules are there.
+
+use kernel::nft::{Monitor, Nftables};
+
+use crate::{Error, Watch};
+
+/// What nftables was like when a full sync began. While somebody listens, the kernel writes a message for every element
+/// of a full load, which takes as long as the load itself. So nobody does until then, and the generations tell whether
+/// somebody came in between.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Began {
+    generation: u32,
+    /// How many transactions we had made.
+    commits: u32,
+}
+
+impl Began {
+    /// Notes how things stand, before anything is read.
+    pub(crate) fn now(connection: &mut Nftables, commits: u32) -> Result<Self, Error> {
+        Ok(Self { generation: connection.generation()?, commits })
+    }
+
+    /// Whether there were transactions since that we did not make.
+    fn others_since(self, connection: &mut Nftables, commits: u32) -> Result<bool, Error> {
+        let now = connection.generation()?;
+        Ok(now.wrapping_sub(self.generation) != commits.wrapping_sub(self.commits))
+    }
+}
+
+/// Tells what the monitor hears, and whether others were there before anybody listened.
+pub(crate) struct News {
+    monitor: Monitor,
+    others: bool,
+}
+
+impl News {
+    /// To be made when the monitor listens already.
+    pub(crate) fn new(
+        monitor: Monitor,
+        began: Option<Began>,
+        connection: &mut Nftables,
+        commits: u32,
+    ) -> Result<Self, Error> {
+        let others = match began {
+            Some(began) => began.others_since(connection, commits)?,
+            None => true,
+        };
+        Ok(Self { monitor, others })
+    }
+}
+
+impl Watch for News {
+    fn next_disturbance(&mut self) -> Result<String, Error> {
+        if std::mem::take(&mut self.others) {
+            return Ok("somebody changed nftables during the first sync".to_owned());
+        }
+        Ok(self.monitor.next_disturbance()?.to_string())
+    }
+}

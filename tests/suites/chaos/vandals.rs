@@ -75,6 +75,7 @@ pub(crate) fn owned_table(chaos: &mut Chaos) -> Result<()> {
 }
 
 pub(crate) fn busy_start(chaos: &mut Chaos) -> Result<()> {
+    const PACE: Duration = Duration::from_millis(50);
     let mut other = Command::new("nft");
     other.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut other = chaos.bed.node.run(|| other.spawn())?.context("cannot run nft")?;
@@ -83,10 +84,12 @@ pub(crate) fn busy_start(chaos: &mut Chaos) -> Result<()> {
     // Enough that the first sync takes longer than one of the other's.
     let cluster = many(chaos, chaos.rules().services_at_once());
     let mut proxy = thread::scope(|scope| {
-        // Somebody who programs other tables without pause.
+        // Somebody who programs other tables all the time; programs of iptables read anew whenever that happens, and
+        // would never end if there were no pause.
         scope.spawn(|| -> std::io::Result<()> {
             while !done.load(Ordering::Relaxed) {
                 input.write_all(b"add table ip other; delete table ip other\n")?;
+                thread::sleep(PACE);
             }
             Ok(())
         });

@@ -23,6 +23,7 @@ pub mod rules;
 pub mod subject;
 pub mod suite;
 mod traffic;
+pub mod vm;
 
 pub use api_server::ApiServer;
 pub use bed::{Bed, Family, Layout, OTHER_POD_PORT, POD_PORT, Pod};

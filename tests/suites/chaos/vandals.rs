@@ -81,7 +81,7 @@ pub(crate) fn busy_start(chaos: &mut Chaos) -> Result<()> {
     let mut input = other.stdin.take().context("no input")?;
     let done = AtomicBool::new(false);
     // Enough that the first sync takes longer than one of the other's.
-    let cluster = many(chaos, 5_000);
+    let cluster = many(chaos, chaos.rules().services_at_once());
     let mut proxy = thread::scope(|scope| {
         // Somebody who programs other tables without pause.
         scope.spawn(|| -> std::io::Result<()> {

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use testbed::cluster::Service;
 use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT};
+use testbed::rules::Edit;
 use testbed::subject::Seen::AsItself;
 use testbed::{Backend, Subject, binary};
 
@@ -13,6 +14,7 @@ testbed::scenarios![
     foreign_rules_that_lead_to_our_chains_stop_nothing,
     changes_of_others_beside_ours_change_nothing,
     the_other_back_end_is_left_alone,
+    damage_right_after_the_first_sync_is_repaired,
     cleanup_leaves_nothing_where_no_kubelet_is,
     hooks_stay_in_front_and_are_there_once,
 ];
@@ -88,6 +90,22 @@ fn the_other_back_end_is_left_alone(s: &mut Subject) -> Result<()> {
     s.check_all_kinds()?;
     let after = s.rules_of(other).listing()?;
     ensure!(before == after, "the other back end was changed:\n{before}became\n{after}");
+    Ok(())
+}
+
+/// Somebody may be about before the proxy has begun to listen.
+fn damage_right_after_the_first_sync_is_repaired(s: &mut Subject) -> Result<()> {
+    // There is something to look through for what other modes left, which takes a while.
+    for mode in [IPTABLES_LEGACY, IPTABLES_NFT] {
+        s.rules_of(mode).add_foreign()?;
+    }
+    for _ in 0..5 {
+        s.serve_web(&["pod-1"])?;
+        s.rules().edit(Edit::RemoveService)?;
+        await_reaches(s, s.web_address(), &["pod-1"])?;
+        s.proxy()?.kill()?;
+        s.forget_proxy();
+    }
     Ok(())
 }
 

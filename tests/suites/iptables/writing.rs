@@ -29,7 +29,9 @@ fn serve_fifty(s: &mut Subject) -> Result<()> {
         let slice = s.slice(&name, &["pod-1", "pod-2"]);
         s.cluster.put(service).put_slice(slice);
     }
-    s.sync()
+    s.sync()?;
+    // What comes of the next change is to be seen by itself.
+    s.proxy()?.await_quiet()
 }
 
 fn change_one(s: &mut Subject) {

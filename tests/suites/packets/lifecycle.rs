@@ -126,6 +126,8 @@ fn rules_that_others_flush_come_back(s: &mut Subject) -> Result<()> {
 
 fn changes_of_others_elsewhere_disturb_nobody(s: &mut Subject) -> Result<()> {
     s.serve_all_kinds()?;
+    // Until it listens, any change of nftables might have been one of ours.
+    s.proxy()?.await_quiet()?;
     s.rules().change_elsewhere()?;
     // Our own changes are no disturbance either. Had one been noticed, its line would stand before this sync's.
     s.cluster.delete("sticky");

@@ -1,9 +1,11 @@
 //! What the command line changes.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use testbed::cluster::node;
 use testbed::subject::Seen::{AsItself, Masqueraded};
-use testbed::{Family, Subject};
+use testbed::{Family, Outcome, Protocol, Subject};
 
 testbed::scenarios![
     Subject:
@@ -18,6 +20,9 @@ testbed::scenarios![
     the_masquerade_bit_may_be_another,
     one_family_may_lack_a_cluster_cidr,
 ];
+
+/// How long the kernel may take to make an address usable.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn masquerade_all_masquerades_pods(s: &mut Subject) -> Result<()> {
     s.args(&["--masquerade-all"]);
@@ -98,7 +103,11 @@ fn node_ports_answer_within_ranges_only(s: &mut Subject) -> Result<()> {
         Family::V6 => "fd00:192:168:1::77",
     };
     s.bed.node.ip(&format!("addr add {late} dev eth0 nodad\n"))?;
-    s.reaches(s.client(), (late.parse::<std::net::IpAddr>()?, 30080), &["pod-1"], Masqueraded)?;
+    let to = (late.parse::<std::net::IpAddr>()?, 30080);
+    // The kernel goes on with an IPv6 address after `ip` has ended.
+    let answered = |outcome: &Outcome| matches!(outcome, Outcome::Answered { .. });
+    s.client().place.connect_until(Protocol::Tcp, to.into(), PATIENCE, answered)?;
+    s.reaches(s.client(), to, &["pod-1"], Masqueraded)?;
     Ok(())
 }
 

@@ -5,7 +5,8 @@
 //! outside clients. [`Proxy`] runs the real `pointsman` on the node, [`Cluster`] holds the objects it serves,
 //! [`ApiServer`] hands them out if a folder of manifests is not enough, and [`Place::connect`] tells who answered a
 //! connection and which source address they saw. [`Rules`] lists and damages a mode's rules with the tools that
-//! everybody has. [`Subject`] has all of it in its hands, and [`suite`] turns a table of scenarios into tests.
+//! everybody has. [`Subject`] has all of it in its hands, and [`suite`] turns a table of scenarios into tests. [`vm`] runs
+//! suites on another kernel.
 
 pub mod api_server;
 mod bed;
@@ -23,6 +24,7 @@ pub mod rules;
 pub mod subject;
 pub mod suite;
 mod traffic;
+pub mod vm;
 
 pub use api_server::ApiServer;
 pub use bed::{Bed, Family, Layout, OTHER_POD_PORT, POD_PORT, Pod};

@@ -5,12 +5,16 @@ use anyhow::{Result, bail};
 use crate::shell;
 
 /// Debian packages, and what needs them.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 10] = [
+    ("binutils", "what the virtual machine runs is stripped"),
+    ("busybox-static", "the virtual machine's shell"),
     ("conntrack", "tests look at which flows are tracked"),
     ("faketime", "tests let the clock jump"),
     ("iproute2", "the test-bed joins namespaces by veth pairs and routes with `ip`"),
     ("iptables", "tests run the iptables mode on both its back ends, and damage its rules"),
+    ("kmod", "the virtual machine loads modules"),
     ("nftables", "tests add foreign rules, and show the ruleset when they fail, with `nft`"),
+    ("qemu-system-x86", "suites run once more in a virtual machine, on Debian's kernel"),
     ("util-linux", "tests enter namespaces of their own with `unshare`"),
 ];
 

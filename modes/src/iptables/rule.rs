@@ -1,6 +1,7 @@
 //! Rules as text, in the very form in which `iptables-save` prints them, so that what is there can be compared with what
 //! should be.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 use std::net::IpAddr;
 
@@ -59,7 +60,8 @@ impl Rule {
     }
 
     pub(super) fn comment(self, text: impl Display) -> Self {
-        let text = plain(&text.to_string());
+        let text = text.to_string();
+        let text = plain(&text);
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         match !text.is_empty() && text.bytes().all(is_word) {
             true => self.with(format_args!("-m comment --comment {text}")),
@@ -95,30 +97,37 @@ impl Rule {
 
     /// A rule that does nothing with its packets.
     pub(super) fn done(self) -> String {
-        let mut text = String::with_capacity(64 + self.extensions.len());
-        let mut net = |option: &str, value: &Option<(Is, IpNet)>| {
+        let mut text = String::with_capacity(48 + self.extensions.len());
+        let net = |text: &mut String, option: &str, value: &Option<(Is, IpNet)>| {
             if let Some((is, net)) = value {
                 let _ = write!(text, " {is}{option} {net}");
             }
         };
-        net("-s", &self.source);
-        net("-d", &self.destination);
+        net(&mut text, "-s", &self.source);
+        net(&mut text, "-d", &self.destination);
         if let Some((is, interface)) = &self.input {
             let _ = write!(text, " {is}-i {interface}");
         }
         if let Some(protocol) = self.protocol {
             let _ = write!(text, " -p {protocol}");
         }
-        text.push_str(&self.extensions);
-        text.remove(0);
+        if text.is_empty() {
+            text.push_str(self.extensions.trim_start());
+        } else {
+            text.push_str(&self.extensions);
+            text.remove(0);
+        }
         text
     }
 }
 
 /// What may stand in a comment, or in a line of a script: one line without quotes or anything unprintable, cut to what
 /// the kernel takes.
-pub(super) fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
     let allowed = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\'' | '\\');
+    if text.len() <= COMMENT_MOST && text.chars().all(allowed) {
+        return Cow::Borrowed(text);
+    }
     text.chars().map(|c| if allowed(c) { c } else { '_' }).take(COMMENT_MOST).collect()
 }
 

@@ -1,0 +1,32 @@
+#!/bin/sh
+# The first process of the virtual machine: runs the suites and says on the second serial line what came of them.
+export PATH=/bin:/sbin HOME=/root
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+for folder in /dev/shm /run /tmp; do mount -t tmpfs tmpfs $folder; done
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+stty -F /dev/ttyS1 raw -echo
+exec 3>/dev/ttyS1
+
+say() { echo "{ \"type\": \"machine\", $1 }" >&3; }
+
+# Modules are not loaded on demand for a user namespace, which is where suites are.
+for module in $(cat /etc/modules); do modprobe -q -a $module || say "\"event\": \"lacks\", \"module\": \"$module\""; done
+ip link set lo up
+# What one can expect of a node; the default for user namespaces is small.
+sysctl -q -w net.core.wmem_max=4194304 net.core.rmem_max=4194304
+say "\"event\": \"booted\", \"kernel\": \"$(uname -r)\", \"seconds\": $(cut -d' ' -f1 /proc/uptime)"
+
+suite() {
+    name=$1; shift
+    say "\"event\": \"begins\", \"suite\": \"$name\""
+    /opt/$name --format json "$@" >&3 2>/dev/console
+    say "\"event\": \"ended\", \"suite\": \"$name\", \"status\": $?"
+}
+. /etc/suites
+say "\"event\": \"done\""
+sync
+poweroff -f

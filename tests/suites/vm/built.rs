@@ -1,0 +1,35 @@
+//! The suites' programs, as cargo has built them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// The programs of all suites by their names.
+pub(crate) fn executables() -> Result<BTreeMap<String, PathBuf>> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = Command::new(cargo);
+    command.args(["test", "--quiet", "--no-run", "--message-format=json", "--tests"]);
+    command.args(["--package", "kernel", "--package", "testbed"]);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit());
+    let output = command.output().context("cannot run cargo")?;
+    ensure!(output.status.success(), "cargo cannot build the suites");
+    let messages = output.stdout.split(|byte| *byte == b'\n');
+    let artifacts = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    Ok(artifacts.filter_map(|artifact| suite(&artifact)).collect())
+}
+
+/// Name and program of a suite, if that is what was built. The name begins with the folder that it is in.
+fn suite(artifact: &Value) -> Option<(String, PathBuf)> {
+    let manifest = PathBuf::from(artifact.get("manifest_path")?.as_str()?);
+    let folder = manifest.parent()?.file_name()?.to_string_lossy().into_owned();
+    let target = artifact.get("target")?;
+    let is_suite = target.get("kind")?.as_array()?.iter().any(|kind| kind == "test");
+    let program = artifact.get("executable")?.as_str()?;
+    is_suite.then_some((format!("{folder}-{}", target.get("name")?.as_str()?), program.into()))
+}

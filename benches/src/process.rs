@@ -82,7 +82,8 @@ impl Process {
 }
 
 /// Waits until nobody has used the processors for a second: the kernel takes namespaces of former measurements down when
-/// their processes have long gone. For half a minute at most.
+/// their processes have long gone. For a quarter of a minute at
+/// most.
 ///
 /// # Errors
 /// When `/proc` does not tell.
@@ -94,7 +95,7 @@ pub fn await_idle_machine() -> Result<()> {
         Ok((times.iter().skip(3).take(2).sum(), times.iter().sum()))
     };
     let mut before = times()?;
-    for _ in 0..30 {
+    for _ in 0..15 {
         std::thread::sleep(Duration::from_secs(1));
         let now = times()?;
         if 20 * (now.0 - before.0) > 19 * (now.1 - before.1) {

@@ -18,7 +18,7 @@ use crate::workload::{self, CHANGES, Workload};
 
 /// First syncs, if one takes no longer than this.
 const LOADS: usize = 3;
-const QUICK: Duration = Duration::from_secs(10);
+const QUICK: Duration = Duration::from_secs(30);
 
 pub(crate) fn measure(services: u32, backend: Backend) -> Result<Figures> {
     let mut recording = Recording::make(services, backend)?;

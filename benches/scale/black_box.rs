@@ -1,39 +1,35 @@
 //! A proxy's binary on a node, with an API server or a folder, measured from outside: by connections and `/proc`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use benches::contender::{Cluster, Contender, PATIENCE, await_pod};
+use benches::figures::{Figures, median, p99};
+use benches::objects;
+use benches::process::kernel_memory;
 use serde_json::{Value, json};
-use testbed::api_server::Options;
-use testbed::{ApiServer, Bed, Family, Layout, Outcome, Place, Protocol, binary};
-
-use crate::cluster;
-use crate::process::{Process, kernel_memory};
-use crate::report::{Figures, median, p99};
+use testbed::{Bed, Layout, Outcome, Place, Protocol, binary};
 
 /// Changes of the probed Service's endpoint.
 const FLIPS: u32 = 200;
-/// A start or a change that takes longer is a failure.
-const PATIENCE: Duration = Duration::from_secs(600);
 /// Objects in each manifest.
 const MANIFEST: usize = 2_000;
 
 /// Pointsman, with an API server.
 pub(crate) fn pointsman(services: u32) -> Result<Figures> {
-    let mut cluster = Cluster::new(services)?;
-    let (mut contender, mut figures) = start_and_change(&mut cluster, &binary()?, "pointsman")?;
+    let cluster = Cluster::new(services)?;
+    let (mut contender, mut figures) = start_and_change(&cluster, &binary()?, "pointsman")?;
     figures.add("pointsman", "foreign edit to repaired", repair(&cluster)?);
     contender.process.await_rest()?;
     repair_elsewhere(&cluster)?;
     contender.process.await_rest()?;
-    contender.child.kill()?;
-    contender.child.wait()?;
-    cluster.server.put(cluster::probed_slice(&cluster.bed, 2))?;
+    contender.kill()?;
+    cluster.server.put(objects::probed_slice(&cluster.bed, 2))?;
     let started = Instant::now();
-    let again = Contender::start(&cluster.bed, &binary()?, &cluster.source())?;
+    let again = start(&cluster.bed, &binary()?, &cluster.source())?;
     await_pod(&cluster.bed, 2)?;
     figures.add("pointsman", "restart to the first change in force", started.elapsed());
     again.process.await_rest()?;
@@ -43,37 +39,14 @@ pub(crate) fn pointsman(services: u32) -> Result<Figures> {
 
 /// A kube-proxy, with an API server.
 pub(crate) fn kube_proxy(binary: &Path, services: u32) -> Result<Figures> {
-    Ok(start_and_change(&mut Cluster::new(services)?, binary, "kube-proxy")?.1)
+    Ok(start_and_change(&Cluster::new(services)?, binary, "kube-proxy")?.1)
 }
 
-/// A node, and an API server that holds many Services and the probed one, which leads to pod 1.
-struct Cluster {
-    bed: Bed,
-    server: ApiServer,
-    kubeconfig: String,
-}
-
-impl Cluster {
-    fn new(services: u32) -> Result<Self> {
-        let bed = Bed::new(Layout::Routed, 3, 0)?;
-        let server = bed.node.run(|| ApiServer::start(Options::default()))??;
-        server.load(cluster::objects(services)?)?;
-        server.load(vec![cluster::probed_service(), cluster::probed_slice(&bed, 1)])?;
-        let kubeconfig = std::env::temp_dir().join("kubeconfig");
-        fs::write(&kubeconfig, server.kubeconfig())?;
-        Ok(Self { bed, server, kubeconfig: kubeconfig.to_string_lossy().into_owned() })
-    }
-
-    fn source(&self) -> [&str; 2] {
-        ["--kubeconfig", &self.kubeconfig]
-    }
-}
-
-fn start_and_change(cluster: &mut Cluster, binary: &Path, who: &str) -> Result<(Contender, Figures)> {
-    let Cluster { bed, server, .. } = &*cluster;
+fn start_and_change(cluster: &Cluster, binary: &Path, who: &str) -> Result<(Contender, Figures)> {
+    let bed = &cluster.bed;
     let before = kernel_memory()?;
     let started = Instant::now();
-    let contender = Contender::start(bed, binary, &cluster.source())?;
+    let contender = start(bed, binary, &cluster.source())?;
     await_pod(bed, 1)?;
     let start = started.elapsed();
     contender.process.await_rest()?;
@@ -87,11 +60,7 @@ fn start_and_change(cluster: &mut Cluster, binary: &Path, who: &str) -> Result<(
     let mut times = Vec::new();
     for flip in 0..FLIPS {
         let pod = if flip % 2 == 0 { 2 } else { 1 };
-        let slice = cluster::probed_slice(bed, pod);
-        let changed = Instant::now();
-        server.put(slice)?;
-        await_pod(bed, pod)?;
-        times.push(changed.elapsed());
+        times.push(cluster.lead_to(pod)?);
     }
     let cpu = (contender.process.cpu()? - cpu) / FLIPS;
     figures.add(who, "API event to packet, median", median(&mut times));
@@ -103,7 +72,7 @@ fn start_and_change(cluster: &mut Cluster, binary: &Path, who: &str) -> Result<(
 
 /// Somebody takes the probed Service out of the rules: how long until it is back?
 fn repair(cluster: &Cluster) -> Result<Duration> {
-    let ip = cluster::probed_address().ip();
+    let ip = objects::probed_address().ip();
     let edit = format!("delete element ip pointsman service-ips {{ {ip} . tcp . 80 }}");
     cluster.bed.node.output("nft", &[&edit])?;
     let edited = Instant::now();
@@ -124,7 +93,7 @@ fn repair_elsewhere(cluster: &Cluster) -> Result<()> {
     while nft("get").is_err() {
         ensure!(Instant::now() < deadline, "the element is not put back");
         for _ in 0..200 {
-            let outcome = from.connect(Protocol::Tcp, cluster::probed_address())?;
+            let outcome = from.connect(Protocol::Tcp, objects::probed_address())?;
             ensure!(matches!(outcome, Outcome::Answered { .. }), "during a repair: {outcome}");
         }
     }
@@ -136,14 +105,14 @@ pub(crate) fn pointsman_with_folder(services: u32) -> Result<Figures> {
     let bed = Bed::new(Layout::Routed, 3, 0)?;
     let folder = std::env::temp_dir().join("manifests");
     fs::create_dir(&folder)?;
-    let mut objects = cluster::objects(services)?;
-    objects.extend([cluster::probed_service(), cluster::probed_slice(&bed, 1)]);
+    let mut objects = objects::objects(services)?;
+    objects.extend([objects::probed_service(), objects::probed_slice(&bed, 1)]);
     for (number, items) in objects.chunks(MANIFEST).enumerate() {
         write_list(&folder.join(format!("{number}.json")), items)?;
     }
     drop(objects);
     let started = Instant::now();
-    let contender = Contender::start(&bed, &binary()?, &["--manifests", &folder.to_string_lossy()])?;
+    let contender = start(&bed, &binary()?, &["--manifests", &folder.to_string_lossy()])?;
     await_pod(&bed, 1)?;
     let mut figures = Figures::default();
     figures.add("pointsman", "start with a folder to first answer", started.elapsed());
@@ -157,39 +126,6 @@ fn write_list(path: &Path, items: &[Value]) -> Result<()> {
     Ok(fs::write(path, list.to_string())?)
 }
 
-/// Connects to the probed Service until this pod answers.
-fn await_pod(bed: &Bed, pod: u8) -> Result<()> {
-    let name = &bed.pod(pod).name;
-    let answers = |outcome: &Outcome| matches!(outcome, Outcome::Answered { by, .. } if by == name);
-    let from = Place::of(bed.pod_namespace(3));
-    from.connect_until(Protocol::Tcp, cluster::probed_address(), PATIENCE, answers).map(drop)
-}
-
-/// A running proxy.
-struct Contender {
-    child: Child,
-    process: Process,
-}
-
-impl Contender {
-    /// Starts a binary that takes kube-proxy's flags.
-    fn start(bed: &Bed, binary: &Path, source: &[&str]) -> Result<Self> {
-        let log = File::create(std::env::temp_dir().join("log"))?;
-        let mut command = Command::new(binary);
-        command.args(source).args(["--proxy-mode", "nftables", "--hostname-override", cluster::NODE]);
-        command.args(["--cluster-cidr", Family::V4.cluster_cidr()]);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = bed.node.run(|| command.spawn())?;
-        let mut child = child.with_context(|| format!("cannot run {}", binary.display()))?;
-        ensure!(child.try_wait()?.is_none(), "{} ended at once", binary.display());
-        Ok(Self { process: Process::new(child.id()), child })
-    }
-}
-
-impl Drop for Contender {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start(bed: &Bed, binary: &Path, source: &[&str]) -> Result<Contender> {
+    Contender::start(bed, Command::new(binary), &[source, &["--proxy-mode", "nftables"]].concat())
 }

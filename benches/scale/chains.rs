@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use benches::cluster::{cluster_ip, pod_ip};
-
-use crate::cluster::ENDPOINTS;
-use crate::report::{Figures, median};
+use benches::figures::{Figures, median};
+use benches::objects::ENDPOINTS;
 
 const WHO: &str = "nft -f, a chain for each service";
 const CHANGES: u32 = 11;

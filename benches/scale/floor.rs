@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use benches::cluster::cluster_ip;
+use benches::figures::{Figures, median};
 use kernel::nft::{
     Batch, Bytes, Chain, Data, DataType, Element, MapTo, Nftables as Connection, Set, Table, Verdict,
 };
-
-use crate::report::{Figures, median};
 
 const WHO: &str = "the same elements, raw";
 

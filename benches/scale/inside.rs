@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use benches::cluster::{self, NODE};
+use benches::figures::{Figures, median, p99};
+use benches::objects::ENDPOINTS;
 use endpoint_cache::object::{Kind, Metadata, ObjectName, ObjectRef};
 use endpoint_cache::{Cache, Update};
 use modes::nftables::Nftables;
 use modes::{Mode, Settings};
 
-use crate::cluster::ENDPOINTS;
 use crate::floor;
-use crate::report::{Figures, median, p99};
 
 const WHO: &str = "pointsman, by itself";
 /// Changes of each sort.

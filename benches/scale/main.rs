@@ -5,21 +5,20 @@
 
 mod black_box;
 mod chains;
-mod cluster;
 mod floor;
 mod inside;
-mod process;
-mod report;
+mod plot;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use benches::figures::Figures;
+use benches::isolated;
+use benches::report::Report;
 use clap::{Parser, ValueEnum};
 use testbed::isolation;
-
-use report::{Figures, Report};
 
 /// Measure starting, changing and resources in clusters of several sizes.
 #[derive(Debug, Parser)]
@@ -89,7 +88,7 @@ fn measure_all(cli: &Cli) -> Result<()> {
     }
     println!("{}", report.table());
     if let Some(folder) = &cli.write_to {
-        report.write(folder)?;
+        plot::write(&report, folder)?;
     }
     Ok(())
 }
@@ -102,14 +101,7 @@ fn measure_isolated(cli: &Cli, size: u32, measurement: Measurement) -> Result<Fi
     if let Some(path) = &cli.kube_proxy {
         args.extend(["--kube-proxy".into(), path.canonicalize()?.into()]);
     }
-    let mut command =
-        isolation::this_program_as_root(&args).context("figures of a node take a node's root")?;
-    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run unshare")?;
-    // Closing its input would end it.
-    let _input = child.stdin.take();
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "{measurement:?} at {size} services failed");
-    Ok(serde_json::from_slice(&output.stdout)?)
+    isolated::measure(&args)
 }
 
 fn measure(cli: &Cli, measurement: Measurement) -> Result<()> {

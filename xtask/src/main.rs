@@ -33,7 +33,8 @@ enum Chore {
     Lint,
     /// Check dependencies for known holes. Downloads the advisory database.
     Audit,
-    /// Run the benchmarks; `scale` alone runs those of whole clusters, as root: `cargo xtask bench scale --help`.
+    /// Run the benchmarks; `scale` or `iptables` alone runs those of whole clusters, as root: `cargo xtask bench scale
+    /// --help`.
     Bench(Passed),
 }
 
@@ -88,13 +89,14 @@ fn test(args: &[String]) -> Result<()> {
 }
 
 fn bench(args: &[String]) -> Result<()> {
-    let Some((_, args)) = args.split_first().filter(|(first, _)| *first == "scale") else {
+    let of_clusters = |first: &str| ["scale", "iptables"].contains(&first);
+    let Some((program, args)) = args.split_first().filter(|(first, _)| of_clusters(first)) else {
         return cargo(&["bench", "--package", "benches"], args);
     };
     setup::packages()?;
     // It measures the real binary, which has to be built first.
     cargo(&["build", "--release", "--package", "pointsman", "--package", "benches"], &[])?;
-    cargo(&["run", "--release", "--quiet", "--package", "benches", "--bin", "scale", "--"], args)
+    cargo(&["run", "--release", "--quiet", "--package", "benches", "--bin", program, "--"], args)
 }
 
 fn lint() -> Result<()> {

@@ -1,21 +1,24 @@
 //! The objects of a cluster as an API server holds them: many Services that nobody asks for, and one that is probed.
 
+use crate::cluster::{service, slice};
 use anyhow::Result;
-use benches::cluster::{service, slice};
 use serde::Serialize;
 use serde_json::{Value, json};
 use testbed::cluster::{Endpoint, Service, Slice};
 use testbed::{Bed, Family, POD_PORT, Protocol};
 
 /// Endpoints of each Service.
-pub(crate) const ENDPOINTS: u32 = 10;
+pub const ENDPOINTS: u32 = 10;
 /// The node's name.
-pub(crate) const NODE: &str = "node";
+pub const NODE: &str = "node";
 /// Which ClusterIP the probed Service has.
 const PROBED: u8 = 10;
 
 /// Everything but the probed Service.
-pub(crate) fn objects(services: u32) -> Result<Vec<Value>> {
+///
+/// # Errors
+/// When an object cannot be made JSON of.
+pub fn objects(services: u32) -> Result<Vec<Value>> {
     let mut objects = Vec::with_capacity(2 * services as usize + 2);
     for number in 0..services {
         objects.push(object("v1", "Service", &service(number))?);
@@ -35,17 +38,20 @@ fn object(version: &str, kind: &str, fields: &impl Serialize) -> Result<Value> {
 }
 
 /// Where the probed Service is.
-pub(crate) fn probed_address() -> std::net::SocketAddr {
+#[must_use]
+pub fn probed_address() -> std::net::SocketAddr {
     (Family::V4.cluster_ip(PROBED), 80).into()
 }
 
 /// The probed Service.
-pub(crate) fn probed_service() -> Value {
+#[must_use]
+pub fn probed_service() -> Value {
     Service::new("probed", Family::V4.cluster_ip(PROBED)).tcp("http", 80).to_json()
 }
 
 /// Its only endpoint.
-pub(crate) fn probed_slice(bed: &Bed, pod: u8) -> Value {
+#[must_use]
+pub fn probed_slice(bed: &Bed, pod: u8) -> Value {
     let endpoint = Endpoint::of(bed.pod(pod), Family::V4);
     Slice::new("probed", Family::V4, [endpoint]).port("http", Protocol::Tcp, POD_PORT).to_json()
 }

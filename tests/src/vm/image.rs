@@ -13,7 +13,19 @@ use super::archive::Archive;
 use super::kernel::{Kernel, output};
 
 /// Programs of the host that suites use, and what the first process needs; the rest is busybox.
-const PROGRAMS: [&str; 7] = ["busybox", "conntrack", "ip", "kmod", "nft", "nsenter", "unshare"];
+const PROGRAMS: [&str; 11] = [
+    "base32",
+    "basenc",
+    "busybox",
+    "conntrack",
+    "flock",
+    "ip",
+    "kmod",
+    "nft",
+    "nsenter",
+    "sha256sum",
+    "unshare",
+];
 /// Programs that are one file under many names.
 const MULTI: [(&str, &str); 2] = [("xtables-nft-multi", "nft"), ("xtables-legacy-multi", "legacy")];
 /// Where Debian's iptables has its extensions.

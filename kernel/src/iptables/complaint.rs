@@ -97,9 +97,11 @@ fn is_permission(said: &str) -> bool {
     said.contains("you must be root")
 }
 
-/// Whether something was lacking for the moment, in the words of strerror(3), as the nft back end passes them on.
+/// Whether something was lacking for the moment, or somebody else was faster, in the words of strerror(3), as the nft
+/// back end passes them on.
 fn is_circumstance(said: &str) -> bool {
-    const LACKING: [&str; 4] = [
+    const LACKING: [&str; 5] = [
+        "(File exists)",
         "(Cannot allocate memory)",
         "(No buffer space available)",
         "(No space left on device)",

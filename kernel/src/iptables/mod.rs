@@ -22,6 +22,8 @@ use std::time::Duration;
 
 pub use choose::choose;
 pub use complaint::OffendingLine;
+pub use lock::Lock;
+use lock::LockState;
 pub use own::OwnProcesses;
 use program::Program;
 pub use save::SavedLine;
@@ -117,6 +119,7 @@ pub struct Iptables {
     save: Program,
     lock_wait: Duration,
     own: OwnProcesses,
+    lock: LockState,
 }
 
 impl Iptables {
@@ -134,6 +137,7 @@ impl Iptables {
             save: Program::find(backend, ipv6, "save")?,
             lock_wait: LOCK_WAIT,
             own: OwnProcesses::default(),
+            lock: LockState::default(),
         })
     }
 
@@ -159,6 +163,15 @@ impl Iptables {
     #[must_use]
     pub fn ipv6(&self) -> bool {
         self.ipv6
+    }
+
+    /// Takes the lock of iptables-legacy, so that nobody else changes the tables until it is dropped. Our own scripts go
+    /// on. (Programs too old to be told that it is held for them take it themselves, each run for itself.)
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when somebody else holds it for too long; [`Error::Io`] when it cannot be opened.
+    pub fn lock(&self) -> Result<Lock, Error> {
+        Lock::take(self.lock.clone(), self.lock_wait)
     }
 
     /// Runs a script of `iptables-restore`, which changes what it names and leaves everything else (`--noflush`). Each

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use nix::sys::prctl::set_pdeathsig;
@@ -33,6 +34,10 @@ impl Iptables {
             command.arg("--test");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let holds_lock = self.lock.ours.load(Ordering::Relaxed);
+        if holds_lock {
+            command.env(lock::VARIABLE, lock::NOTHING);
+        }
         end_with_us(&mut command);
         let program = &self.restore.name;
         let failed = |cause| Error::io(format!("run {program}"), cause);
@@ -47,6 +52,10 @@ impl Iptables {
             return Ok(());
         }
         let outcome = Outcome { program, script, said: &said, status };
+        if holds_lock && outcome.tells_of_lock() {
+            // It is too old to know where to look for its lock, and waited for ours.
+            self.lock.not_shared.store(true, Ordering::Relaxed);
+        }
         Err(match outcome.tells_of_lock() {
             true => Error::Locked { seconds: wait, holder: lock::holder() },
             false => complaint::error(&outcome),

@@ -141,13 +141,23 @@ impl Iptables {
             Backend::Nft => family.resync(context, desired, self.size, report)?,
             Backend::Legacy => {
                 let (before, programs) = (report.operations, family.programs.clone());
-                self.sizes.around(&programs, || family.resync(context, desired, self.size, report))?;
-                self.sizes.checked(&programs, report.operations > before)?;
+                self.sizes.resync(&programs, || {
+                    family.resync(context, desired, self.size, report)?;
+                    Ok(report.operations - before)
+                })?;
             }
         }
         // Not before the rule that keeps others away from it.
         if localhost {
             route_localhost();
+        }
+        Ok(())
+    }
+
+    /// Notes how things stand before anything is read.
+    fn begins(&mut self) -> Result<(), Error> {
+        if self.backend == Backend::Nft {
+            self.began = Some(Began::now(&mut Nftables::open()?, self.commits())?);
         }
         Ok(())
     }
@@ -161,7 +171,8 @@ impl Iptables {
     /// made to take more.
     fn shrink(&mut self, error: &Error) -> bool {
         let Error::Kernel(kernel::Error::ScriptTooLarge { bytes, .. }) = error else { return false };
-        let (smaller, shrinks) = (bytes / 4, *bytes > SMALLEST && self.size.allows(bytes / 4));
+        let smaller = bytes / 4;
+        let shrinks = *bytes > SMALLEST && !matches!(self.size, Size::AtMost(most) if most <= smaller);
         if shrinks {
             tracing::info!(bytes = smaller, "iptables takes small scripts only: changes are made in pieces");
             self.size = Size::AtMost(smaller);
@@ -185,12 +196,12 @@ impl Mode for Iptables {
 
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let mut report = Report::default();
-        if self.backend == Backend::Nft {
-            self.began = Some(Began::now(&mut Nftables::open()?, self.commits())?);
-        }
+        self.begins()?;
         for at in 0..self.families.len() {
             let mut result = self.resync_family(at, desired, &mut report);
             while result.as_ref().is_err_and(|error| self.shrink(error)) {
+                // Some of what was too large may have been done all the same, and is not counted.
+                self.begins()?;
                 result = self.resync_family(at, desired, &mut report);
             }
             result?;
@@ -205,7 +216,7 @@ impl Mode for Iptables {
             Backend::Nft => family.apply(delta, size, &mut report),
             Backend::Legacy => {
                 let programs = family.programs.clone();
-                sizes.around(&programs, || family.apply(delta, size, &mut report))
+                sizes.change(&programs, || family.apply(delta, size, &mut report))
             }
         });
         if let Err(error) = result {

@@ -2,7 +2,7 @@
 //! are, which costs nothing, unlike listing them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -38,32 +38,44 @@ impl Default for Known {
 }
 
 impl Sizes {
-    /// Does something to the tables. What others have done since the last time is noticed; nobody looks meanwhile.
-    pub(super) fn around<T>(
+    /// Changes the tables, while nobody else does. What others have done since the last time is noticed.
+    pub(super) fn change<T>(
         &self,
         iptables: &Iptables,
         work: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lock = iptables.lock()?;
+        let mut known = self.known();
         known.look(iptables)?;
         let result = work();
         known.take(iptables)?;
         result
     }
 
-    /// Everything has been read and put right: what others changed before counts no more.
-    pub(super) fn checked(&self, iptables: &Iptables, found_damage: bool) -> Result<(), Error> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The same, but everything is read and put right: what others have done is seen to. Says how much there was to do.
+    pub(super) fn resync(
+        &self,
+        iptables: &Iptables,
+        work: impl FnOnce() -> Result<usize, Error>,
+    ) -> Result<(), Error> {
+        let _lock = iptables.lock()?;
+        let mut known = self.known();
         known.changed = None;
-        known.wait = if found_damage { OFTEN } else { (known.wait * 2).min(SELDOM) };
-        known.take(iptables)
+        let result = work();
+        known.take(iptables)?;
+        known.wait = if result? > 0 { OFTEN } else { (known.wait * 2).min(SELDOM) };
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits some time; says what others have changed meanwhile, if they have.
     fn wait(&self, families: &[Iptables]) -> Result<Option<String>, Error> {
-        let wait = self.0.lock().unwrap_or_else(PoisonError::into_inner).wait;
+        let wait = self.known().wait;
         thread::sleep(wait);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         families.iter().try_for_each(|iptables| known.look(iptables))?;
         if known.changed.is_none() {
             known.wait = OFTEN;

@@ -192,6 +192,15 @@ impl Proxy {
         Ok(Resources { resident_kb: resident.parse()?, descriptors })
     }
 
+    /// Whether the process has a file open.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn has_open(&self, file: &Path) -> Result<bool> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).context("pointsman has ended")?;
+        Ok(open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).any(|path| path == file))
+    }
+
     /// Does something that the proxy will notice by itself, and waits until it has synced.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The xtables lock, by which programs of iptables' legacy back end keep out of each other's way.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -61,10 +62,9 @@ fn damage_while_we_wait_for_the_lock_is_repaired(s: &mut Subject) -> Result<()> 
     serve_web_and_shop(s)?;
     let holder = Holder::new()?;
     change_web(s, &["pod-2"])?;
-    await_that(
-        "somebody waits for the lock",
-        || Ok(fs::read_to_string("/proc/locks")?.contains("-> FLOCK")),
-    )?;
+    let proxy = s.take_proxy()?;
+    await_that("the proxy waits for the lock", || proxy.has_open(Path::new("/run/xtables.lock")))?;
+    s.give_proxy(proxy);
     // As the holder might, who need not wait for the lock.
     let program = tables(s)?.program("");
     let flush = ["XTABLES_LOCKFILE=/run/other.lock", &program, "-t", "nat", "-F", "KUBE-SERVICES"];

@@ -1,7 +1,7 @@
 //! The second bed: a virtual machine that runs a kernel of Debian's. It has what a host's kernel may lack (SCTP, IPVS,
 //! dummy devices), and is older than most.
 //!
-//! The machine has no disk. All that it runs is in the archive that its kernel starts from ([`image`]): suites, the
+//! The machine has no disk. All that it runs is in the archive that its kernel starts from (`image`): suites, the
 //! programs that they use, and modules. It says what came of each test on a serial line ([`report`]).
 
 mod archive;

@@ -60,7 +60,8 @@ impl ChainName {
 impl fmt::Display for ChainName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.prefix())?;
-        self.suffix.iter().try_for_each(|byte| write!(f, "{}", char::from(*byte)))
+        // Names are written so often that it matters how.
+        f.write_str(std::str::from_utf8(&self.suffix).unwrap_or_default())
     }
 }
 

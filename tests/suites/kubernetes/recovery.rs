@@ -138,7 +138,10 @@ pub(crate) fn a_dead_watch_is_noticed_and_shown(subject: &mut Subject) -> Result
     ensure!(status == 200 && health["watches"]["Service"]["watching"] == true, "{health}");
     let hung = Instant::now();
     subject.server.set_fault(Some(Fault::Hang));
-    subject.proxy()?.await_line_with("cannot follow Services: nothing was heard from the API server")?;
+    for kind in ["Services", "EndpointSlices", "ServiceCIDRs", "Nodes"] {
+        let silence = format!("cannot follow {kind}: nothing was heard from the API server");
+        subject.proxy()?.await_line_with(&silence)?;
+    }
     ensure!(hung.elapsed() >= SILENCE / 2, "bookmarks come every second: it was not silent for long");
     let (status, health) = subject.health()?;
     ensure!(status == 200, "a node is not to be taken out of service for that: {health}");

@@ -4,8 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use endpoint_cache::{Change, Endpoint, Family, Protocol, ServicePort, ServicePortName, TrafficPolicy};
+use endpoint_cache::{
+    Change, Endpoint, Family, NodeState, Protocol, ServicePort, ServicePortName, TrafficPolicy,
+};
 use proptest::prelude::*;
+
+use crate::{DetectLocal, Settings};
+
+/// What rules depend on besides services.
+pub(crate) fn surroundings() -> (Settings, NodeState) {
+    let settings = Settings {
+        detect_local: DetectLocal::ClusterCidr(vec![
+            "10.0.0.0/8".parse().unwrap(),
+            "fd00:10::/32".parse().unwrap(),
+        ]),
+        ..Settings::default()
+    };
+    let node = NodeState { addresses: vec!["192.168.0.2".parse().unwrap()], ..NodeState::default() };
+    (settings, node)
+}
 
 /// A choice for each of a few service ports.
 #[derive(Clone, Debug)]

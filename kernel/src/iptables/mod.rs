@@ -87,7 +87,8 @@ pub enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 3] = [Self::Filter, Self::Nat, Self::Mangle];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Filter, Self::Nat, Self::Mangle];
 
     /// Its name, as scripts have it after the `*`.
     #[must_use]

@@ -77,29 +77,29 @@ pub(super) struct FixedChain {
     pub(super) rules: Vec<String>,
 }
 
+/// All of them. Nobody else needs them.
+const FIXED: [(Table, &str); 6] = [
+    (Table::Filter, FORWARD),
+    (Table::Filter, CANARY),
+    (Table::Nat, MARK_MASQ),
+    (Table::Nat, POSTROUTING),
+    (Table::Nat, CANARY),
+    (Table::Mangle, CANARY),
+];
+
 pub(super) fn fixed_chains(context: &Context) -> Vec<FixedChain> {
-    let chain = |table, name, rules| FixedChain { table, name, rules };
-    vec![
-        chain(Table::Filter, FORWARD, forward(context)),
-        chain(Table::Filter, CANARY, Vec::new()),
-        chain(Table::Nat, MARK_MASQ, vec![format!("-j MARK --set-xmark {}", context.mark())]),
-        chain(Table::Nat, POSTROUTING, postrouting(context)),
-        chain(Table::Nat, CANARY, Vec::new()),
-        chain(Table::Mangle, CANARY, Vec::new()),
-    ]
+    let rules = |name| match name {
+        FORWARD => forward(context),
+        MARK_MASQ => vec![format!("-j MARK --set-xmark {}", context.mark())],
+        POSTROUTING => postrouting(context),
+        _ => Vec::new(),
+    };
+    FIXED.into_iter().map(|(table, name)| FixedChain { table, name, rules: rules(name) }).collect()
 }
 
 /// Whether a chain outside of service ports' own is one of ours, which nobody else needs.
 pub(super) fn is_ours(table: Table, chain: &str) -> bool {
-    let fixed = [
-        (Table::Filter, FORWARD),
-        (Table::Filter, CANARY),
-        (Table::Nat, MARK_MASQ),
-        (Table::Nat, POSTROUTING),
-        (Table::Nat, CANARY),
-        (Table::Mangle, CANARY),
-    ];
-    fixed.contains(&(table, chain))
+    FIXED.contains(&(table, chain))
         || Shared::ALL.iter().any(|shared| (shared.table(), shared.chain()) == (table, chain))
 }
 

@@ -47,7 +47,7 @@ impl Installed {
             Backend::Legacy => iptables.save_all(|table, line| installed.take_in(table, line))?,
             // All at once passes over a table that iptables-nft cannot read, as if it were empty.
             Backend::Nft => {
-                for table in [Table::Nat, Table::Filter, Table::Mangle] {
+                for table in Table::ALL {
                     iptables.save(table, |line| installed.take_in(table, line))?;
                 }
             }

@@ -256,8 +256,7 @@ impl Mode for Iptables {
         }
         let tables = families.iter().flat_map(|programs| {
             let family = if programs.ipv6() { NftFamily::Ip6 } else { NftFamily::Ip };
-            let tables = [Table::Nat, Table::Filter, Table::Mangle];
-            tables.map(|table| NftTable { family, name: table.as_str().to_owned() })
+            Table::ALL.map(|table| NftTable { family, name: table.as_str().to_owned() })
         });
         let monitor = Monitor::open_for_mentions(tables.collect(), "KUBE-", self.own.clone())?;
         Ok(Box::new(News::new(monitor, self.began, &mut Nftables::open()?, self.commits())?))

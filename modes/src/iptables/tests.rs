@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use endpoint_cache::{Change, Desired, Family, NodeState, ServicePort};
+use endpoint_cache::{Change, Desired, Family, ServicePort};
 use kernel::iptables::{SavedLine, Table};
 use proptest::prelude::*;
 
@@ -13,8 +13,7 @@ use super::context::Context;
 use super::installed::Installed;
 use super::program::{Program, Resync};
 use super::script::{Script, Size};
-use crate::testing::{changes, plain, services, state};
-use crate::{DetectLocal, Settings};
+use crate::testing::{changes, plain, services, state, surroundings};
 
 /// What a kernel that took our scripts would hold: rules by table and chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +36,8 @@ impl Tables {
         let text = script.text();
         let mut table = None;
         for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let named = [Table::Nat, Table::Filter, Table::Mangle];
             if let Some(name) = line.strip_prefix('*') {
-                table = named.into_iter().find(|table| table.as_str() == name);
+                table = Table::ALL.into_iter().find(|table| table.as_str() == name);
             } else if line == "COMMIT" {
                 self.assert_jumps_lead_somewhere(table.take().unwrap(), &text);
             } else {
@@ -106,14 +104,7 @@ impl Tables {
 }
 
 fn context(family: Family, services: &[Arc<ServicePort>]) -> Context {
-    let settings = Settings {
-        detect_local: DetectLocal::ClusterCidr(vec![
-            "10.0.0.0/8".parse().unwrap(),
-            "fd00:10::/32".parse().unwrap(),
-        ]),
-        ..Settings::default()
-    };
-    let node = NodeState { addresses: vec!["192.168.0.2".parse().unwrap()], ..NodeState::default() };
+    let (settings, node) = surroundings();
     let desired =
         Desired { service_ports: services.to_vec(), node: Arc::new(node), service_cidrs: Arc::from([]) };
     Context::new(family, &settings, &desired)

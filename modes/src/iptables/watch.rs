@@ -15,9 +15,6 @@ const OFTEN: Duration = Duration::from_millis(250);
 /// How often at the least, when others keep changing them, but nothing of ours: each time we would have to list them.
 const SELDOM: Duration = Duration::from_secs(32);
 
-/// Tables that are looked at.
-const TABLES: [Table; 3] = [Table::Nat, Table::Filter, Table::Mangle];
-
 /// What we know of the size of iptables-legacy's tables.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sizes(Arc<Mutex<Known>>);
@@ -87,7 +84,7 @@ impl Sizes {
 impl Known {
     /// Notes what others have changed.
     fn look(&mut self, iptables: &Iptables) -> Result<(), Error> {
-        for table in TABLES {
+        for table in Table::ALL {
             let Some(left) = self.left.get(&(iptables.ipv6(), table)).copied() else { continue };
             let found = iptables.size(table)?;
             if found != left {
@@ -106,7 +103,7 @@ impl Known {
 
     /// Takes the tables as they are.
     fn take(&mut self, iptables: &Iptables) -> Result<(), Error> {
-        for table in TABLES {
+        for table in Table::ALL {
             self.left.insert((iptables.ipv6(), table), iptables.size(table)?);
         }
         Ok(())

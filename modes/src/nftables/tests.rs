@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use endpoint_cache::{Change, Family, NodeState, ServicePort};
+use endpoint_cache::{Change, Family, ServicePort};
 use kernel::nft::{Bytes, Data, Element, Rule, Verdict};
 use proptest::prelude::*;
 
@@ -15,8 +15,7 @@ use super::numbers::Numbers;
 use super::ops::{InstalledElements, Leftovers, Ops};
 use super::program::{PlacedEndpoints, Program};
 use crate::context::{Context, Unset};
-use crate::testing::{changes, plain, services, state};
-use crate::{DetectLocal, Settings};
+use crate::testing::{changes, plain, services, state, surroundings};
 
 const NO_LIMIT: usize = usize::MAX;
 
@@ -134,14 +133,7 @@ impl Table {
 }
 
 fn context(family: Family) -> Context {
-    let settings = Settings {
-        detect_local: DetectLocal::ClusterCidr(vec![
-            "10.0.0.0/8".parse().unwrap(),
-            "fd00:10::/32".parse().unwrap(),
-        ]),
-        ..Settings::default()
-    };
-    let node = NodeState { addresses: vec!["192.168.0.2".parse().unwrap()], ..NodeState::default() };
+    let (settings, node) = surroundings();
     Context::new(family, &settings, &node, &Arc::from([]), Unset::Primary)
 }
 

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use nix::errno::Errno;
 
 use crate::Error;
-use crate::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Socket, Writer};
+use crate::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Protocol, Socket, Writer};
 
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = SUBSYSTEM << 8 | 1;
@@ -97,7 +97,7 @@ impl Conntrack {
     /// # Errors
     /// When the kernel refuses the socket.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { socket: Socket::open()? })
+        Ok(Self { socket: Socket::open(Protocol::Netfilter)? })
     }
 
     /// The flows that match.

@@ -7,7 +7,7 @@ mod write;
 
 pub(crate) use notifications::Notifications;
 pub(crate) use read::{Attributes, Message, messages};
-pub(crate) use socket::{Refusal, Socket};
+pub(crate) use socket::{Protocol, Refusal, Socket};
 pub(crate) use write::Writer;
 
 /// Bytes of `struct nlmsghdr`.

@@ -1,8 +1,8 @@
-//! The netfilter netlink socket: sized for large transactions, with the kernel's own words in errors.
+//! A connected netlink socket: sized for large transactions, with the kernel's own words in errors.
 
 use std::io;
 
-use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_NETFILTER};
 use netlink_sys::{Socket as RawSocket, SocketAddr};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
@@ -30,7 +30,31 @@ pub(crate) struct Refusal {
     pub(crate) extended: Option<String>,
 }
 
-/// A connected netfilter netlink socket.
+/// Which part of the kernel a socket speaks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Netfilter,
+    /// Families that are known by name, IPVS among them.
+    Generic,
+}
+
+impl Protocol {
+    fn number(self) -> isize {
+        match self {
+            Self::Netfilter => NETLINK_NETFILTER,
+            Self::Generic => NETLINK_GENERIC,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Netfilter => "netfilter netlink (nfnetlink)",
+            Self::Generic => "generic netlink",
+        }
+    }
+}
+
+/// A connected netlink socket.
 pub(crate) struct Socket {
     raw: RawSocket,
     port: u32,
@@ -41,9 +65,9 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn open() -> Result<Self, Error> {
+    pub(crate) fn open(protocol: Protocol) -> Result<Self, Error> {
         let open = || -> io::Result<(RawSocket, u32)> {
-            let mut raw = RawSocket::new(NETLINK_NETFILTER)?;
+            let mut raw = RawSocket::new(protocol.number())?;
             let port = raw.bind_auto()?.port_number();
             raw.connect(&SocketAddr::new(0, 0))?;
             raw.set_ext_ack(true)?;
@@ -51,8 +75,8 @@ impl Socket {
             Ok((raw, port))
         };
         let (raw, port) = open().map_err(|source| match source.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::EPROTONOSUPPORT) => Error::Unsupported { what: "netfilter netlink (nfnetlink)" },
-            _ => Error::io("open a netfilter netlink socket", source),
+            Some(Errno::EPROTONOSUPPORT) => Error::Unsupported { what: protocol.name() },
+            _ => Error::io(format!("open a socket for {}", protocol.name()), source),
         })?;
         let send_limit = size_buffers(&raw)?;
         Ok(Self { raw, port, sequence: 1, send_limit, buffer: Vec::with_capacity(DATAGRAM) })

@@ -12,13 +12,26 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Appends a message: its type, flags, sequence number, and the netfilter header (family and resource id).
+    /// Appends a netfilter message: its type, flags, sequence number, and `struct nfgenmsg` (family and resource id).
     pub(crate) fn message(
         &mut self,
         kind: u16,
         flags: u16,
         sequence: u32,
         (family, resource): (u8, u16),
+        body: impl FnOnce(&mut Self),
+    ) {
+        let [high, low] = resource.to_be_bytes();
+        self.message_with(kind, flags, sequence, [family, 0, high, low], body);
+    }
+
+    /// Appends a message: its type, flags, sequence number, and the header of its protocol.
+    pub(crate) fn message_with(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        sequence: u32,
+        header: [u8; 4],
         body: impl FnOnce(&mut Self),
     ) {
         let start = self.bytes.len();
@@ -28,8 +41,7 @@ impl Writer {
         self.bytes.extend_from_slice(&flags.to_ne_bytes());
         self.bytes.extend_from_slice(&sequence.to_ne_bytes());
         self.bytes.extend_from_slice(&[0; 4]);
-        self.bytes.extend_from_slice(&[family, 0]);
-        self.bytes.extend_from_slice(&resource.to_be_bytes());
+        self.bytes.extend_from_slice(&header);
         body(self);
         let length = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());

@@ -12,7 +12,7 @@ use super::rule::InstalledRule;
 use super::types::{Chain, Element, Table};
 use super::uapi::{chain, element, generation, msg, rule, set};
 use crate::Error;
-use crate::netlink::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Refusal, Socket, Writer, messages};
+use crate::netlink::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Protocol, Refusal, Socket, Writer, messages};
 
 /// Room that a batch needs beyond what [`Batch::bytes`] tells: its closing message.
 const CLOSING: usize = 64;
@@ -35,7 +35,7 @@ impl Nftables {
     /// # Errors
     /// When the kernel has no nf_tables, or refuses the socket.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { commits: 0, socket: Socket::open()? })
+        Ok(Self { commits: 0, socket: Socket::open(Protocol::Netfilter)? })
     }
 
     /// The connection's port: changes made through it bear this number. See [`Monitor`](super::Monitor).

@@ -23,6 +23,7 @@ pub(super) fn refused(operation: String, refusal: Refusal, is_bitmap: bool) -> E
 /// The system's error number that comes closest, and what ipset's says.
 fn words(code: i32, is_bitmap: bool) -> (Errno, &'static str) {
     match code {
+        err::PROTOCOL => (Errno::EINVAL, "it is not what the set takes: of another family or kind"),
         err::FIND_TYPE => (Errno::EOPNOTSUPP, "the kernel has no such type of set"),
         err::MAX_SETS => (Errno::ENOSPC, "there are as many sets as the kernel takes"),
         err::BUSY | err::REFERENCED => {
@@ -40,6 +41,6 @@ fn words(code: i32, is_bitmap: bool) -> (Errno, &'static str) {
         err::HASH_ELEM if !is_bitmap => (Errno::EINVAL, "the address of zeros cannot be in a set"),
         err::INVALID_PROTO if !is_bitmap => (Errno::EINVAL, "sets hold no such protocol"),
         err::MISSING_PROTO if !is_bitmap => (Errno::EINVAL, "the protocol is missing"),
-        _ => (Errno::EINVAL, "it is not what this type of set takes"),
+        _ => (Errno::EINVAL, "the kernel has no words for it"),
     }
 }

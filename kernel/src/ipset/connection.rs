@@ -91,7 +91,14 @@ impl Ipsets {
             return Err(Error::Refused { operation: operation(), errno: Errno::EINVAL, extended });
         }
         let revision = self.revision(set.kind, set.ipv6)?;
-        self.command(cmd::CREATE, operation, |w| write::definition(w, set, revision))
+        match self.command(cmd::CREATE, operation, |w| write::definition(w, set, revision)) {
+            Err(Error::Refused { errno: Errno::EEXIST, .. })
+                if self.headers()?.iter().any(|header| header.is(set)) =>
+            {
+                Ok(())
+            }
+            made => made,
+        }
     }
 
     /// Removes a set.

@@ -64,7 +64,7 @@ mod tests {
 
     use super::super::types::Edit;
     use super::super::write;
-    use super::*;
+    use super::{entries as entries_of, *};
     use crate::netlink::{Writer, messages};
 
     fn any_entry() -> impl Strategy<Value = Entry> {
@@ -112,7 +112,7 @@ mod tests {
                 });
             });
             let mut found = Vec::new();
-            messages(writer.bytes()).for_each(|message| super::entries(&message, &mut found));
+            messages(writer.bytes()).for_each(|message| entries_of(&message, &mut found));
             prop_assert_eq!(found, entries);
         }
 
@@ -120,7 +120,7 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let message = Message { kind: 0, flags: 0, sequence: 0, port: 0, payload: &bytes };
             let mut found = Vec::new();
-            super::entries(&message, &mut found);
+            entries_of(&message, &mut found);
             let _ = (header(&message), range(&message, (10, 1)), entry(Attributes(&bytes)));
         }
     }

@@ -97,6 +97,16 @@ pub struct Header {
     pub max_entries: Option<u32>,
 }
 
+impl Header {
+    /// Whether this set is as another is to be made.
+    #[must_use]
+    pub fn is(&self, set: &Set) -> bool {
+        let same_kind = (self.name.as_str(), self.kind) == (set.name.as_str(), Some(set.kind));
+        let same_limits = (self.ipv6, self.max_entries) == (set.ipv6, Some(set.max_entries));
+        same_kind && (set.kind == Kind::BitmapPort || same_limits)
+    }
+}
+
 /// A member of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Entry {

@@ -74,6 +74,7 @@ pub(super) const LIST_HEADER: u32 = 1 << 2;
 /// `IPSET_ERR_*`
 pub(super) mod err {
     pub(in super::super) const PRIVATE: i32 = 4096;
+    pub(in super::super) const PROTOCOL: i32 = 4097;
     pub(in super::super) const FIND_TYPE: i32 = 4098;
     pub(in super::super) const MAX_SETS: i32 = 4099;
     pub(in super::super) const BUSY: i32 = 4100;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::types::{Edit, Entry, Kind, Set};
 use super::uapi::{AF_INET, AF_INET6, AF_UNSPEC, LIST_HEADER, NET_BYTEORDER, attr, cmd, data};
-use crate::netlink::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Writer};
+use crate::netlink::{NLM_F_ACK, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, Writer};
 
 /// Writes messages in one version of the protocol.
 #[derive(Clone, Copy)]
@@ -13,10 +13,11 @@ pub(super) struct Language {
 }
 
 impl Language {
-    /// A message alone that the kernel acknowledges.
+    /// A message alone that the kernel acknowledges. It refuses to make a set that exists: left to compare the two, it
+    /// takes sets of different families for the same.
     pub(super) fn command(self, kind: u16, sequence: u32, body: impl FnOnce(&mut Writer)) -> Writer {
         let mut writer = Writer::default();
-        self.message(&mut writer, kind, NLM_F_ACK, sequence, body);
+        self.message(&mut writer, kind, NLM_F_ACK | NLM_F_EXCL, sequence, body);
         writer
     }
 

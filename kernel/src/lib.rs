@@ -1,16 +1,19 @@
 //! Everything Pointsman asks of Linux, typed and small.
 //!
-//! [`nft`] programs nftables in atomic batches and reads them back, [`iptables`] runs iptables' own programs, [`ipvs`]
-//! programs virtual servers, [`conntrack`] removes flows, [`sysctl`] reads and sets kernel parameters. This is the only
-//! crate that performs kernel I/O. It knows nothing of Kubernetes (but for how its iptables wrapper chooses a back end,
+//! [`nft`] programs nftables in atomic batches and reads them back, [`iptables`] runs iptables' own programs, [`ipset`]
+//! fills the sets that their rules match, [`ipvs`] programs virtual servers, [`link`] makes devices and gives them
+//! addresses, [`conntrack`] removes flows, [`sysctl`] reads and sets kernel parameters. This is the only crate that
+//! performs kernel I/O. It knows nothing of Kubernetes (but for how its iptables wrapper chooses a back end,
 //! [`iptables::choose`]), decides nothing, and never shells out for what netlink can do.
 //!
 //! Start reading at [`nft::Batch`] (how a transaction is written) and [`nft::Nftables`] (how it is committed and read).
 
 pub mod conntrack;
 mod error;
+pub mod ipset;
 pub mod iptables;
 pub mod ipvs;
+pub mod link;
 mod netlink;
 pub mod nft;
 pub mod sysctl;

@@ -1,37 +1,36 @@
-//! A netfilter netlink socket that only listens.
+//! A netlink socket that only listens.
 
 use std::io;
 use std::os::fd::AsRawFd;
 
 use netlink_sys::Socket as RawSocket;
-use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use nix::sys::socket::MsgFlags;
 
-use super::socket::{DATAGRAM, receive, size_receive_buffer};
+use super::socket::{DATAGRAM, Protocol, receive, size_receive_buffer};
 use super::{Message, messages};
 use crate::Error;
 
-/// Receives what the kernel tells a group, but for what a socket of our own caused.
+/// Receives what the kernel tells some groups, but for what a socket of our own caused.
 pub(crate) struct Notifications {
     raw: RawSocket,
     buffer: Vec<u8>,
 }
 
 impl Notifications {
-    /// Joins a group. Messages that bear `own_port` as their origin are dropped by the kernel: ten thousand services
+    /// Joins groups. Messages that bear `own_port` as their origin are dropped by the kernel: ten thousand services
     /// programmed at once would be as many messages to ourselves.
-    pub(crate) fn open(group: u32, own_port: Option<u32>) -> Result<Self, Error> {
+    pub(crate) fn open(protocol: Protocol, groups: &[u32], own_port: Option<u32>) -> Result<Self, Error> {
         let open = || -> io::Result<RawSocket> {
-            let mut raw = RawSocket::new(NETLINK_NETFILTER)?;
+            let mut raw = RawSocket::new(protocol.number())?;
             // What does not fit is reported as lost.
             size_receive_buffer(&raw)?;
             own_port.map_or(Ok(()), |port| ignore_origin(&raw, port))?;
             raw.bind_auto()?;
-            raw.add_membership(group)?;
+            groups.iter().try_for_each(|group| raw.add_membership(*group))?;
             Ok(raw)
         };
-        let raw = open().map_err(|cause| Error::io("listen to netfilter", cause))?;
+        let raw = open().map_err(|cause| Error::io(format!("listen to {}", protocol.name()), cause))?;
         Ok(Self { raw, buffer: Vec::with_capacity(DATAGRAM) })
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_NETFILTER};
+use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket as RawSocket, SocketAddr};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
@@ -27,6 +27,8 @@ const DUMP_TRIES: usize = 16;
 pub(crate) struct Refusal {
     pub(crate) sequence: u32,
     pub(crate) errno: Errno,
+    /// The error number as it came: subsystems have some that the system has not.
+    pub(crate) code: i32,
     pub(crate) extended: Option<String>,
 }
 
@@ -36,20 +38,24 @@ pub(crate) enum Protocol {
     Netfilter,
     /// Families that are known by name, IPVS among them.
     Generic,
+    /// Devices and addresses.
+    Route,
 }
 
 impl Protocol {
-    fn number(self) -> isize {
+    pub(super) fn number(self) -> isize {
         match self {
             Self::Netfilter => NETLINK_NETFILTER,
             Self::Generic => NETLINK_GENERIC,
+            Self::Route => NETLINK_ROUTE,
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Netfilter => "netfilter netlink (nfnetlink)",
             Self::Generic => "generic netlink",
+            Self::Route => "rtnetlink",
         }
     }
 }
@@ -94,8 +100,8 @@ impl Socket {
 
     /// A run of `count` sequence numbers that are not in use.
     pub(crate) fn next_sequence(&mut self, count: u32) -> u32 {
-        let first = self.sequence;
-        self.sequence = self.sequence.checked_add(count).unwrap_or(1);
+        let first = if self.sequence.checked_add(count).is_some() { self.sequence } else { 1 };
+        self.sequence = first.saturating_add(count);
         first
     }
 
@@ -132,6 +138,20 @@ impl Socket {
         }
     }
 
+    /// Sends messages as one datagram and takes the kernel's answers, see [`Socket::drain_answers`].
+    pub(crate) fn exchange(
+        &mut self,
+        messages: &Writer,
+        operation: impl Fn() -> String,
+    ) -> Result<(usize, Vec<Refusal>), Error> {
+        self.send(messages.bytes()).and_then(|()| self.drain_answers()).map_err(|source| {
+            match source.raw_os_error().map(Errno::from_raw) {
+                Some(errno) => Error::from_errno(operation(), errno, None),
+                None => Error::io(operation(), source),
+            }
+        })
+    }
+
     /// Sends a dump request and collects what `decode` finds in the messages of the answer. Starts over when the
     /// kernel says that what it lists changed meanwhile.
     pub(crate) fn dump<T>(
@@ -165,7 +185,13 @@ impl Socket {
             for message in messages(&self.buffer).filter(|message| message.sequence == sequence) {
                 interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
                 match message.kind {
-                    NLMSG_DONE => return Ok((!interrupted).then_some(found)),
+                    NLMSG_DONE => match refusal(&message) {
+                        // The listing broke off. No request comes with this: what follows is the code alone.
+                        Some(Refusal { errno, .. }) if errno != Errno::EINTR => {
+                            return Err(Error::from_errno(format!("list {what}"), errno, None));
+                        }
+                        refusal => return Ok((!interrupted && refusal.is_none()).then_some(found)),
+                    },
                     NLMSG_ERROR => match refusal(&message) {
                         None => return Ok(Some(found)),
                         Some(refusal) if refusal.errno == Errno::EINTR => return Ok(None),
@@ -232,5 +258,6 @@ fn refusal(message: &Message<'_>) -> Option<Refusal> {
         .and_then(|attributes| Attributes(attributes).string(NLMSGERR_ATTR_MSG))
         .map(str::to_owned);
     let sequence = u32_at(message.payload, 12).unwrap_or(message.sequence);
-    Some(Refusal { sequence, errno: Errno::from_raw(errno.saturating_neg()), extended })
+    let code = errno.saturating_neg();
+    Some(Refusal { sequence, errno: Errno::from_raw(code), code, extended })
 }

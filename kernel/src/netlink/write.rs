@@ -31,7 +31,7 @@ impl Writer {
         kind: u16,
         flags: u16,
         sequence: u32,
-        header: [u8; 4],
+        header: impl AsRef<[u8]>,
         body: impl FnOnce(&mut Self),
     ) {
         let start = self.bytes.len();
@@ -41,7 +41,7 @@ impl Writer {
         self.bytes.extend_from_slice(&flags.to_ne_bytes());
         self.bytes.extend_from_slice(&sequence.to_ne_bytes());
         self.bytes.extend_from_slice(&[0; 4]);
-        self.bytes.extend_from_slice(&header);
+        self.bytes.extend_from_slice(header.as_ref());
         body(self);
         let length = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());

@@ -6,7 +6,7 @@ use super::types::{Family, Table};
 use super::uapi::{SUBSYSTEM, generation, msg};
 use crate::Error;
 use crate::iptables::OwnProcesses;
-use crate::netlink::{Message, Notifications};
+use crate::netlink::{Message, Notifications, Protocol};
 
 /// `NFNLGRP_NFTABLES`
 const GROUP: u32 = 7;
@@ -41,7 +41,10 @@ impl Monitor {
     /// When the kernel refuses the socket.
     pub fn open(tables: Vec<Table>, own_port: u32) -> Result<Self, Error> {
         let interest = Interest { tables, mention: None, touched: None };
-        Ok(Self { notifications: Notifications::open(GROUP, Some(own_port))?, interest })
+        Ok(Self {
+            notifications: Notifications::open(Protocol::Netfilter, &[GROUP], Some(own_port))?,
+            interest,
+        })
     }
 
     /// Starts to listen for changes of tables that are shared with others. Of these, only what mentions `word`
@@ -56,7 +59,7 @@ impl Monitor {
         own: OwnProcesses,
     ) -> Result<Self, Error> {
         let interest = Interest { tables, mention: Some(Mention { word, own }), touched: None };
-        Ok(Self { notifications: Notifications::open(GROUP, None)?, interest })
+        Ok(Self { notifications: Notifications::open(Protocol::Netfilter, &[GROUP], None)?, interest })
     }
 
     /// Waits until somebody has changed one of the tables.

@@ -9,6 +9,7 @@
 mod context;
 mod flows;
 pub mod iptables;
+pub mod ipvs;
 mod news;
 pub mod nftables;
 mod settings;
@@ -45,7 +46,8 @@ pub trait Mode {
     /// As [`Mode::resync`].
     fn rehearse(&mut self, desired: &Desired) -> Result<(), Error>;
 
-    /// Removes what earlier transactions left without use. Called when there is nothing else to do.
+    /// Removes what earlier transactions left without use. Called when there is nothing else to do, and again while it
+    /// says that it is [unfinished](Report::unfinished).
     ///
     /// # Errors
     /// As [`Mode::apply`].
@@ -61,12 +63,22 @@ pub trait Mode {
 
 /// Hears of changes that others make to what a mode programs. Waits on a thread of its own.
 pub trait Watch: Send {
-    /// Waits for the next change; says in words who changed what, as far as the kernel tells. [`Mode::resync`] repairs
-    /// it.
+    /// Waits for the next reason to call [`Mode::resync`].
     ///
     /// # Errors
     /// When the kernel cannot be listened to any longer.
-    fn next_disturbance(&mut self) -> Result<String, Error>;
+    fn next_disturbance(&mut self) -> Result<Disturbance, Error>;
+}
+
+/// Why the kernel should be read and put right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disturbance {
+    /// Somebody changed what is programmed: who changed what, in words, as far as the kernel tells.
+    Damage(String),
+    /// The node is another than it was: how, in words.
+    Node(String),
+    /// Nothing that is known of. There are changes that the kernel tells nobody of.
+    Checkup,
 }
 
 /// What a sync did.
@@ -74,10 +86,12 @@ pub trait Watch: Send {
 pub struct Report {
     /// Kernel operations: chains, rules and elements written or removed. 0 when everything was right already.
     pub operations: usize,
-    /// Bytes handed to the kernel.
+    /// Bytes handed to the kernel, where the mode counts them.
     pub bytes: usize,
     /// Conntrack entries removed because their endpoint is gone.
     pub flows_removed: usize,
+    /// Whether there is something that can only be done later: [`Mode::tidy`] is to be called again after some seconds.
+    pub unfinished: bool,
 }
 
 /// Why a sync failed.
@@ -96,6 +110,23 @@ pub enum Error {
         /// What it refused.
         error: kernel::Error,
     },
+    /// IPVS cannot schedule as it was asked to.
+    #[error("the kernel has no IPVS scheduler {asked}: the kernel offers {offered} (--ipvs-scheduler)")]
+    NoScheduler {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        offered: String,
+    },
+    /// The kernel has refused a service port, and will again.
+    #[error("the kernel has refused service port {service}")]
+    RefusedBefore {
+        /// Which.
+        service: String,
+    },
+    /// There is no thread to be had.
+    #[error("cannot start a thread: {0}")]
+    NoThread(String),
     /// A change came before the first sync, or after a failed one.
     #[error("nothing is known of what is programmed: a full sync must come first")]
     NotSynced,
@@ -105,6 +136,10 @@ impl Error {
     /// Whether it may be for what was to be programmed, so that it makes sense to look for the part that is refused.
     #[must_use]
     pub fn blames_the_request(&self) -> bool {
-        matches!(self, Self::Kernel(error) if error.blames_the_request())
+        match self {
+            Self::Kernel(error) => error.blames_the_request(),
+            Self::RefusedBefore { .. } => true,
+            _ => false,
+        }
     }
 }

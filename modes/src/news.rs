@@ -2,7 +2,7 @@
 
 use kernel::nft::{Monitor, Nftables};
 
-use crate::{Error, Watch};
+use crate::{Disturbance, Error, Watch};
 
 /// What nftables was like when a full sync began. While somebody listens, the kernel writes a message for every element
 /// of a full load, which takes as long as the load itself. So nobody does until then, and the generations tell whether
@@ -50,10 +50,10 @@ impl News {
 }
 
 impl Watch for News {
-    fn next_disturbance(&mut self) -> Result<String, Error> {
+    fn next_disturbance(&mut self) -> Result<Disturbance, Error> {
         if std::mem::take(&mut self.others) {
-            return Ok("somebody changed nftables during the first sync".to_owned());
+            return Ok(Disturbance::Damage("somebody changed nftables during the first sync".to_owned()));
         }
-        Ok(self.monitor.next_disturbance()?.to_string())
+        Ok(Disturbance::Damage(self.monitor.next_disturbance()?.to_string()))
     }
 }

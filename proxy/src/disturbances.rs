@@ -1,4 +1,4 @@
-//! Changes that others make to what we programmed are heard of on a thread of its own.
+//! Changes that others make to what we programmed, and to the node, are heard of on a thread of its own.
 
 use std::thread;
 
@@ -16,8 +16,8 @@ pub(crate) fn watch(mode: &mut dyn Mode, inbox: Inbox) -> anyhow::Result<()> {
     let listen = move || {
         let error = loop {
             match watch.next_disturbance() {
-                Ok(what) => {
-                    if !inbox.put(Input::Disturbed(what)) {
+                Ok(why) => {
+                    if !inbox.put(Input::Disturbed(why)) {
                         return;
                     }
                 }

@@ -24,6 +24,7 @@ use anyhow::Context;
 use endpoint_cache::Cache;
 
 use cli::{Cli, DetectLocalMode};
+use mode::{Asked, Chosen};
 use options::{Invalid, Origin};
 use source::Source;
 use source::kubernetes::Kubernetes;
@@ -59,7 +60,7 @@ fn fail(status: u8, message: &str) -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<()> {
     logging::start(cli.verbosity);
     if cli.cleanup {
-        return cleanup();
+        return cleanup(cli);
     }
     let mut settings = options::settings(cli)?;
     settings.ipv6 = kernel_has_ipv6();
@@ -76,8 +77,13 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.conntrack_tcp_be_liberal {
         be_liberal()?;
     }
-    let mode::Chosen { mode, retire_others } =
-        mode::choose(cli.proxy_mode, settings, cli.iptables_backend.0)?;
+    let asked = Asked {
+        name: cli.proxy_mode,
+        settings,
+        iptables_backend: cli.iptables_backend.0,
+        ipvs: cli.ipvs.options(),
+    };
+    let Chosen { mode, retire_others } = mode::choose(asked)?;
 
     warn_of_gaps(cli);
 
@@ -111,8 +117,8 @@ fn warn_of_gaps(cli: &Cli) {
     }
 }
 
-fn cleanup() -> anyhow::Result<()> {
-    let removed = mode::cleanup()?;
+fn cleanup(cli: &Cli) -> anyhow::Result<()> {
+    let removed = mode::cleanup(&cli.ipvs.ipvs_exclude_cidrs)?;
     tracing::info!(removed, "cleaned up");
     Ok(())
 }

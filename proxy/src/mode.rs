@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
+use ipnet::IpNet;
 use modes::iptables::{self, Backend, Iptables};
+use modes::ipvs::{self, Ipvs};
 use modes::nftables::{self, Nftables};
 use modes::{Mode, Settings};
 
@@ -59,42 +61,78 @@ pub struct Chosen {
 /// first. Returns how many tables, chains and rules went.
 pub type RetireOthers = Box<dyn FnOnce() -> anyhow::Result<usize>>;
 
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Which mode.
+    pub name: ModeName,
+    /// What every mode is told.
+    pub settings: Settings,
+    /// Which iptables, for modes that use it.
+    pub iptables_backend: Option<Backend>,
+    /// What only ipvs mode is told.
+    pub ipvs: ipvs::Options,
+}
+
 /// Makes ready the mode that was asked for. Nothing is programmed yet.
 ///
 /// # Errors
 /// When the mode is not built yet, or the node lacks what it needs.
-pub fn choose(
-    name: ModeName,
-    settings: Settings,
-    iptables_backend: Option<Backend>,
-) -> anyhow::Result<Chosen> {
+pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
+    let Asked { name, settings, iptables_backend, ipvs } = asked;
+    let excluded = ipvs.exclude_cidrs.clone();
     match name {
         ModeName::Nftables => {
             let mode = Nftables::new(settings).context("cannot use nftables")?;
-            let retire_others = || Ok(retire_kube_proxy()? + retire_iptables(&Backend::BOTH)?);
+            let retire_others =
+                move || Ok(retire_kube_proxy()? + retire_iptables(&Backend::BOTH)? + retire_ipvs(&excluded)?);
             Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others) })
         }
         ModeName::Iptables => {
             let mode = Iptables::new(settings, iptables_backend).context("cannot use iptables")?;
-            let kept = mode.backend();
+            let others = other_backends(mode.backend());
             let retire_others = move || {
-                let others: Vec<_> = Backend::BOTH.into_iter().filter(|backend| *backend != kept).collect();
-                Ok(retire_kube_proxy()? + retire_nftables()? + retire_iptables(&others)?)
+                let chains = retire_nftables()? + retire_iptables(&others)?;
+                Ok(retire_kube_proxy()? + chains + retire_ipvs(&excluded)?)
             };
             Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others) })
         }
-        ModeName::Ipvs | ModeName::Userspace => {
-            bail!("--proxy-mode={name} does not work yet: use --proxy-mode=nftables or iptables")
+        ModeName::Ipvs => {
+            let mode = Ipvs::new(settings.clone(), ipvs, iptables_backend);
+            let mode = mode.with_context(|| cannot_use_ipvs(&settings, iptables_backend))?;
+            let others = other_backends(mode.backend());
+            let retire_others =
+                move || Ok(retire_kube_proxy()? + retire_nftables()? + retire_iptables(&others)?);
+            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others) })
+        }
+        ModeName::Userspace => {
+            bail!("--proxy-mode={name} does not work yet: use --proxy-mode=nftables, iptables or ipvs")
         }
     }
 }
 
-/// Takes away what any mode programmed. Returns how many tables, chains and rules went.
+fn other_backends(kept: Backend) -> Vec<Backend> {
+    Backend::BOTH.into_iter().filter(|backend| *backend != kept).collect()
+}
+
+/// Says which modes would work instead.
+fn cannot_use_ipvs(settings: &Settings, backend: Option<Backend>) -> String {
+    let nftables = Nftables::new(settings.clone()).is_ok().then_some(ModeName::Nftables);
+    let iptables = Iptables::new(settings.clone(), backend).is_ok().then_some(ModeName::Iptables);
+    let working: Vec<_> = nftables.into_iter().chain(iptables).map(|mode| mode.to_string()).collect();
+    match working.is_empty() {
+        true => "cannot use ipvs".to_owned(),
+        false => format!("cannot use ipvs (--proxy-mode={} would work here)", working.join(" or ")),
+    }
+}
+
+/// Takes away what any mode programmed, but for virtual servers of IPVS within some ranges. Returns how many tables,
+/// chains, rules, sets and servers went.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn cleanup() -> anyhow::Result<usize> {
-    Ok(retire_nftables()? + retire_iptables(&Backend::BOTH)?)
+pub fn cleanup(exclude_cidrs: &[IpNet]) -> anyhow::Result<usize> {
+    Ok(retire_nftables()? + retire_iptables(&Backend::BOTH)? + retire_ipvs(exclude_cidrs)?)
 }
 
 fn retire_nftables() -> anyhow::Result<usize> {
@@ -107,4 +145,9 @@ fn retire_kube_proxy() -> anyhow::Result<usize> {
 
 fn retire_iptables(backends: &[Backend]) -> anyhow::Result<usize> {
     iptables::cleanup(backends).context("cannot remove the iptables chains")
+}
+
+/// Not before the rules that use its sets.
+fn retire_ipvs(exclude_cidrs: &[IpNet]) -> anyhow::Result<usize> {
+    ipvs::cleanup(exclude_cidrs).context("cannot remove the virtual servers, addresses and sets of IPVS")
 }

@@ -7,13 +7,11 @@ use kernel::iptables::Table;
 use crate::context::NodePortRanges;
 
 use super::context::Context;
-use super::rule::{Is, Rule};
+use super::layout::{FixedChain, Hook, Layout, MARK_MASQ, POSTROUTING};
+use super::rule::{Is, Rule, masquerade_marked};
 
-/// Marks packets that are to be masqueraded.
-pub(super) const MARK_MASQ: &str = "KUBE-MARK-MASQ";
 /// In each table; when it is gone, everything of ours is suspected to be. Other tools look for it too.
 const CANARY: &str = "KUBE-PROXY-CANARY";
-const POSTROUTING: &str = "KUBE-POSTROUTING";
 const FORWARD: &str = "KUBE-FORWARD";
 /// The kubelet has it too, with the same rule.
 pub(super) const FIREWALL: &str = "KUBE-FIREWALL";
@@ -70,13 +68,6 @@ impl Shared {
     }
 }
 
-/// A chain whose rules do not depend on services.
-pub(super) struct FixedChain {
-    pub(super) table: Table,
-    pub(super) name: &'static str,
-    pub(super) rules: Vec<String>,
-}
-
 /// All of them. Nobody else needs them.
 const FIXED: [(Table, &str); 6] = [
     (Table::Filter, FORWARD),
@@ -87,31 +78,34 @@ const FIXED: [(Table, &str); 6] = [
     (Table::Mangle, CANARY),
 ];
 
-pub(super) fn fixed_chains(context: &Context) -> Vec<FixedChain> {
+/// What there is on every node, whatever the services.
+pub(super) fn layout(context: &Context) -> Layout {
+    Layout { chains: fixed_chains(context), hooks: hooks(context) }
+}
+
+fn fixed_chains(context: &Context) -> Vec<FixedChain> {
     let rules = |name| match name {
         FORWARD => forward(context),
         MARK_MASQ => vec![format!("-j MARK --set-xmark {}", context.mark())],
-        POSTROUTING => postrouting(context),
+        POSTROUTING => masquerade_marked(&context.common).into(),
         _ => Vec::new(),
     };
     FIXED.into_iter().map(|(table, name)| FixedChain { table, name, rules: rules(name) }).collect()
 }
 
-/// Whether a chain outside of service ports' own is one of ours, which nobody else needs.
-pub(super) fn is_ours(table: Table, chain: &str) -> bool {
+/// Whether a chain outside of service ports' own is one of this mode's, which nobody else needs.
+pub(super) fn is_of_this_mode(table: Table, chain: &str) -> bool {
     FIXED.contains(&(table, chain))
         || Shared::ALL.iter().any(|shared| (shared.table(), shared.chain()) == (table, chain))
 }
 
-/// A rule in a chain that others use too.
-pub(super) struct Hook {
-    pub(super) table: Table,
-    pub(super) chain: &'static str,
-    pub(super) rule: String,
+/// Whether a chain outside of service ports' own is one that this mode or ipvs has, which nobody else needs.
+pub(super) fn is_ours(table: Table, chain: &str) -> bool {
+    is_of_this_mode(table, chain) || crate::ipvs::has_chain(table, chain)
 }
 
 /// How packets come to our chains, in the order in which missing ones are put in front.
-pub(super) fn hooks(context: &Context) -> Vec<Hook> {
+fn hooks(context: &Context) -> Vec<Hook> {
     let new = || Rule::new().with("-m conntrack --ctstate NEW");
     let any = Rule::new;
     let mut hooks: Vec<Hook> = Vec::new();
@@ -194,16 +188,6 @@ fn loopback(family: Family) -> IpNet {
 
 fn is_loopback(range: &IpNet) -> bool {
     loopback(Family::V4).contains(range)
-}
-
-fn postrouting(context: &Context) -> Vec<String> {
-    let mark = context.common.masquerade_mark;
-    vec![
-        format!("-m mark ! --mark {} -j RETURN", context.mark()),
-        // Taken off again, so that nothing is masqueraded twice where it comes by once more (overlays).
-        format!("-j MARK --set-xmark {mark:#x}/0x0"),
-        Rule::new().comment("kubernetes service traffic requiring SNAT").jump("MASQUERADE --random-fully"),
-    ]
 }
 
 fn forward(context: &Context) -> Vec<String> {

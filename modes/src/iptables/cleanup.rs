@@ -6,6 +6,7 @@ use kernel::iptables::{Backend, Iptables, SavedLine, Table};
 
 use super::base;
 use super::installed::Installed;
+use super::layout::MARK_MASQ;
 use super::names::ChainName;
 use super::script::Script;
 
@@ -34,8 +35,8 @@ fn clean(iptables: &Iptables) -> Result<usize, Error> {
         installed.take_in(table, line);
     })?;
     let mut removed = 0;
-    for script in removal(&installed, kubelet) {
-        for piece in script.pieces(super::size(iptables.backend())) {
+    for script in removal(&installed, |table, chain| is_removable(&installed, kubelet, table, chain)) {
+        for piece in script.pieces(super::tables::size(iptables.backend())) {
             iptables.restore(&piece.text())?;
             removed += piece.operations();
         }
@@ -46,29 +47,39 @@ fn clean(iptables: &Iptables) -> Result<usize, Error> {
 /// Chains by which a kubelet is known to be there.
 const KUBELET: [&str; 2] = ["KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT"];
 
-/// First what leads to service ports' chains, then those, then what they lead to.
-fn removal(installed: &Installed, kubelet: bool) -> [Script; 3] {
+/// Chains that may be taken away, of whatever mode: the kubelet's as well, if there is none.
+fn is_removable(installed: &Installed, kubelet: bool, table: Table, chain: &str) -> bool {
     let guard = base::FIREWALL;
-    let is_ours = |table: Table, chain: &str| {
-        // The kubelet's as well, if there is one.
-        let guard_is_ours = !kubelet && installed.rules(table, guard).is_some_and(|rules| rules.len() <= 1);
-        base::is_ours(table, chain) || (table == Table::Filter && chain == guard && guard_is_ours)
-    };
-    let leads_to_ours = |table: Table, rule: &str| {
-        let target = rule.rsplit_once("-j ").map_or("", |(_, target)| target);
-        is_ours(table, target) || (table == Table::Nat && ChainName::parse(target).is_some())
+    let guard_is_ours = !kubelet && installed.rules(table, guard).is_some_and(|rules| rules.len() <= 1);
+    base::is_ours(table, chain) || (table == Table::Filter && chain == guard && guard_is_ours)
+}
+
+/// Removes service ports' chains and others that are not wanted: first what leads to service ports' chains, then those,
+/// then what they lead to.
+pub(super) fn removal(installed: &Installed, is_unwanted: impl Fn(Table, &str) -> bool) -> [Script; 3] {
+    let leads_to_unwanted = |table: Table, rule: &str| {
+        let target = target(rule);
+        let own = || ChainName::parse(target).is_some_and(|name| installed.own.contains_key(&name));
+        is_unwanted(table, target) || (table == Table::Nat && own())
     };
     let (mut leads, mut own, mut led_to) = (Script::default(), Script::default(), Script::default());
     for (table, chain, rules) in installed.others() {
-        match is_ours(table, chain) {
-            true if chain == base::MARK_MASQ => led_to.remove_other(table, chain),
+        match is_unwanted(table, chain) {
+            true if chain == MARK_MASQ => led_to.remove_other(table, chain),
             true => leads.remove_other(table, chain),
+            // A chain of ours that stays has been written without them.
+            false if base::is_ours(table, chain) => {}
             false => {
-                let hooks = rules.iter().filter(|rule| leads_to_ours(table, rule));
+                let hooks = rules.iter().filter(|rule| leads_to_unwanted(table, rule));
                 hooks.for_each(|rule| leads.unhook(table, chain, rule));
             }
         }
     }
     installed.own.keys().for_each(|chain| own.remove_chain(chain));
     [leads, own, led_to]
+}
+
+/// Where a rule leads.
+pub(super) fn target(rule: &str) -> &str {
+    rule.rsplit_once("-j ").map_or("", |(_, target)| target)
 }

@@ -4,9 +4,9 @@ use endpoint_cache::{Desired, Family};
 use kernel::sysctl;
 
 use crate::Settings;
-use crate::context::{Context as Common, Detector, Unset};
+use crate::context::{Context as Common, Unset};
 
-use super::rule::{Is, Rule};
+use super::rule::{self, Is, Rule};
 
 /// More endpoints than this, and rules for each endpoint go without a comment, as in kube-proxy: the kernel holds 256
 /// bytes for each.
@@ -42,18 +42,12 @@ impl Context {
 
     /// `0x4000/0x4000`
     pub(super) fn mark(&self) -> String {
-        let mark = self.common.masquerade_mark;
-        format!("{mark:#x}/{mark:#x}")
+        rule::mark(&self.common)
     }
 
     /// Adds a match on whether a packet comes from one of this node's pods; `None` if that cannot be told.
     pub(super) fn told_from_pods(&self, is: Is, rule: Rule) -> Option<Rule> {
-        match &self.common.detector {
-            Detector::None => None,
-            Detector::Source(range) => Some(rule.from(is, *range)),
-            Detector::Interface(name) => Some(rule.came_in_on(is, name)),
-            Detector::InterfacePrefix(prefix) => Some(rule.came_in_on(is, &format!("{prefix}+"))),
-        }
+        rule::told_from_pods(&self.common, is, rule)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use endpoint_cache::{Endpoint, ServicePort, TrafficPolicy};
 
-use super::base::MARK_MASQ;
 use super::context::Context;
+use super::layout::MARK_MASQ;
 use super::names::{ChainName, EndpointText, Names};
 use super::rule::{Is, Rule, full_mask, one_in};
 use super::service::{OwnChain, policy_chain};

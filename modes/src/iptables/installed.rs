@@ -10,7 +10,7 @@ use super::names::ChainName;
 
 /// Every chain of ours and every chain that others' packets come through.
 #[derive(Debug, Default)]
-pub(super) struct Installed {
+pub(crate) struct Installed {
     /// Chains of service ports: a hundred thousand of them, so only a fingerprint of what they hold.
     pub(super) own: HashMap<ChainName, Fingerprint>,
     /// Other chains whose name begins like ours, with their rules; of other chains, the rules that lead to those.
@@ -40,7 +40,7 @@ const OURS: &str = "KUBE-";
 
 impl Installed {
     /// Reads the tables that we have chains in.
-    pub(super) fn read(iptables: &Iptables) -> Result<Self, Error> {
+    pub(crate) fn read(iptables: &Iptables) -> Result<Self, Error> {
         let mut installed = Self::default();
         match iptables.backend() {
             // All at once takes one run instead of three.
@@ -71,6 +71,11 @@ impl Installed {
                 None => {}
             },
         }
+    }
+
+    /// Whether service ports have chains.
+    pub(crate) fn serves(&self) -> bool {
+        !self.own.is_empty()
     }
 
     /// The rules of a chain, `None` if there is no such chain.

@@ -25,44 +25,38 @@
 //! # Where things are
 //!
 //! `names` and `rule` are the words of the language, `service` and `endpoints` what a service port has to say, `base`
-//! what every node has. `program` turns changes into a `script`. All these are pure. `installed` reads what there is,
-//! `watch` hears of what others do, `cleanup` takes all away, and this file brings all together.
+//! what every node has, in the words of `layout`. `program` turns changes into a `script`. All these are pure. `tables` is
+//! the way to the kernel, `installed` reads what there is, `watch` hears of what others do, `cleanup` takes all away, and
+//! this file brings all together. The ipvs mode has rules too, by way of `layout` and `tables`.
 
 mod base;
 mod cleanup;
 mod context;
 mod endpoints;
-mod installed;
+pub(crate) mod installed;
+pub(crate) mod layout;
 mod names;
 mod program;
-mod rule;
-mod script;
+pub(crate) mod rule;
+pub(crate) mod script;
 mod service;
+pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 use endpoint_cache::{Delta, Desired, Family, ServicePort};
-pub use kernel::iptables::Backend;
-use kernel::iptables::{Iptables as Programs, OwnProcesses, Table};
-use kernel::nft::{Family as NftFamily, Monitor, Nftables, Table as NftTable};
+use kernel::iptables::Iptables as Programs;
 use kernel::sysctl;
 
 use self::context::Context;
 use self::installed::Installed;
 use self::program::{Program, Resync};
 use self::script::{Script, Size};
-use self::watch::{LegacyWatch, Sizes};
+pub use self::tables::Backend;
+use self::tables::Tables;
 use crate::flows::Flows;
-use crate::news::{Began, News};
 use crate::{Error, Mode, Report, Settings, Watch};
-
-/// Bytes of a script beyond which iptables-nft is given it in several runs: it looks for chains in time quadratic in
-/// their number. iptables-legacy copies the whole table in each run, so it gets everything in one.
-const PIECE: usize = 256 << 10;
-
-/// Bytes of a script that every socket takes.
-const SMALLEST: usize = 4 << 10;
 
 /// Bytes of a script beyond which iptables-nft is not asked whether it would take it.
 const REHEARSED: usize = 2 << 20;
@@ -70,17 +64,9 @@ const REHEARSED: usize = 2 << 20;
 /// The iptables mode.
 pub struct Iptables {
     settings: Settings,
-    backend: Backend,
-    /// How large scripts may be.
-    size: Size,
+    tables: Tables,
     flows: Flows,
     families: Vec<Programmed>,
-    /// Our own changes, for the nft back end.
-    own: OwnProcesses,
-    /// When the last full sync began, likewise.
-    began: Option<Began>,
-    /// What our own changes have left, for the legacy back end.
-    sizes: Sizes,
 }
 
 /// One family's rules.
@@ -89,8 +75,6 @@ struct Programmed {
     programs: Programs,
     /// `None` until the first sync.
     program: Option<Program>,
-    /// Transactions so far.
-    commits: u32,
 }
 
 impl Iptables {
@@ -100,92 +84,31 @@ impl Iptables {
     /// # Errors
     /// When iptables is not installed, or the kernel lacks something.
     pub fn new(settings: Settings, backend: Option<Backend>) -> Result<Self, Error> {
-        let backend = match backend {
-            Some(backend) => backend,
-            None => kernel::iptables::choose()?,
-        };
-        let (mut families, own) = (Vec::new(), OwnProcesses::default());
-        for family in Family::BOTH.into_iter().filter(|family| settings.enables(*family)) {
-            let programs = Programs::find(backend, family == Family::V6)?.counted_among(own.clone());
-            // Whether the table can be had; it is small, whatever the services.
-            match programs.save(Table::Mangle, |_| {}) {
-                Ok(()) => families.push(Programmed { family, programs, program: None, commits: 0 }),
-                Err(error) if !families.is_empty() => tracing::warn!("no {family}: {error}"),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        tracing::info!(%backend, "iptables");
-        Ok(Self {
-            settings,
-            backend,
-            size: size(backend),
-            flows: Flows::open()?,
-            families,
-            own,
-            began: None,
-            sizes: Sizes::default(),
-        })
+        let (tables, families) = Tables::open(&settings, backend)?;
+        let families = families.into_iter();
+        let families =
+            families.map(|(family, programs)| Programmed { family, programs, program: None }).collect();
+        Ok(Self { settings, tables, flows: Flows::open()?, families })
     }
 
     /// The back end in use.
     #[must_use]
     pub fn backend(&self) -> Backend {
-        self.backend
+        self.tables.backend
     }
 
     fn resync_family(&mut self, at: usize, desired: &Desired, report: &mut Report) -> Result<(), Error> {
         let family = &mut self.families[at];
         let context = Context::new(family.family, &self.settings, desired);
         let localhost = base::serves_localhost(&context);
-        match self.backend {
-            Backend::Nft => family.resync(context, desired, self.size, report)?,
-            Backend::Legacy => {
-                let (before, programs) = (report.operations, family.programs.clone());
-                self.sizes.resync(&programs, || {
-                    family.resync(context, desired, self.size, report)?;
-                    Ok(report.operations - before)
-                })?;
-            }
-        }
+        let programs = family.programs.clone();
+        self.tables
+            .put_right(&programs, report, |tables, report| family.resync(context, desired, tables, report))?;
         // Not before the rule that keeps others away from it.
         if localhost {
             route_localhost();
         }
         Ok(())
-    }
-
-    /// Notes how things stand before anything is read.
-    fn begins(&mut self) -> Result<(), Error> {
-        if self.backend == Backend::Nft {
-            self.began = Some(Began::now(&mut Nftables::open()?, self.commits())?);
-        }
-        Ok(())
-    }
-
-    /// Transactions so far, of all families.
-    fn commits(&self) -> u32 {
-        self.families.iter().map(|family| family.commits).fold(0, u32::wrapping_add)
-    }
-
-    /// Makes the next scripts smaller after one was too large, if that may help: in a user namespace sockets may not be
-    /// made to take more.
-    fn shrink(&mut self, error: &Error) -> bool {
-        let Error::Kernel(kernel::Error::ScriptTooLarge { bytes, .. }) = error else { return false };
-        let smaller = bytes / 4;
-        let shrinks = *bytes > SMALLEST && !matches!(self.size, Size::AtMost(most) if most <= smaller);
-        if shrinks {
-            tracing::info!(bytes = smaller, "iptables takes small scripts only: changes are made in pieces");
-            self.size = Size::AtMost(smaller);
-        }
-        shrinks
-    }
-}
-
-/// How large scripts may be for a back end.
-fn size(backend: Backend) -> Size {
-    match backend {
-        Backend::Nft => Size::Pieces(PIECE),
-        Backend::Legacy => Size::Any,
     }
 }
 
@@ -196,12 +119,12 @@ impl Mode for Iptables {
 
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let mut report = Report::default();
-        self.begins()?;
+        self.tables.begins()?;
         for at in 0..self.families.len() {
             let mut result = self.resync_family(at, desired, &mut report);
-            while result.as_ref().is_err_and(|error| self.shrink(error)) {
+            while result.as_ref().is_err_and(|error| self.tables.shrink(error)) {
                 // Some of what was too large may have been done all the same, and is not counted.
-                self.begins()?;
+                self.tables.begins()?;
                 result = self.resync_family(at, desired, &mut report);
             }
             result?;
@@ -211,16 +134,16 @@ impl Mode for Iptables {
     }
 
     fn apply(&mut self, delta: &Delta) -> Result<Report, Error> {
-        let (mut report, size, sizes) = (Report::default(), self.size, &self.sizes);
-        let result = self.families.iter_mut().try_for_each(|family| match self.backend {
-            Backend::Nft => family.apply(delta, size, &mut report),
+        let (mut report, tables) = (Report::default(), &mut self.tables);
+        let result = self.families.iter_mut().try_for_each(|family| match tables.backend {
+            Backend::Nft => family.apply(delta, tables, &mut report),
             Backend::Legacy => {
-                let programs = family.programs.clone();
-                sizes.change(&programs, || family.apply(delta, size, &mut report))
+                let (programs, sizes) = (family.programs.clone(), tables.sizes.clone());
+                sizes.change(&programs, || family.apply(delta, tables, &mut report))
             }
         });
         if let Err(error) = result {
-            self.shrink(&error);
+            self.tables.shrink(&error);
             return Err(error);
         }
         report.flows_removed = self.flows.remove_after(&delta.changes);
@@ -236,7 +159,7 @@ impl Mode for Iptables {
             let (_, scripts, _) = resync.finish();
             for text in scripts.iter().map(Script::text) {
                 // Asking for that much would take longer than all the answers are worth.
-                if self.backend == Backend::Legacy || text.len() <= REHEARSED {
+                if self.tables.backend == Backend::Legacy || text.len() <= REHEARSED {
                     family.programs.rehearse(&text)?;
                 }
             }
@@ -250,16 +173,7 @@ impl Mode for Iptables {
     }
 
     fn watch(&mut self) -> Result<Box<dyn Watch>, Error> {
-        let families: Vec<_> = self.families.iter().map(|family| family.programs.clone()).collect();
-        if self.backend == Backend::Legacy {
-            return Ok(Box::new(LegacyWatch { sizes: self.sizes.clone(), families }));
-        }
-        let tables = families.iter().flat_map(|programs| {
-            let family = if programs.ipv6() { NftFamily::Ip6 } else { NftFamily::Ip };
-            Table::ALL.map(|table| NftTable { family, name: table.as_str().to_owned() })
-        });
-        let monitor = Monitor::open_for_mentions(tables.collect(), "KUBE-", self.own.clone())?;
-        Ok(Box::new(News::new(monitor, self.began, &mut Nftables::open()?, self.commits())?))
+        self.tables.watch(self.families.iter().map(|family| family.programs.clone()).collect())
     }
 }
 
@@ -268,21 +182,21 @@ impl Programmed {
         &mut self,
         context: Context,
         desired: &Desired,
-        size: Size,
+        tables: &mut Tables,
         report: &mut Report,
     ) -> Result<(), Error> {
         self.program = None;
-        let mut resync = Resync::new(context, Installed::read(&self.programs)?, size);
+        let mut resync = Resync::new(context, Installed::read(&self.programs)?, tables.size);
         for service in self.services(desired) {
             if let Some(ahead) = resync.add(service) {
-                self.run(&ahead, report)?;
+                tables.run(&self.programs, &ahead, report)?;
             }
         }
         let (program, rest, removals) = resync.finish();
-        rest.iter().try_for_each(|script| self.run(script, report))?;
+        rest.iter().try_for_each(|script| tables.run(&self.programs, script, report))?;
         for removal in removals {
             // Rules of others may lead to a chain that is ours to remove; that harms nobody.
-            if let Err(error) = self.run(&removal, report) {
+            if let Err(error) = tables.run(&self.programs, &removal, report) {
                 tracing::warn!(family = %self.family, "chains without use are left: {error}");
             }
         }
@@ -290,10 +204,10 @@ impl Programmed {
         Ok(())
     }
 
-    fn apply(&mut self, delta: &Delta, size: Size, report: &mut Report) -> Result<(), Error> {
+    fn apply(&mut self, delta: &Delta, tables: &mut Tables, report: &mut Report) -> Result<(), Error> {
         let Some(mut program) = self.program.take() else { return Err(Error::NotSynced) };
-        for script in program.update(&delta.changes, size) {
-            self.run(&script, report)?;
+        for script in program.update(&delta.changes, tables.size) {
+            tables.run(&self.programs, &script, report)?;
         }
         self.program = Some(program);
         Ok(())
@@ -303,15 +217,6 @@ impl Programmed {
     fn services<'a>(&self, desired: &'a Desired) -> impl Iterator<Item = &'a ServicePort> + use<'a> {
         let family = self.family;
         desired.service_ports.iter().map(AsRef::as_ref).filter(move |service| service.family == family)
-    }
-
-    fn run(&mut self, script: &Script, report: &mut Report) -> Result<(), Error> {
-        let text = script.text();
-        self.programs.restore(&text)?;
-        self.commits = self.commits.wrapping_add(u32::try_from(script.commits()).unwrap_or(u32::MAX));
-        report.operations += script.operations();
-        report.bytes += text.len();
-        Ok(())
     }
 }
 

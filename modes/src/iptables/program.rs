@@ -6,6 +6,7 @@ use endpoint_cache::{Change, ServicePort};
 use kernel::iptables::Table;
 
 use super::base::{self, Shared};
+use super::cleanup;
 use super::context::Context;
 use super::installed::{Fingerprint, Installed};
 use super::script::{Script, Size};
@@ -146,11 +147,7 @@ pub(super) struct Resync {
 impl Resync {
     pub(super) fn new(context: Context, installed: Installed, size: Size) -> Self {
         let mut script = Script::default();
-        for chain in base::fixed_chains(&context) {
-            if installed.rules(chain.table, chain.name) != Some(&chain.rules) {
-                script.write_fixed(&chain);
-            }
-        }
+        base::layout(&context).write_chains(&installed, &mut script);
         for shared in Shared::ALL {
             if installed.rules(shared.table(), shared.chain()).is_none() {
                 script.make(shared.table(), shared.chain());
@@ -191,14 +188,12 @@ impl Resync {
         for shared in Shared::ALL {
             self.compare(shared);
         }
-        for hook in base::hooks(&self.program.context) {
-            if !self.installed.has(hook.table, hook.chain, &hook.rule) {
-                self.script.hook(&hook);
-            }
-        }
-        let mut removal = Script::default();
-        self.installed.own.keys().for_each(|stale| removal.remove_chain(stale));
-        (self.program, self.script.pieces(self.size), removal.pieces(self.size))
+        base::layout(&self.program.context).write_hooks(&self.installed, &mut self.script);
+        let of_another_mode =
+            |table, chain: &str| base::is_ours(table, chain) && !base::is_of_this_mode(table, chain);
+        let removals = cleanup::removal(&self.installed, of_another_mode);
+        let removals = removals.into_iter().flat_map(|removal| removal.pieces(self.size)).collect();
+        (self.program, self.script.pieces(self.size), removals)
     }
 
     /// Brings a shared chain from what is there to what should be.

@@ -8,12 +8,14 @@ use std::net::IpAddr;
 use endpoint_cache::{Family, Protocol};
 use ipnet::IpNet;
 
+use crate::context::{Context, Detector};
+
 /// Longest comment that the kernel takes, in bytes (`XT_MAX_COMMENT_LEN`, less the terminating zero).
 const COMMENT_MOST: usize = 255;
 
 /// Whether something must match or must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Is {
+pub(crate) enum Is {
     /// It must.
     Yes,
     /// It must not.
@@ -29,7 +31,7 @@ impl Display for Is {
 /// A rule without the chain that it stands in. Matches on addresses, interface and protocol come first, whatever the
 /// order of the calls; extensions follow in that order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     source: Option<(Is, IpNet)>,
     destination: Option<(Is, IpNet)>,
     input: Option<(Is, String)>,
@@ -38,28 +40,28 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub(super) fn from(self, is: Is, net: impl Into<IpNet>) -> Self {
+    pub(crate) fn from(self, is: Is, net: impl Into<IpNet>) -> Self {
         Self { source: Some((is, net.into())), ..self }
     }
 
-    pub(super) fn to(self, is: Is, net: impl Into<IpNet>) -> Self {
+    pub(crate) fn to(self, is: Is, net: impl Into<IpNet>) -> Self {
         Self { destination: Some((is, net.into())), ..self }
     }
 
     /// Came in on an interface; a trailing `+` stands for any ending.
-    pub(super) fn came_in_on(self, is: Is, interface: &str) -> Self {
+    pub(crate) fn came_in_on(self, is: Is, interface: &str) -> Self {
         Self { input: Some((is, interface.to_owned())), ..self }
     }
 
-    pub(super) fn protocol(self, protocol: Protocol) -> Self {
+    pub(crate) fn protocol(self, protocol: Protocol) -> Self {
         Self { protocol: Some(protocol), ..self }
     }
 
-    pub(super) fn comment(self, text: impl Display) -> Self {
+    pub(crate) fn comment(self, text: impl Display) -> Self {
         let text = text.to_string();
         let text = plain(&text);
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -70,33 +72,33 @@ impl Rule {
     }
 
     /// Loads the extension of the protocol, which the save format names even where nothing of it is asked for.
-    pub(super) fn of_protocol(self, protocol: Protocol) -> Self {
+    pub(crate) fn of_protocol(self, protocol: Protocol) -> Self {
         self.protocol(protocol).with(format_args!("-m {protocol}"))
     }
 
-    pub(super) fn port(self, protocol: Protocol, port: u16) -> Self {
+    pub(crate) fn port(self, protocol: Protocol, port: u16) -> Self {
         self.of_protocol(protocol).with(format_args!("--dport {port}"))
     }
 
     /// Anything else, as it is saved.
-    pub(super) fn with(mut self, text: impl Display) -> Self {
+    pub(crate) fn with(mut self, text: impl Display) -> Self {
         // Writing to a string cannot fail.
         let _ = write!(self.extensions, " {text}");
         self
     }
 
     /// Every packet is for this chain or target.
-    pub(super) fn jump(self, target: impl Display) -> String {
+    pub(crate) fn jump(self, target: impl Display) -> String {
         self.with(format_args!("-j {target}")).done()
     }
 
     /// Translates the destination.
-    pub(super) fn dnat(self, endpoint: impl Display) -> String {
+    pub(crate) fn dnat(self, endpoint: impl Display) -> String {
         self.jump(format_args!("DNAT --to-destination {endpoint}"))
     }
 
     /// A rule that does nothing with its packets.
-    pub(super) fn done(self) -> String {
+    pub(crate) fn done(self) -> String {
         let mut text = String::with_capacity(48 + self.extensions.len());
         let net = |text: &mut String, option: &str, value: &Option<(Is, IpNet)>| {
             if let Some((is, net)) = value {
@@ -123,7 +125,7 @@ impl Rule {
 
 /// What may stand in a comment, or in a line of a script: one line without quotes or anything unprintable, cut to what
 /// the kernel takes.
-pub(super) fn plain(text: &str) -> Cow<'_, str> {
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     let allowed = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\'' | '\\');
     if text.len() <= COMMENT_MOST && text.chars().all(allowed) {
         return Cow::Borrowed(text);
@@ -132,7 +134,7 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// `REJECT` with the error that a closed port would answer with.
-pub(super) fn reject(family: Family) -> &'static str {
+pub(crate) fn reject(family: Family) -> &'static str {
     match family {
         Family::V4 => "REJECT --reject-with icmp-port-unreachable",
         Family::V6 => "REJECT --reject-with icmp6-port-unreachable",
@@ -140,7 +142,7 @@ pub(super) fn reject(family: Family) -> &'static str {
 }
 
 /// One in `count` packets, `None` for all of them. The kernel holds a probability as so many 2^31sts.
-pub(super) fn one_in(count: usize) -> Option<String> {
+pub(crate) fn one_in(count: usize) -> Option<String> {
     const WHOLE: f64 = 2_147_483_648.0;
     let count = u32::try_from(count).ok().filter(|count| *count > 1)?;
     let share = (WHOLE / f64::from(count)).round() / WHOLE;
@@ -148,10 +150,36 @@ pub(super) fn one_in(count: usize) -> Option<String> {
 }
 
 /// All bits of an address, as the `recent` extension prints its mask.
-pub(super) fn full_mask(family: Family) -> IpAddr {
+pub(crate) fn full_mask(family: Family) -> IpAddr {
     match family {
         Family::V4 => IpAddr::from([0xff; 4]),
         Family::V6 => IpAddr::from([0xff; 16]),
+    }
+}
+
+/// The mark that asks for masquerading and its mask, as in `0x4000/0x4000`.
+pub(crate) fn mark(context: &Context) -> String {
+    let mark = context.masquerade_mark;
+    format!("{mark:#x}/{mark:#x}")
+}
+
+/// Rules that masquerade what is marked, and nothing else.
+pub(crate) fn masquerade_marked(context: &Context) -> [String; 3] {
+    [
+        format!("-m mark ! --mark {} -j RETURN", mark(context)),
+        // Taken off again, so that nothing is masqueraded twice where it comes by once more (overlays).
+        format!("-j MARK --set-xmark {:#x}/0x0", context.masquerade_mark),
+        Rule::new().comment("kubernetes service traffic requiring SNAT").jump("MASQUERADE --random-fully"),
+    ]
+}
+
+/// Adds a match on whether a packet comes from one of this node's pods; `None` if that cannot be told.
+pub(crate) fn told_from_pods(context: &Context, is: Is, rule: Rule) -> Option<Rule> {
+    match &context.detector {
+        Detector::None => None,
+        Detector::Source(range) => Some(rule.from(is, *range)),
+        Detector::Interface(name) => Some(rule.came_in_on(is, name)),
+        Detector::InterfacePrefix(prefix) => Some(rule.came_in_on(is, &format!("{prefix}+"))),
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Write};
 
 use kernel::iptables::Table;
 
-use super::base::{FixedChain, Hook, Shared};
+use super::base::Shared;
+use super::layout::{FixedChain, Hook};
 use super::names::ChainName;
 use super::rule::plain;
 use super::service::OwnChain;
@@ -48,7 +49,7 @@ const REMOVAL: usize = 64;
 
 /// How large a script may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Size {
+pub(crate) enum Size {
     /// Any size: fewer are better.
     Any,
     /// Pieces of about so many bytes are better.
@@ -100,7 +101,7 @@ impl Display for Removed {
 
 /// A script under construction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Script {
+pub(crate) struct Script {
     parts: [String; PARTS],
     /// Chains that nobody leads to any more.
     removed: Vec<Removed>,
@@ -108,22 +109,22 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.operations == 0
     }
 
     /// Chains and rules that it makes, empties or removes.
-    pub(super) fn operations(&self) -> usize {
+    pub(crate) fn operations(&self) -> usize {
         self.operations
     }
 
     /// How many transactions it is.
-    pub(super) fn commits(&self) -> usize {
+    pub(crate) fn commits(&self) -> usize {
         self.transactions().count()
     }
 
     /// What `iptables-restore` is to read.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::with_capacity(self.parts.iter().map(String::len).sum::<usize>() + 256);
         self.transactions().for_each(|transaction| transaction.write(&mut text));
         text
@@ -221,7 +222,7 @@ impl Script {
     }
 
     /// The same in pieces, if it is too much for one. Each leaves every packet a way.
-    pub(super) fn pieces(mut self, size: Size) -> Vec<Self> {
+    pub(crate) fn pieces(mut self, size: Size) -> Vec<Self> {
         let bytes: usize = self.parts.iter().map(String::len).sum();
         let Some(piece) = size.piece().filter(|piece| bytes + self.removed.len() * REMOVAL > *piece) else {
             return if self.is_empty() { Vec::new() } else { vec![self] };

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use endpoint_cache::{Protocol, ServicePort, Traffic, TrafficPolicy};
 use ipnet::IpNet;
 
-use super::base::{MARK_MASQ, Shared};
+use super::base::Shared;
 use super::context::Context;
 use super::endpoints;
+use super::layout::MARK_MASQ;
 use super::names::{ChainName, Kind, Names};
 use super::rule::{Is, Rule, reject};
 

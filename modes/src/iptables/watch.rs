@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kernel::iptables::{Iptables, Table, TableSize};
 
-use crate::{Error, Watch};
+use crate::{Disturbance, Error, Watch};
 
 /// How often we look at the tables of iptables-legacy.
 const OFTEN: Duration = Duration::from_millis(250);
@@ -17,7 +17,7 @@ const SELDOM: Duration = Duration::from_secs(32);
 
 /// What we know of the size of iptables-legacy's tables.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sizes(Arc<Mutex<Known>>);
+pub(crate) struct Sizes(Arc<Mutex<Known>>);
 
 #[derive(Debug)]
 struct Known {
@@ -117,10 +117,10 @@ pub(super) struct LegacyWatch {
 }
 
 impl Watch for LegacyWatch {
-    fn next_disturbance(&mut self) -> Result<String, Error> {
+    fn next_disturbance(&mut self) -> Result<Disturbance, Error> {
         loop {
             if let Some(change) = self.sizes.wait(&self.families)? {
-                return Ok(change);
+                return Ok(Disturbance::Damage(change));
             }
         }
     }

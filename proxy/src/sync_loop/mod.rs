@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use endpoint_cache::{Cache, Delta, Desired};
-use modes::{Error, Mode, Report};
+use modes::{Disturbance, Error, Mode, Report};
 
 use crate::backoff::Backoff;
 use crate::disturbances;
@@ -28,6 +28,9 @@ const PENDING: usize = 256;
 
 /// How long nothing must happen before the mode removes what earlier transactions left without use.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// How long after tidying it is done again, if that could not do all.
+const BETWEEN_TIDYING: Duration = Duration::from_secs(5);
 
 /// How long after a repair the next one may follow: whoever keeps changing our rules must not keep us busy.
 const BETWEEN_REPAIRS: Duration = Duration::from_millis(500);
@@ -43,8 +46,8 @@ pub(crate) enum Input {
     Event(Event),
     /// The source cannot go on.
     Failed(anyhow::Error),
-    /// Somebody else changed what the mode programs: who and what, in words.
-    Disturbed(String),
+    /// Something may be otherwise than it was left.
+    Disturbed(Disturbance),
     /// The process is to end.
     Stop,
 }
@@ -162,7 +165,7 @@ impl SyncLoop {
                 match input {
                     Input::Event(event) => self.take(event, Instant::now()),
                     Input::Failed(error) => return Outcome::SourceFailed(error),
-                    Input::Disturbed(what) => self.disturbed(&what, Instant::now()),
+                    Input::Disturbed(why) => self.disturbed(&why, Instant::now()),
                     Input::Stop => return Outcome::Stopped,
                 }
             }
@@ -190,20 +193,34 @@ impl SyncLoop {
         }
     }
 
-    /// Somebody else changed what is programmed: what is there now must be read, and put right.
-    fn disturbed(&mut self, what: &str, now: Instant) {
-        let soonest = self.repaired_at.map_or(now, |last| now.max(last + BETWEEN_REPAIRS));
+    /// What is in the kernel must be read, and put right.
+    fn disturbed(&mut self, why: &Disturbance, now: Instant) {
+        let soonest = match why {
+            Disturbance::Damage(_) => self.repaired_at.map_or(now, |last| now.max(last + BETWEEN_REPAIRS)),
+            Disturbance::Node(_) | Disturbance::Checkup => now,
+        };
         match self.phase {
             Phase::Gated => return,
             // A read of the kernel is due anyway, and not later than this would be.
             Phase::Resync { due } if due <= soonest => return,
+            // A failed sync is tried again when it is due, not sooner for nothing.
+            Phase::Resync { .. } if *why == Disturbance::Checkup => return,
             // Otherwise it was refused something; that may be over now.
             Phase::Resync { .. } | Phase::InForce => {}
         }
-        tracing::warn!("{what}: repairing what of it is ours");
-        self.telemetry.metrics.repairs.inc();
-        self.telemetry.health.change_waits(now);
-        self.repaired_at = Some(soonest);
+        match why {
+            Disturbance::Damage(what) => {
+                tracing::warn!("{what}: repairing what of it is ours");
+                self.telemetry.metrics.repairs.inc();
+                self.telemetry.health.change_waits(now);
+                self.repaired_at = Some(soonest);
+            }
+            Disturbance::Node(what) => {
+                tracing::info!("{what}: following");
+                self.telemetry.health.change_waits(now);
+            }
+            Disturbance::Checkup => tracing::debug!("comparing with what is in the kernel"),
+        }
         self.phase = Phase::Resync { due: soonest };
     }
 
@@ -288,7 +305,10 @@ impl SyncLoop {
     fn tidy(&mut self, now: Instant) {
         self.tidy_at = None;
         match self.mode.tidy() {
-            Ok(report) => tracing::debug!(operations = report.operations, bytes = report.bytes, "tidied"),
+            Ok(report) => {
+                tracing::debug!(operations = report.operations, bytes = report.bytes, "tidied");
+                self.tidy_at = report.unfinished.then(|| now + BETWEEN_TIDYING);
+            }
             Err(error) => self.failed(&error, now),
         }
     }

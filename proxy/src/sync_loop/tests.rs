@@ -86,7 +86,7 @@ impl Mode for Recorder {
 struct NoNews;
 
 impl modes::Watch for NoNews {
-    fn next_disturbance(&mut self) -> Result<String, Error> {
+    fn next_disturbance(&mut self) -> Result<Disturbance, Error> {
         loop {
             std::thread::park();
         }
@@ -294,14 +294,14 @@ fn a_source_that_gives_up_ends_it() {
 #[test]
 fn what_others_change_is_repaired_at_once_but_not_without_pause() {
     let mut bench = Bench::synced();
-    bench.sync_loop.disturbed("somebody changed something", bench.now);
+    bench.sync_loop.disturbed(&damage(), bench.now);
     bench.turn();
     assert_eq!(bench.calls(), ["resync 0"]);
 
     // Whoever does it again and again waits.
-    bench.sync_loop.disturbed("somebody changed something", bench.now);
+    bench.sync_loop.disturbed(&damage(), bench.now);
     assert_eq!(bench.turn(), Some(BETWEEN_REPAIRS));
-    bench.sync_loop.disturbed("somebody changed something", bench.now);
+    bench.sync_loop.disturbed(&damage(), bench.now);
     assert_eq!(bench.calls(), [""; 0]);
     bench.now += BETWEEN_REPAIRS;
     bench.turn();
@@ -311,7 +311,7 @@ fn what_others_change_is_repaired_at_once_but_not_without_pause() {
 #[test]
 fn disturbances_before_the_first_sync_change_nothing() {
     let mut bench = Bench::new();
-    bench.sync_loop.disturbed("somebody changed something", bench.now);
+    bench.sync_loop.disturbed(&damage(), bench.now);
     assert_eq!(bench.turn(), None);
     assert_eq!(bench.calls(), [""; 0]);
 }
@@ -393,9 +393,13 @@ fn news_from_others_ends_the_wait_after_failures() {
     for _ in 0..4 {
         let wait = bench.turn().unwrap();
         bench.now += wait / 2;
-        bench.sync_loop.disturbed("somebody changed something", bench.now);
+        bench.sync_loop.disturbed(&damage(), bench.now);
         bench.now += BETWEEN_REPAIRS;
     }
     bench.turn();
     assert_eq!(bench.calls(), ["apply 1", "resync 1", "resync 1", "resync 1", "resync 1"]);
+}
+
+fn damage() -> Disturbance {
+    Disturbance::Damage("somebody changed something".to_owned())
 }

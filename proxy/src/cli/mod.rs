@@ -2,6 +2,8 @@
 //!
 //! What the flags mean together is checked and worked out in [`crate::options`].
 
+mod ipvs;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 use modes::iptables::Backend;
 
+pub use self::ipvs::IpvsFlags;
 use crate::mode::ModeName;
 
 const NODE: &str = "Node";
@@ -65,7 +68,7 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", default_value = "150s", value_parser = duration, help_heading = SOURCE)]
     pub watch_silence: Duration,
 
-    /// How to program the node. Working now: nftables and iptables.
+    /// How to program the node. Working now: nftables, iptables and ipvs.
     #[arg(long, value_name = "MODE", default_value = "nftables", help_heading = KERNEL)]
     #[arg(hide_possible_values = true)]
     pub proxy_mode: ModeName,
@@ -86,6 +89,10 @@ pub struct Cli {
     #[arg(num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true")]
     #[arg(value_parser = boolean, action = ArgAction::Set, hide_default_value = true)]
     pub iptables_localhost_nodeports: bool,
+
+    /// What only ipvs mode asks.
+    #[command(flatten)]
+    pub ipvs: IpvsFlags,
 
     /// Have conntrack let TCP packets outside the window pass (net.netfilter.nf_conntrack_tcp_be_liberal=1).
     #[arg(long, value_name = "BOOL", help_heading = KERNEL)]
@@ -108,7 +115,7 @@ pub struct Cli {
     pub bind_address: IpAddr,
 
     /// On which addresses of this node node ports answer: a comma-separated list of CIDRs, or the single word
-    /// `primary` for the Node's own addresses [default: primary; every address in iptables mode].
+    /// `primary` for the Node's own addresses [default: primary; every address in iptables and ipvs mode].
     #[arg(long, value_name = "CIDRS", value_delimiter = ',', help_heading = NODE)]
     pub nodeport_addresses: Vec<String>,
 
@@ -325,6 +332,32 @@ mod tests {
         assert_eq!(of("[::1]:1"), Ok(Some("[::1]:1".parse().unwrap())));
         assert_eq!(of("::"), Ok(Some("[::]:10256".parse().unwrap())));
         assert!(of("localhost:80").is_err_and(|error| error.contains("localhost:80")));
+    }
+
+    #[test]
+    fn ipvs_is_told_what_kube_proxy_would_tell_it() {
+        let of = |args: &[&str]| read(args).map(|cli| cli.ipvs.options());
+        let default = of(&[]).unwrap();
+        assert_eq!((default.scheduler.as_str(), default.sync_period), ("rr", Duration::from_secs(30)));
+        assert_eq!(of(&["--ipvs-scheduler=", "--ipvs-tcp-timeout=0"]).unwrap(), default);
+        let flags = ["--ipvs-scheduler=lc", "--ipvs-tcp-timeout=15m0s", "--ipvs-udp-timeout=300s"];
+        let options = of(&flags).unwrap();
+        assert_eq!(
+            (options.scheduler.as_str(), options.timeouts.tcp, options.timeouts.udp),
+            ("lc", 900, 300)
+        );
+        let excluded = of(&["--ipvs-exclude-cidrs=10.1.2.3/8,fd00::/8"]).unwrap().exclude_cidrs;
+        assert_eq!(excluded, ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        for (flag, part) in [
+            ("--ipvs-scheduler=R R", "lower-case"),
+            ("--ipvs-tcp-timeout=1.5s", "whole seconds"),
+            ("--ipvs-tcpfin-timeout=-1s", "whole seconds"),
+            ("--ipvs-exclude-cidrs=10.0.0.0/33", "10.0.0.0/33"),
+        ] {
+            let error = of(&[flag]).unwrap_err();
+            let name = flag.split('=').next().unwrap();
+            assert!(error.contains(name) && error.contains(part), "{error}");
+        }
     }
 
     #[test]

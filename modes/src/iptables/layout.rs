@@ -1,0 +1,84 @@
+//! Chains and rules that do not depend on services, for every mode that has some in iptables: what brings them from what
+//! there is to what should be, and takes away what another mode has left.
+
+use kernel::iptables::Table;
+
+use super::base;
+use super::cleanup;
+use super::installed::Installed;
+use super::script::{Script, Size};
+
+/// Marks packets that are to be masqueraded.
+pub(crate) const MARK_MASQ: &str = "KUBE-MARK-MASQ";
+/// Masquerades them.
+pub(crate) const POSTROUTING: &str = "KUBE-POSTROUTING";
+
+/// A chain whose rules do not depend on services.
+pub(crate) struct FixedChain {
+    pub(crate) table: Table,
+    pub(crate) name: &'static str,
+    pub(crate) rules: Vec<String>,
+}
+
+/// A rule in a chain that others use too.
+pub(crate) struct Hook {
+    pub(crate) table: Table,
+    pub(crate) chain: &'static str,
+    pub(crate) rule: String,
+}
+
+/// What a mode has on every node.
+pub(crate) struct Layout {
+    /// Each leads only to those before it, as far as they are in here.
+    pub(crate) chains: Vec<FixedChain>,
+    /// In the order in which missing ones are put in front.
+    pub(crate) hooks: Vec<Hook>,
+}
+
+impl Layout {
+    /// Writes the chains that are not as they should be.
+    pub(super) fn write_chains(&self, installed: &Installed, script: &mut Script) {
+        for chain in &self.chains {
+            if installed.rules(chain.table, chain.name) != Some(&chain.rules) {
+                script.write_fixed(chain);
+            }
+        }
+    }
+
+    /// Adds the hooks that are missing, and takes out those of another mode that lead to the same chains.
+    pub(super) fn write_hooks(&self, installed: &Installed, script: &mut Script) {
+        for hook in &self.hooks {
+            if !installed.has(hook.table, hook.chain, &hook.rule) {
+                script.hook(hook);
+            }
+        }
+        for (table, chain, rules) in installed.others().filter(|(_, chain, _)| is_built_in(chain)) {
+            for rule in rules.iter().filter(|rule| self.is_superseded(table, chain, rule)) {
+                script.unhook(table, chain, rule);
+            }
+        }
+    }
+
+    fn is_superseded(&self, table: Table, chain: &str, rule: &str) -> bool {
+        let is = |hook: &Hook| (hook.table, hook.chain, hook.rule.as_str()) == (table, chain, rule);
+        let target = cleanup::target(rule);
+        target != MARK_MASQ && base::is_ours(table, target) && !self.hooks.iter().any(is)
+    }
+
+    /// Everything at once, for a mode that has nothing else in iptables: what brings it, and what takes away chains
+    /// that are then without use.
+    pub(crate) fn scripts(&self, installed: &Installed, size: Size) -> Vec<Script> {
+        let mut script = Script::default();
+        self.write_chains(installed, &mut script);
+        self.write_hooks(installed, &mut script);
+        let has =
+            |table, name: &str| self.chains.iter().any(|chain| (chain.table, chain.name) == (table, name));
+        let stale =
+            cleanup::removal(installed, |table, chain| base::is_ours(table, chain) && !has(table, chain));
+        std::iter::once(script).chain(stale).flat_map(|script| script.pieces(size)).collect()
+    }
+}
+
+fn is_built_in(chain: &str) -> bool {
+    ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(&chain)
+}

@@ -1,0 +1,230 @@
+//! The way to what this mode programs besides iptables: virtual servers, sets, and the device with our addresses.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use endpoint_cache::Family;
+use ipnet::IpNet;
+use kernel::ipset::{Edit, Entry, Header, Ipsets, Kind, Set};
+use kernel::ipvs::{Frontend, Ipvs, Operation, Refused};
+use kernel::link::{Address, AddressEdit, Links};
+
+use super::installed::{Found, Installed};
+use super::sets::SetName;
+use crate::{Error, Report};
+
+/// The device that has our addresses: kube-proxy's.
+pub(super) const DEVICE: &str = "kube-ipvs0";
+
+/// A set under another name, until it takes the place of one that is too small.
+const SUCCESSOR: &str = "KUBE-IPVS-SUCCESSOR";
+
+/// Connections to the kernel, for both families.
+pub(super) struct Edge {
+    pub(super) servers: Ipvs,
+    pub(super) sets: Ipsets,
+    pub(super) links: Links,
+}
+
+/// What belongs to neither family alone.
+pub(super) struct Node {
+    /// Our device.
+    pub(super) device: u32,
+    /// The node's addresses.
+    pub(super) addresses: Vec<Address>,
+    /// Virtual servers of both families, with all their destinations.
+    servers: Vec<Found>,
+}
+
+impl Node {
+    /// Addresses on other devices than ours.
+    pub(super) fn others(&self) -> Vec<Address> {
+        self.addresses.iter().filter(|found| found.link != self.device).copied().collect()
+    }
+}
+
+impl Edge {
+    pub(super) fn open() -> Result<Self, Error> {
+        Ok(Self { servers: Ipvs::open()?, sets: Ipsets::open()?, links: Links::open()? })
+    }
+
+    /// Makes the device if it is missing, and reads what is not kept by family.
+    pub(super) fn read_node(&mut self) -> Result<Node, Error> {
+        let device = self.links.make_dummy(DEVICE)?.index;
+        let addresses = self.links.addresses()?;
+        let mut servers = Vec::new();
+        for server in self.servers.servers()? {
+            let destinations = self.servers.destinations(server.frontend)?;
+            let weights = destinations.iter().map(|found| (found.target, found.weight)).collect();
+            servers.push(Found { server, weights });
+        }
+        Ok(Node { device, addresses, servers })
+    }
+
+    /// Reads what a family has. Its sets must be there.
+    pub(super) fn read_family(
+        &mut self,
+        family: Family,
+        node: &Node,
+        excluded: &[IpNet],
+    ) -> Result<Installed, Error> {
+        let ipv6 = family == Family::V6;
+        let of_family = |found: &&Found| found.server.frontend.is_ipv6() == ipv6;
+        let servers = node.servers.iter().filter(of_family);
+        let servers: HashMap<_, _> = servers.map(|found| (found.server.frontend, found.clone())).collect();
+        let mut entries = HashMap::new();
+        for set in SetName::ALL {
+            let found: HashSet<_> = self.sets.entries(&set.name(family))?.into_iter().collect();
+            entries.insert(set, found);
+        }
+        // The kernel gives devices link-local addresses by itself.
+        let of_family = node.addresses.iter();
+        let of_family =
+            of_family.filter(|found| Family::of(found.address) == family && !found.link_local_scope);
+        let (ours, others): (Vec<&Address>, Vec<&Address>) =
+            of_family.partition(|found| found.link == node.device);
+        let excluded = excluded.iter().copied().filter(|range| Family::of(range.addr()) == family);
+        Ok(Installed {
+            servers,
+            entries,
+            addresses: ours.into_iter().map(|found| found.address).collect(),
+            local: others.into_iter().map(|found| found.address).collect(),
+            excluded: excluded.collect(),
+        })
+    }
+
+    /// Makes a family's sets where they are missing or unfit.
+    pub(super) fn make_sets(&mut self, family: Family, report: &mut Report) -> Result<(), Error> {
+        let headers = self.sets.headers()?;
+        let headers: HashMap<&str, &Header> =
+            headers.iter().map(|header| (header.name.as_str(), header)).collect();
+        for name in SetName::ALL {
+            let set = name.set(family);
+            match headers.get(set.name.as_str()) {
+                Some(header) if is_fit(header, &set) => continue,
+                // Rules may refer to it, so it must not be missing for a moment.
+                Some(header) if header.kind == Some(set.kind) && header.ipv6 == set.ipv6 => {
+                    self.replace(&set)?;
+                }
+                Some(_) => {
+                    self.sets.destroy(&set.name)?;
+                    self.sets.create(&set)?;
+                }
+                None => self.sets.create(&set)?,
+            }
+            report.operations += 1;
+        }
+        Ok(())
+    }
+
+    /// Puts a larger set in the place of one; entries come later.
+    fn replace(&mut self, set: &Set) -> Result<(), Error> {
+        let successor = Set { name: SUCCESSOR.to_owned(), ..set.clone() };
+        if self.sets.headers()?.iter().any(|header| header.name == SUCCESSOR) {
+            self.sets.destroy(SUCCESSOR)?;
+        }
+        self.sets.create(&successor)?;
+        let entries = self.sets.entries(&set.name)?;
+        let name: Arc<str> = SUCCESSOR.into();
+        let copy = |entry| Edit { set: Arc::clone(&name), add: true, entry };
+        self.sets.run(&entries.into_iter().map(copy).collect::<Vec<_>>())?;
+        self.sets.swap(&set.name, SUCCESSOR)?;
+        self.sets.destroy(SUCCESSOR)?;
+        Ok(())
+    }
+
+    pub(super) fn edit_sets(
+        &mut self,
+        family: Family,
+        add: bool,
+        entries: &[(SetName, Entry)],
+    ) -> Result<(), Error> {
+        let mut names = BTreeMap::new();
+        let mut entries = entries.to_vec();
+        // What goes into one set travels together.
+        entries.sort_unstable();
+        let edits = entries.into_iter().map(|(set, entry)| {
+            let name = names.entry(set).or_insert_with(|| set.name(family));
+            Edit { set: Arc::clone(name), add, entry }
+        });
+        let edits: Vec<_> = edits.collect();
+        if !edits.is_empty() {
+            self.sets.run(&edits)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn edit_addresses(&mut self, link: u32, add: bool, addresses: &[IpAddr]) -> Result<(), Error> {
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        let edit = |address: &IpAddr| AddressEdit { link, add, address: *address };
+        Ok(self.links.run(&addresses.iter().map(edit).collect::<Vec<_>>())?)
+    }
+
+    /// Changes virtual servers. Where others were there first, what was meant is done. Returns what the kernel refuses
+    /// for good, and of which; the rest is done.
+    pub(super) fn edit_servers(
+        &mut self,
+        operations: &[Operation],
+    ) -> Result<Vec<(Frontend, Refused)>, Error> {
+        let (mut refused, mut again) = (Vec::new(), Vec::new());
+        for refusal in self.servers.run(operations)? {
+            let operation = &operations[refusal.operation];
+            match instead(operation, &refusal) {
+                Instead::Nothing => {}
+                Instead::This(operation) => again.push(operation),
+                Instead::GiveUp => refused.push((frontend_of(operation), refusal)),
+            }
+        }
+        if !again.is_empty() {
+            let still = self.servers.run(&again)?.into_iter();
+            refused.extend(still.map(|refusal| (frontend_of(&again[refusal.operation]), refusal)));
+        }
+        Ok(refused)
+    }
+}
+
+fn is_fit(header: &Header, set: &Set) -> bool {
+    let large = header.ipv6 == set.ipv6 && header.max_entries.is_some_and(|most| most >= set.max_entries);
+    header.kind == Some(set.kind) && (set.kind == Kind::BitmapPort || large)
+}
+
+/// What to do about an operation that was refused.
+enum Instead {
+    /// It has come about already.
+    Nothing,
+    This(Operation),
+    GiveUp,
+}
+
+fn instead(operation: &Operation, refusal: &Refused) -> Instead {
+    match *operation {
+        Operation::AddServer(server) if refusal.exists() => Instead::This(Operation::SetServer(server)),
+        Operation::SetServer(server) if refusal.missing() => Instead::This(Operation::AddServer(server)),
+        Operation::AddDestination(of, target, weight) if refusal.exists() => {
+            Instead::This(Operation::SetDestination(of, target, weight))
+        }
+        Operation::SetDestination(of, target, weight) if refusal.missing() && weight > 0 => {
+            Instead::This(Operation::AddDestination(of, target, weight))
+        }
+        Operation::SetDestination(..) | Operation::RemoveServer(_) | Operation::RemoveDestination(..)
+            if refusal.missing() =>
+        {
+            Instead::Nothing
+        }
+        _ => Instead::GiveUp,
+    }
+}
+
+/// What an operation is about.
+fn frontend_of(operation: &Operation) -> Frontend {
+    match operation {
+        Operation::AddServer(server) | Operation::SetServer(server) => server.frontend,
+        Operation::RemoveServer(of)
+        | Operation::AddDestination(of, ..)
+        | Operation::SetDestination(of, ..)
+        | Operation::RemoveDestination(of, _) => *of,
+    }
+}

@@ -1,0 +1,64 @@
+//! Kernel parameters that this mode needs: kube-proxy's.
+
+use kernel::sysctl;
+
+use crate::Error;
+
+/// What is set, and why.
+const NEEDED: [(&str, &str, &str); 4] = [
+    ("net.ipv4.vs.conntrack", "1", "so that what IPVS translates can be masqueraded"),
+    ("net.ipv4.vs.expire_nodest_conn", "1", "so that connections to an endpoint that is gone end"),
+    ("net.ipv4.vs.expire_quiescent_template", "1", "so that session affinity leaves an endpoint that drains"),
+    ("net.ipv4.ip_forward", "1", "so that packets are passed on to pods"),
+];
+
+/// Addresses on our device must not be asked for on other links (`--ipvs-strict-arp`).
+const STRICT_ARP: [(&str, &str, &str); 2] = [
+    ("net.ipv4.conf.all.arp_ignore", "1", "for --ipvs-strict-arp"),
+    ("net.ipv4.conf.all.arp_announce", "2", "for --ipvs-strict-arp"),
+];
+
+/// Kernels from 4.1 to 5.8 lose a second of every connection that reuses a port, unless this is off.
+const REUSE: (&str, &str, &str) =
+    ("net.ipv4.vs.conn_reuse_mode", "0", "so that a reused port costs no second");
+const REUSE_NEEDED: std::ops::Range<(u32, u32)> = (4, 1)..(5, 9);
+
+/// Sets them where they are otherwise.
+pub(super) fn set(strict_arp: bool) -> Result<(), Error> {
+    let strict = STRICT_ARP.into_iter().filter(|_| strict_arp);
+    let reuse = kernel_version().is_some_and(|version| REUSE_NEEDED.contains(&version)).then_some(REUSE);
+    for (name, value, why) in NEEDED.into_iter().chain(strict).chain(reuse) {
+        if sysctl::set(name, value)? {
+            tracing::info!(name, value, "set, {why}");
+        }
+    }
+    Ok(())
+}
+
+fn kernel_version() -> Option<(u32, u32)> {
+    version(&sysctl::get("kernel.osrelease").ok()?)
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        for (release, expected) in [
+            ("6.1.0-32-cloud-amd64", Some((6, 1))),
+            ("5.8.18", Some((5, 8))),
+            ("4.19+", Some((4, 19))),
+            ("x", None),
+        ] {
+            assert_eq!(version(release), expected, "{release}");
+        }
+        assert!(REUSE_NEEDED.contains(&(4, 1)) && REUSE_NEEDED.contains(&(5, 8)));
+        assert!(!REUSE_NEEDED.contains(&(5, 9)) && !REUSE_NEEDED.contains(&(6, 1)));
+    }
+}

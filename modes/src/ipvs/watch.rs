@@ -1,0 +1,226 @@
+//! Noticing what others do, and the node's addresses as they come and go. The kernel tells of addresses and of rules in
+//! nftables; IPVS and ipset tell nothing, so we look how many virtual servers and entries there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use endpoint_cache::Family;
+use kernel::ipset::Ipsets;
+use kernel::ipvs::{Ipvs, Operation};
+use kernel::link::{AddressMonitor, AddressNews};
+
+use super::edge::{DEVICE, Edge};
+use super::program::Plan;
+use super::sets::{self, SetName};
+use crate::{Disturbance, Error, Watch};
+
+/// How often we look.
+const OFTEN: Duration = Duration::from_secs(1);
+/// How many times as long we wait as it takes to look: a hundredth of a core's time is enough.
+const SHARE: u32 = 100;
+
+/// What there is to see without reading everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Footprint {
+    device: Option<u32>,
+    /// The node's own addresses.
+    local: BTreeSet<IpAddr>,
+    sizes: Sizes,
+}
+
+/// How much there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Sizes {
+    /// Virtual servers, whoever made them.
+    servers: usize,
+    /// Entries of our sets.
+    entries: BTreeMap<String, usize>,
+}
+
+impl Sizes {
+    fn look(servers: &mut Ipvs, sets: &mut Ipsets) -> Result<Self, Error> {
+        let headers = sets.headers()?.into_iter().filter(|header| sets::is_ours(&header.name));
+        let entries =
+            headers.map(|header| (header.name, usize::try_from(header.entries).unwrap_or(usize::MAX)));
+        Ok(Self { servers: servers.servers()?.len(), entries: entries.collect() })
+    }
+
+    /// In words, what is another here than it was.
+    fn difference(&self, was: &Self) -> String {
+        if self.servers != was.servers {
+            return format!(
+                "somebody changed the virtual servers of IPVS ({} instead of {})",
+                self.servers, was.servers
+            );
+        }
+        let changed = was.entries.iter().find(|(name, entries)| self.entries.get(*name) != Some(entries));
+        match changed {
+            Some((name, entries)) => match self.entries.get(name) {
+                Some(now) => format!("somebody changed set {name} ({now} entries instead of {entries})"),
+                None => format!("somebody removed set {name}"),
+            },
+            None => "somebody added a set of ours".to_owned(),
+        }
+    }
+}
+
+impl Footprint {
+    /// Looks how things are.
+    pub(super) fn take(edge: &mut Edge, device: Option<u32>, local: BTreeSet<IpAddr>) -> Result<Self, Error> {
+        Ok(Self { device, local, sizes: Sizes::look(&mut edge.servers, &mut edge.sets)? })
+    }
+
+    /// Changes as a plan changes things. Where that is not what comes about, somebody else was there.
+    pub(super) fn follow(&mut self, plan: &Plan, family: Family) {
+        let is_addition = |operation: &&Operation| matches!(operation, Operation::AddServer(_));
+        let is_removal = |operation: &&Operation| matches!(operation, Operation::RemoveServer(_));
+        self.sizes.servers += plan.served.iter().filter(is_addition).count();
+        let removed = plan.unserved.iter().filter(is_removal).count();
+        self.sizes.servers = self.sizes.servers.saturating_sub(removed);
+        let mut change = |set: SetName, difference: isize| {
+            if let Some(entries) = self.sizes.entries.get_mut(&*set.name(family)) {
+                *entries = entries.saturating_add_signed(difference);
+            }
+        };
+        plan.entered.iter().for_each(|(set, _)| change(*set, 1));
+        plan.left.iter().for_each(|(set, _)| change(*set, -1));
+    }
+}
+
+/// What the last sync left, `None` while that is not known. Held while a sync is under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Footprints(Arc<Mutex<Option<Footprint>>>);
+
+impl Footprints {
+    pub(super) fn hold(&self) -> MutexGuard<'_, Option<Footprint>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for the first that has something to tell.
+pub(super) struct News {
+    news: Receiver<Result<Disturbance, Error>>,
+    sync_period: Duration,
+}
+
+/// Starts to listen and to look.
+pub(super) fn start(
+    mut rules: Box<dyn Watch>,
+    footprints: Footprints,
+    own_port: u32,
+    sync_period: Duration,
+) -> Result<News, Error> {
+    let (sender, news) = mpsc::channel();
+    let monitor = AddressMonitor::open(Some(own_port))?;
+    let (servers, sets) = (Ipvs::open()?, Ipsets::open()?);
+    spawn("rules", tell(sender.clone(), move || rules.next_disturbance().map(Some)))?;
+    let mut addresses = Addresses { monitor, footprints: footprints.clone() };
+    spawn("addresses", tell(sender.clone(), move || addresses.next()))?;
+    let mut look = Look { servers, sets, footprints, wait: OFTEN };
+    spawn("sizes", tell(sender, move || look.next()))?;
+    Ok(News { news, sync_period })
+}
+
+impl Watch for News {
+    fn next_disturbance(&mut self) -> Result<Disturbance, Error> {
+        match self.news.recv_timeout(self.sync_period) {
+            Ok(news) => news,
+            Err(RecvTimeoutError::Timeout) => Ok(Disturbance::Checkup),
+            Err(RecvTimeoutError::Disconnected) => {
+                thread::sleep(self.sync_period);
+                Ok(Disturbance::Checkup)
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map(drop).map_err(|cause| Error::NoThread(cause.to_string()))
+}
+
+/// Passes on what one source has to tell, until it fails or nobody listens any more.
+fn tell(
+    to: Sender<Result<Disturbance, Error>>,
+    mut next: impl FnMut() -> Result<Option<Disturbance>, Error> + Send,
+) -> impl FnOnce() + Send {
+    move || loop {
+        let news = next();
+        let failed = news.is_err();
+        if news.transpose().is_some_and(|news| to.send(news).is_err()) || failed {
+            return;
+        }
+    }
+}
+
+/// Hears of addresses.
+struct Addresses {
+    monitor: AddressMonitor,
+    footprints: Footprints,
+}
+
+impl Addresses {
+    /// The next news, if it means anything.
+    fn next(&mut self) -> Result<Option<Disturbance>, Error> {
+        let news = self.monitor.next()?;
+        let mut footprint = self.footprints.hold();
+        let Some(known) = footprint.as_mut() else { return Ok(None) };
+        let on_ours = |link| Some(link) == known.device;
+        let disturbance = match news {
+            AddressNews::Came { link, address } if on_ours(link) && !is_link_local(address) => {
+                Some(Disturbance::Damage(format!("somebody put {address} on {DEVICE}")))
+            }
+            AddressNews::Went { link, address } if on_ours(link) && !is_link_local(address) => {
+                Some(Disturbance::Damage(format!("somebody took {address} off {DEVICE}")))
+            }
+            AddressNews::Came { link, address } if !on_ours(link) && !is_link_local(address) => known
+                .local
+                .insert(address)
+                .then(|| Disturbance::Node(format!("the node has got address {address}"))),
+            AddressNews::Went { link, address } if !on_ours(link) && known.local.remove(&address) => {
+                Some(Disturbance::Node(format!("the node has lost address {address}")))
+            }
+            AddressNews::LinkWent { link, .. } if on_ours(link) => {
+                known.device = None;
+                Some(Disturbance::Damage(format!("somebody removed {DEVICE}")))
+            }
+            AddressNews::Lost => Some(Disturbance::Node("news of addresses were lost".to_owned())),
+            _ => None,
+        };
+        Ok(disturbance)
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// Looks how much there is.
+struct Look {
+    servers: Ipvs,
+    sets: Ipsets,
+    footprints: Footprints,
+    wait: Duration,
+}
+
+impl Look {
+    /// Waits some time; says what others have changed meanwhile.
+    fn next(&mut self) -> Result<Option<Disturbance>, Error> {
+        thread::sleep(self.wait);
+        let mut footprint = self.footprints.hold();
+        let Some(known) = footprint.as_mut() else { return Ok(None) };
+        let started = Instant::now();
+        let sizes = Sizes::look(&mut self.servers, &mut self.sets)?;
+        self.wait = OFTEN.max(started.elapsed() * SHARE);
+        if sizes == known.sizes {
+            return Ok(None);
+        }
+        let difference = sizes.difference(&known.sizes);
+        known.sizes = sizes;
+        Ok(Some(Disturbance::Damage(difference)))
+    }
+}

@@ -4,6 +4,7 @@
 //! called `mode::family::scenario`. The scenarios name no mode. What a mode does otherwise on purpose is declared in
 //! one table, [`DIFFERENCES`].
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
@@ -140,12 +141,25 @@ pub struct Test {
 /// Runs tests, each in namespaces and a process of its own. To be the whole of a suite's `main`.
 #[must_use]
 pub fn run(tests: Vec<Test>) -> ExitCode {
+    run_by(tests, isolation::this_program)
+}
+
+/// As [`run`], but still as the machine's root, for what the kernel lets no other do.
+#[must_use]
+pub fn run_as_root(tests: Vec<Test>) -> ExitCode {
+    run_by(tests, isolation::this_program_as_root)
+}
+
+/// A way to start this program in namespaces of its own.
+type Isolate = fn(&[OsString]) -> Result<Command>;
+
+fn run_by(tests: Vec<Test>, isolate: Isolate) -> ExitCode {
     if isolation::is_isolated() {
         return run_one_here(tests);
     }
     let trials = tests.into_iter().map(|test| {
         let name = test.name;
-        Trial::test(name.clone(), move || run_isolated(&name))
+        Trial::test(name.clone(), move || run_isolated(&name, isolate))
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
@@ -166,8 +180,8 @@ fn run_one_here(tests: Vec<Test>) -> ExitCode {
     }
 }
 
-fn run_isolated(name: &str) -> Result<(), Failed> {
-    let command = isolation::this_program(&[])?;
+fn run_isolated(name: &str, isolate: Isolate) -> Result<(), Failed> {
+    let command = isolate(&[])?;
     run_bounded(command, name, PATIENCE)
 }
 

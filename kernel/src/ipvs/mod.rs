@@ -7,10 +7,14 @@
 //! Start reading at [`Ipvs`].
 
 mod connection;
+#[doc(hidden)]
+pub mod fuzz;
 mod info;
 mod read;
 mod refused;
 mod scheduler;
+#[cfg(test)]
+mod tests;
 mod types;
 mod uapi;
 mod write;

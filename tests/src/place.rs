@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -216,6 +216,19 @@ impl Conversation {
         ensure!(line == "still there?\n", "{} answered {line:?}", self.with);
         Ok(())
     }
+
+    /// Closes it, and waits until the pod has done so too.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn close(self) -> Result<()> {
+        let context = || format!("the connection with {} broke", self.with);
+        self.stream.shutdown(Shutdown::Write).with_context(context)?;
+        let mut rest = Vec::new();
+        (&self.stream).read_to_end(&mut rest).with_context(context)?;
+        ensure!(rest.is_empty(), "{} said more than it was asked", self.with);
+        Ok(())
+    }
 }
 
 /// A UDP flow.
@@ -314,7 +327,7 @@ fn ask(socket: &Socket, to: SocketAddr, patience: Duration) -> Result<Outcome> {
         socket.set_read_timeout(Some(patience))?;
         socket.send(b"who?")?;
         let mut buffer = [0; 256];
-        let length = io::Read::read(&mut &*socket, &mut buffer)?;
+        let length = Read::read(&mut &*socket, &mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     };
     match exchange() {

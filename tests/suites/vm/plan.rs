@@ -13,7 +13,7 @@ const USUAL: &[(&str, &str)] =
     &[("kernel-nftables", ""), ("kernel-iptables", ""), ("tests-packets", "nftables::"), ("tests-sctp", "")];
 
 /// Targets with `test = false`: hosts may lack what these suites need of the kernel.
-pub(crate) const ONLY_HERE: &[&str] = &["sctp"];
+pub(crate) const ONLY_HERE: &[&str] = &["schedulers", "sctp"];
 
 /// The suites to run. `SUITE::PART` asks for one of them, whether usual or not; any other words ask for tests of all the
 /// usual suites, by a part of their names.

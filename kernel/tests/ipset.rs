@@ -17,7 +17,7 @@ const UDP: u8 = 17;
 const SCTP: u8 = 132;
 
 fn main() -> ExitCode {
-    let test = |name: &str, run: fn() -> Result<()>| Test { name: name.to_owned(), run: Box::new(run) };
+    let test = |name: &str, run: fn() -> Result<()>| Test::new(name, run);
     run(vec![
         test("every_kind_is_listed_as_filled", || every_kind(&mut Ipsets::open()?)),
         test("every_kind_is_listed_as_filled_in_protocol_6", || every_kind(&mut Ipsets::open_as_of(6)?)),

@@ -16,7 +16,8 @@ use kernel::ipvs::{
     Destination, Frontend, Ipvs, Operation, Persistence, Refused, Scheduler, Server, Target, Timeouts,
 };
 use nix::errno::Errno;
-use testbed::suite::{Test, run_as_root};
+use testbed::isolation::Privileges;
+use testbed::suite::{Test, run};
 
 use Operation::{AddDestination, AddServer, RemoveDestination, RemoveServer, SetDestination, SetServer};
 
@@ -25,8 +26,8 @@ const UDP: u8 = 17;
 const SCTP: u8 = 132;
 
 fn main() -> ExitCode {
-    let test = |name: &str, run: fn() -> Result<()>| Test { name: name.to_owned(), run: Box::new(run) };
-    run_as_root(vec![
+    let test = |name: &str, run: fn() -> Result<()>| Test::new(name, run).with(Privileges::Machine);
+    run(vec![
         test("every_kind_of_server_is_read_back_and_listed", every_kind_of_server),
         test("servers_change_and_go", servers_change),
         test("persistence_comes_changes_and_goes", persistence),

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let guest = std::env::var_os(GUEST).is_some();
     let dummies: &[Case] = if guest { &WITH_DUMMIES } else { &WITHOUT_DUMMIES };
     let cases = EVERYWHERE.iter().chain(dummies);
-    run(cases.map(|(name, run)| Test { name: (*name).to_owned(), run: Box::new(run) }).collect())
+    run(cases.map(|(name, run)| Test::new(*name, run)).collect())
 }
 
 fn ip(command: &str) -> Result<String> {

@@ -15,20 +15,19 @@ use kernel::nft::{
 use testbed::suite::{Test, run};
 
 fn main() -> ExitCode {
-    let test = |name: &str, run: fn() -> Result<()>| Test { name: name.to_owned(), run: Box::new(run) };
     run(vec![
-        test("every_kind_of_set_is_read_back_as_written", every_kind_of_set),
-        test("ranges_are_listed_as_ranges", ranges),
-        test("every_expression_is_taken_and_listed", every_expression),
-        test("rules_are_known_again_by_their_fingerprints", fingerprints),
-        test("a_refused_operation_undoes_the_whole_and_is_named", refusal),
-        test("a_rehearsal_tells_what_would_be_refused_and_changes_nothing", rehearsal),
-        test("elements_beyond_one_message_all_arrive", many_elements),
-        test("an_oversized_transaction_is_refused_before_it_is_sent", oversized),
-        test("chains_in_use_are_busy", busy),
-        test("an_empty_transaction_is_no_transaction", empty),
-        test("changes_by_others_are_heard_of_and_our_own_are_not", monitor),
-        test("news_that_the_kernel_had_to_drop_are_told_of", lost_news),
+        Test::new("every_kind_of_set_is_read_back_as_written", every_kind_of_set),
+        Test::new("ranges_are_listed_as_ranges", ranges),
+        Test::new("every_expression_is_taken_and_listed", every_expression),
+        Test::new("rules_are_known_again_by_their_fingerprints", fingerprints),
+        Test::new("a_refused_operation_undoes_the_whole_and_is_named", refusal),
+        Test::new("a_rehearsal_tells_what_would_be_refused_and_changes_nothing", rehearsal),
+        Test::new("elements_beyond_one_message_all_arrive", many_elements),
+        Test::new("an_oversized_transaction_is_refused_before_it_is_sent", oversized),
+        Test::new("chains_in_use_are_busy", busy),
+        Test::new("an_empty_transaction_is_no_transaction", empty),
+        Test::new("changes_by_others_are_heard_of_and_our_own_are_not", monitor),
+        Test::new("news_that_the_kernel_had_to_drop_are_told_of", lost_news),
     ])
 }
 

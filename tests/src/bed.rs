@@ -244,6 +244,19 @@ impl Bed {
         &self.remote_pods[usize::from(number) - 1]
     }
 
+    /// Lets every pod answer over SCTP too.
+    ///
+    /// # Errors
+    /// When the kernel has no SCTP.
+    pub fn answer_sctp(&mut self) -> Result<()> {
+        let local = self.pods.iter().map(|(pod, namespace)| (namespace, pod));
+        let remote = self.remote_pods.iter().map(|pod| (&self.peer, pod));
+        for (namespace, pod) in local.chain(remote) {
+            self.responders.extend(Responder::all_sctp_ports(namespace, pod)?);
+        }
+        Ok(())
+    }
+
     fn join_client(&self) -> Result<()> {
         self.node.ip("link add eth0 type veth peer name eth0 netns client\nlink set eth0 up")?;
         let (mut node, mut client) = (String::new(), "link set eth0 up\n".to_owned());

@@ -165,6 +165,12 @@ impl Service {
         self.port(name, "UDP", port)
     }
 
+    /// Adds an SCTP port.
+    #[must_use]
+    pub fn sctp(self, name: &str, port: u16) -> Self {
+        self.port(name, "SCTP", port)
+    }
+
     /// Adds a port.
     #[must_use]
     pub fn port(mut self, name: &str, protocol: &'static str, port: u16) -> Self {

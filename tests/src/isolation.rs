@@ -15,6 +15,16 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::unistd::geteuid;
 
+/// As whom a program runs in its namespaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Privileges {
+    /// As root of a user namespace, where one is to be had: takes no privileges.
+    #[default]
+    Namespace,
+    /// As the machine's root, with the privileges that a daemon on a node has.
+    Machine,
+}
+
 const MARKER: &str = "POINTSMAN_ISOLATED";
 /// Where named network namespaces are, and everything else that must not outlive the program.
 const RUN: &str = "/run";
@@ -23,6 +33,18 @@ const RUN: &str = "/run";
 #[must_use]
 pub fn is_isolated() -> bool {
     std::env::var_os(MARKER).is_some()
+}
+
+/// This program once more, to be run in namespaces of its own, as whom it must. Keep its standard input open as long as
+/// it may run.
+///
+/// # Errors
+/// As [`this_program`] and [`this_program_as_root`].
+pub fn this_program_as(privileges: Privileges, args: &[OsString]) -> Result<Command> {
+    match privileges {
+        Privileges::Namespace => this_program(args),
+        Privileges::Machine => this_program_as_root(args),
+    }
 }
 
 /// This program once more, to be run in namespaces of its own. Keep its standard input open as long as it may run.

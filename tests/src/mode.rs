@@ -1,5 +1,7 @@
 //! The modes that suites run in.
 
+use crate::isolation::Privileges;
+
 /// A way to program a node, as a suite asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
@@ -9,6 +11,8 @@ pub struct Mode {
     pub args: &'static [&'static str],
     /// What administrators look at its rules with.
     pub tool: Tool,
+    /// What its tests must be allowed to do.
+    pub privileges: Privileges,
 }
 
 /// What rules are listed and changed with.
@@ -18,6 +22,8 @@ pub enum Tool {
     Nft,
     /// `iptables` and `ip6tables`
     Iptables(Backend),
+    /// `ipvsadm`, `ipset`, `ip`, and `iptables` and `ip6tables` of the back end that is in use
+    Ipvs,
 }
 
 /// A back end of iptables: where its rules are kept.
@@ -53,13 +59,19 @@ impl Backend {
 }
 
 /// The nftables mode.
-pub const NFTABLES: Mode = Mode { name: "nftables", args: &["--proxy-mode", "nftables"], tool: Tool::Nft };
+pub const NFTABLES: Mode = Mode {
+    name: "nftables",
+    args: &["--proxy-mode", "nftables"],
+    tool: Tool::Nft,
+    privileges: Privileges::Namespace,
+};
 
 /// The iptables mode, on the back end that keeps its rules in nftables.
 pub const IPTABLES_NFT: Mode = Mode {
     name: "iptables-nft",
     args: &["--proxy-mode", "iptables", "--iptables-backend", "nft"],
     tool: Tool::Iptables(Backend::Nft),
+    privileges: Privileges::Namespace,
 };
 
 /// The iptables mode, on the older back end.
@@ -67,7 +79,13 @@ pub const IPTABLES_LEGACY: Mode = Mode {
     name: "iptables-legacy",
     args: &["--proxy-mode", "iptables", "--iptables-backend", "legacy"],
     tool: Tool::Iptables(Backend::Legacy),
+    privileges: Privileges::Namespace,
 };
+
+/// The IPVS mode. The kernel lets nobody but the machine's root configure IPVS, in whichever network namespace: its
+/// netlink commands and its sysctls are closed to user namespaces.
+pub const IPVS: Mode =
+    Mode { name: "ipvs", args: &["--proxy-mode", "ipvs"], tool: Tool::Ipvs, privileges: Privileges::Machine };
 
 /// The iptables mode on either back end.
 pub const IPTABLES: &[Mode] = &[IPTABLES_NFT, IPTABLES_LEGACY];

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::namespace::Namespace;
+use crate::sctp;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -21,17 +22,19 @@ const SILENCE: Duration = Duration::from_millis(400);
 /// How long to wait for an answer when there will be another attempt.
 const GLANCE: Duration = Duration::from_millis(25);
 
-/// TCP or UDP.
+/// What transports a connection, or a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// TCP
     Tcp,
     /// UDP
     Udp,
+    /// SCTP, which not every kernel has.
+    Sctp,
 }
 
 impl Protocol {
-    /// Both.
+    /// Those that every kernel has.
     pub const BOTH: [Self; 2] = [Self::Tcp, Self::Udp];
 
     /// As Kubernetes writes it.
@@ -40,6 +43,7 @@ impl Protocol {
         match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
         }
     }
 }
@@ -155,12 +159,20 @@ impl<'a> Place<'a> {
         })?
     }
 
-    /// Opens a connection that stays.
+    /// Opens a TCP connection that stays.
     ///
     /// # Errors
     /// When it is not answered.
     pub fn open(&self, to: SocketAddr) -> Result<Conversation> {
-        self.namespace.run(|| Conversation::open(self.source, to))?
+        self.open_over(Protocol::Tcp, to)
+    }
+
+    /// Opens a connection that stays, over TCP or SCTP.
+    ///
+    /// # Errors
+    /// When it is not answered, and over UDP.
+    pub fn open_over(&self, protocol: Protocol, to: SocketAddr) -> Result<Conversation> {
+        self.namespace.run(|| Conversation::open(protocol, self.source, to))?
     }
 
     /// A UDP socket that keeps its source port, so that all its datagrams are one flow.
@@ -173,7 +185,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// A TCP connection to a pod that stays open.
+/// A TCP connection or SCTP association with a pod that stays open.
 #[derive(Debug)]
 pub struct Conversation {
     stream: TcpStream,
@@ -182,11 +194,12 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    fn open(source: Option<IpAddr>, to: SocketAddr) -> Result<Self> {
-        let stream = stream(source, to, ANSWER)?;
+    fn open(protocol: Protocol, source: Option<IpAddr>, to: SocketAddr) -> Result<Self> {
+        ensure!(protocol != Protocol::Udp, "UDP knows no connections");
+        let stream = stream(protocol, source, to, ANSWER)?;
         let with = match greeting(&stream)? {
             Outcome::Answered { by, .. } => by,
-            other => anyhow::bail!("a connection to {to}: {other}"),
+            other => bail!("a connection to {to}: {other}"),
         };
         Ok(Self { stream, with })
     }
@@ -200,7 +213,20 @@ impl Conversation {
         (&self.stream).write_all(b"still there?\n").with_context(context)?;
         let mut line = String::new();
         BufReader::new(&self.stream).read_line(&mut line).with_context(context)?;
-        anyhow::ensure!(line == "still there?\n", "{} answered {line:?}", self.with);
+        ensure!(line == "still there?\n", "{} answered {line:?}", self.with);
+        Ok(())
+    }
+
+    /// Closes it, and waits until the pod has done so too.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn close(self) -> Result<()> {
+        let context = || format!("the connection with {} broke", self.with);
+        self.stream.shutdown(Shutdown::Write).with_context(context)?;
+        let mut rest = Vec::new();
+        (&self.stream).read_to_end(&mut rest).with_context(context)?;
+        ensure!(rest.is_empty(), "{} said more than it was asked", self.with);
         Ok(())
     }
 }
@@ -237,7 +263,7 @@ fn attempt(
     patience: Duration,
 ) -> Result<Outcome> {
     match protocol {
-        Protocol::Tcp => match stream(source, to, patience) {
+        Protocol::Tcp | Protocol::Sctp => match stream(protocol, source, to, patience) {
             Ok(stream) => greeting(&stream),
             Err(error) => outcome_of(error, to),
         },
@@ -249,6 +275,7 @@ fn socket(protocol: Protocol, source: Option<IpAddr>, to: SocketAddr) -> io::Res
     let kind = match protocol {
         Protocol::Tcp => Type::STREAM,
         Protocol::Udp => Type::DGRAM,
+        Protocol::Sctp => return sctp::socket(source, to),
     };
     let socket = Socket::new(Domain::for_address(to), kind, None)?;
     if let Some(source) = source {
@@ -257,8 +284,13 @@ fn socket(protocol: Protocol, source: Option<IpAddr>, to: SocketAddr) -> io::Res
     Ok(socket)
 }
 
-fn stream(source: Option<IpAddr>, to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
-    let socket = socket(Protocol::Tcp, source, to)?;
+fn stream(
+    protocol: Protocol,
+    source: Option<IpAddr>,
+    to: SocketAddr,
+    patience: Duration,
+) -> io::Result<TcpStream> {
+    let socket = socket(protocol, source, to)?;
     socket.set_nonblocking(true)?;
     match socket.connect(&SockAddr::from(to)) {
         Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {}
@@ -295,7 +327,7 @@ fn ask(socket: &Socket, to: SocketAddr, patience: Duration) -> Result<Outcome> {
         socket.set_read_timeout(Some(patience))?;
         socket.send(b"who?")?;
         let mut buffer = [0; 256];
-        let length = io::Read::read(&mut &*socket, &mut buffer)?;
+        let length = Read::read(&mut &*socket, &mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     };
     match exchange() {

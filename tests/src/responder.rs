@@ -11,9 +11,10 @@ use anyhow::{Context, Result};
 
 use crate::bed::{Family, OTHER_POD_PORT, POD_PORT, Pod};
 use crate::namespace::Namespace;
+use crate::sctp;
 
-/// A server for one address and port, over TCP and UDP. It greets with `name source-address`; over TCP it then echoes
-/// lines until the client closes.
+/// A server for one address and port, over TCP and UDP, or over SCTP. It greets with `name source-address`; over TCP and
+/// SCTP it then echoes lines until the client closes.
 #[derive(Debug)]
 pub struct Responder {
     listener: TcpListener,
@@ -23,9 +24,12 @@ pub struct Responder {
 impl Responder {
     /// Servers for both ports of a pod in both families.
     pub(crate) fn all_ports(namespace: &Namespace, pod: &Pod) -> Result<Vec<Self>> {
-        let ports = [POD_PORT, OTHER_POD_PORT];
-        let addresses = Family::BOTH.iter().flat_map(|family| ports.map(|port| (pod.ip(*family), port)));
-        addresses.map(|address| Self::new(namespace, address.into(), &pod.name)).collect()
+        addresses(pod).map(|address| Self::new(namespace, address, &pod.name)).collect()
+    }
+
+    /// The same over SCTP.
+    pub(crate) fn all_sctp_ports(namespace: &Namespace, pod: &Pod) -> Result<Vec<Self>> {
+        addresses(pod).map(|address| Self::sctp(namespace, address, &pod.name)).collect()
     }
 
     /// Starts a server that answers with a name.
@@ -36,11 +40,24 @@ impl Responder {
         let bind = || Ok::<_, std::io::Error>((TcpListener::bind(address)?, UdpSocket::bind(address)?));
         let bound = namespace.run(bind)?.with_context(|| format!("cannot serve on {address}"))?;
         let (listener, datagrams) = bound;
+        let who = name.to_owned();
+        thread::spawn(move || answer_datagrams(&datagrams, &who));
+        Self::on(listener, name)
+    }
+
+    /// Starts a server that answers with a name over SCTP.
+    ///
+    /// # Errors
+    /// When the address cannot be bound, or the kernel has no SCTP.
+    pub fn sctp(namespace: &Namespace, address: SocketAddr, name: &str) -> Result<Self> {
+        let bound = namespace.run(|| sctp::listener(address))?;
+        Self::on(bound.with_context(|| format!("cannot serve on {address} over SCTP"))?, name)
+    }
+
+    fn on(listener: TcpListener, name: &str) -> Result<Self> {
         let stopped = Arc::new(AtomicBool::new(false));
         let (accepting, flag, who) = (listener.try_clone()?, Arc::clone(&stopped), name.to_owned());
         thread::spawn(move || accept(&accepting, &flag, &who));
-        let who = name.to_owned();
-        thread::spawn(move || answer_datagrams(&datagrams, &who));
         Ok(Self { listener, stopped })
     }
 
@@ -57,6 +74,12 @@ impl Drop for Responder {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
+}
+
+/// Where a pod answers.
+fn addresses(pod: &Pod) -> impl Iterator<Item = SocketAddr> {
+    let ports = [POD_PORT, OTHER_POD_PORT];
+    Family::BOTH.iter().flat_map(move |family| ports.map(|port| (pod.ip(*family), port).into()))
 }
 
 fn accept(listener: &TcpListener, stopped: &AtomicBool, name: &str) {

@@ -4,7 +4,6 @@
 //! called `mode::family::scenario`. The scenarios name no mode. What a mode does otherwise on purpose is declared in
 //! one table, [`DIFFERENCES`].
 
-use std::ffi::OsString;
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
@@ -15,16 +14,24 @@ use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::bed::Family;
-use crate::isolation;
+use crate::isolation::{self, Privileges};
 use crate::mode::{self, Mode};
+use crate::vm;
 
 /// How long a scenario may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Tells a process of ours which test to run.
 const TEST: &str = "POINTSMAN_TEST";
 
-/// The modes that scenarios run in.
-pub const MODES: &[Mode] = &[mode::NFTABLES, mode::IPTABLES_NFT, mode::IPTABLES_LEGACY];
+/// The modes that scenarios run in on this machine: in the virtual one all, on a host those that every host has. IPVS
+/// takes modules that a host may lack, and the machine's root; the suite `vm` runs it.
+#[must_use]
+pub fn modes() -> &'static [Mode] {
+    match vm::is_guest() {
+        true => &[mode::NFTABLES, mode::IPTABLES_NFT, mode::IPTABLES_LEGACY, mode::IPVS],
+        false => &[mode::NFTABLES, mode::IPTABLES_NFT, mode::IPTABLES_LEGACY],
+    }
+}
 
 /// What a mode does otherwise, on purpose, as kube-proxy's own modes do: mode, scenario, and why. The scenario does not
 /// run in that mode. `iptables` means it on either back end.
@@ -119,7 +126,7 @@ pub fn run_everywhere<T: 'static>(
                     let result = (scenario.run)(&mut subject);
                     result.map_err(|error| anyhow::anyhow!("{error:?}\n\n{}", explain(&subject)))
                 };
-                tests.push(Test { name, run: Box::new(run) });
+                tests.push(Test::new(name, run).with(mode.privileges));
             }
         }
     }
@@ -136,30 +143,35 @@ pub struct Test {
     pub name: String,
     /// Fails if what it tests does not hold.
     pub run: Box<dyn FnOnce() -> Result<()> + Send>,
+    /// As whom it runs.
+    pub privileges: Privileges,
+}
+
+impl Test {
+    /// A test that takes no privileges.
+    pub fn new(name: impl Into<String>, run: impl FnOnce() -> Result<()> + Send + 'static) -> Self {
+        Self { name: name.into(), run: Box::new(run), privileges: Privileges::default() }
+    }
+
+    /// The same, run as somebody else.
+    #[must_use]
+    pub fn with(self, privileges: Privileges) -> Self {
+        Self { privileges, ..self }
+    }
 }
 
 /// Runs tests, each in namespaces and a process of its own. To be the whole of a suite's `main`.
 #[must_use]
 pub fn run(tests: Vec<Test>) -> ExitCode {
-    run_by(tests, isolation::this_program)
-}
-
-/// As [`run`], but still as the machine's root, for what the kernel lets no other do.
-#[must_use]
-pub fn run_as_root(tests: Vec<Test>) -> ExitCode {
-    run_by(tests, isolation::this_program_as_root)
-}
-
-/// A way to start this program in namespaces of its own.
-type Isolate = fn(&[OsString]) -> Result<Command>;
-
-fn run_by(tests: Vec<Test>, isolate: Isolate) -> ExitCode {
     if isolation::is_isolated() {
         return run_one_here(tests);
     }
     let trials = tests.into_iter().map(|test| {
-        let name = test.name;
-        Trial::test(name.clone(), move || run_isolated(&name, isolate))
+        let (name, privileges) = (test.name, test.privileges);
+        Trial::test(name.clone(), move || {
+            let command = isolation::this_program_as(privileges, &[])?;
+            run_bounded(command, &name, PATIENCE)
+        })
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
@@ -178,11 +190,6 @@ fn run_one_here(tests: Vec<Test>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn run_isolated(name: &str, isolate: Isolate) -> Result<(), Failed> {
-    let command = isolate(&[])?;
-    run_bounded(command, name, PATIENCE)
 }
 
 /// Runs a command that is to run a test, and ends it when its time is over.

@@ -8,18 +8,17 @@ use testbed::suite::{Test, run, run_bounded};
 use testbed::{Bed, Family, Layout, Outcome, POD_PORT, Place, Protocol, isolation};
 
 fn main() -> ExitCode {
-    let test = |name: &str, run: fn() -> Result<()>| Test { name: name.to_owned(), run: Box::new(run) };
     run(vec![
-        test("everyone_reaches_pods_and_is_seen_as_themselves", everyone_reaches_pods),
-        test("a_bridged_bed_works_alike", a_bridged_bed_works_alike),
-        test("refusal_rejection_and_silence_are_told_apart", refusal_rejection_and_silence),
-        test("namespaces_are_our_own", namespaces_are_our_own),
-        test("a_failing_test_fails_and_a_hanging_one_is_ended", failing_and_hanging),
-        test("always_fails_for_the_test_above", || match std::env::var_os("POINTSMAN_BED_FAILS") {
+        Test::new("everyone_reaches_pods_and_is_seen_as_themselves", everyone_reaches_pods),
+        Test::new("a_bridged_bed_works_alike", a_bridged_bed_works_alike),
+        Test::new("refusal_rejection_and_silence_are_told_apart", refusal_rejection_and_silence),
+        Test::new("namespaces_are_our_own", namespaces_are_our_own),
+        Test::new("a_failing_test_fails_and_a_hanging_one_is_ended", failing_and_hanging),
+        Test::new("always_fails_for_the_test_above", || match std::env::var_os("POINTSMAN_BED_FAILS") {
             Some(_) => anyhow::bail!("as it should"),
             None => Ok(()),
         }),
-        test("always_hangs_for_the_test_above", || match std::env::var_os("POINTSMAN_BED_HANGS") {
+        Test::new("always_hangs_for_the_test_above", || match std::env::var_os("POINTSMAN_BED_HANGS") {
             Some(_) => loop {
                 std::thread::park();
             },

@@ -5,14 +5,15 @@ use anyhow::{Result, bail};
 use crate::shell;
 
 /// Debian packages, and what needs them.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("binutils", "what the virtual machine runs is stripped"),
     ("busybox-static", "the virtual machine's shell"),
     ("conntrack", "tests look at which flows are tracked"),
     ("faketime", "tests let the clock jump"),
     ("iproute2", "the test-bed joins namespaces by veth pairs and routes with `ip`"),
-    ("ipset", "tests compare what was programmed with what `ipset save` lists"),
+    ("ipset", "tests compare the sets that were programmed with what `ipset` lists, and damage them"),
     ("iptables", "tests run the iptables mode on both its back ends, and damage its rules"),
+    ("ipvsadm", "tests of the IPVS mode list and damage its services, in the virtual machine"),
     ("kmod", "the virtual machine loads modules"),
     ("nftables", "tests add foreign rules, and show the ruleset when they fail, with `nft`"),
     ("qemu-system-x86", "suites run once more in a virtual machine, on Debian's kernel"),

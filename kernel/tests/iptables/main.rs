@@ -34,15 +34,14 @@ fn main() -> ExitCode {
     let mut tests: Vec<Test> =
         Backend::BOTH.into_iter().flat_map(|backend| of(backend, &EVERYWHERE)).collect();
     tests.extend(of(Backend::Legacy, &LEGACY));
-    let test = |name: &str, run: fn() -> Result<()>| Test { name: name.to_owned(), run: Box::new(run) };
     tests.extend([
-        test("an_unused_node_uses_nft", choice::by_default),
-        test("a_hint_in_legacy_means_legacy", choice::by_legacy_hint),
-        test("more_rules_in_legacy_mean_legacy", choice::by_rules),
-        test("a_hint_in_nft_outweighs_rules_in_legacy", choice::by_nft_hint),
-        test("nftables_have_no_size", tables::no_size),
-        test("rules_that_iptables_cannot_list_are_no_empty_table", tables::foreign_rules),
-        test("only_changes_by_others_of_what_has_our_name_are_heard_of", monitor::mentions),
+        Test::new("an_unused_node_uses_nft", choice::by_default),
+        Test::new("a_hint_in_legacy_means_legacy", choice::by_legacy_hint),
+        Test::new("more_rules_in_legacy_mean_legacy", choice::by_rules),
+        Test::new("a_hint_in_nft_outweighs_rules_in_legacy", choice::by_nft_hint),
+        Test::new("nftables_have_no_size", tables::no_size),
+        Test::new("rules_that_iptables_cannot_list_are_no_empty_table", tables::foreign_rules),
+        Test::new("only_changes_by_others_of_what_has_our_name_are_heard_of", monitor::mentions),
     ]);
     run(tests)
 }
@@ -51,9 +50,8 @@ fn main() -> ExitCode {
 fn of(backend: Backend, cases: &'static [Case]) -> impl Iterator<Item = Test> {
     let both = [("ipv4", false), ("ipv6", true)].into_iter();
     both.flat_map(move |family| cases.iter().map(move |case| (family, *case))).map(
-        move |((family, ipv6), (name, run))| Test {
-            name: format!("{backend}::{family}::{name}"),
-            run: Box::new(move || run(&Iptables::find(backend, ipv6)?)),
+        move |((family, ipv6), (name, run))| {
+            Test::new(format!("{backend}::{family}::{name}"), move || run(&Iptables::find(backend, ipv6)?))
         },
     )
 }

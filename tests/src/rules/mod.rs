@@ -2,6 +2,7 @@
 //! of others beside them. Each mode has its own words for the same mishaps.
 
 mod iptables;
+mod ipvs;
 mod nftables;
 
 use anyhow::Result;
@@ -59,6 +60,7 @@ impl Edit {
 enum Words<'a> {
     Nftables(nftables::Words<'a>),
     Iptables(iptables::Words<'a>),
+    Ipvs(ipvs::Words<'a>),
 }
 
 impl<'a> Rules<'a> {
@@ -74,6 +76,7 @@ impl<'a> Rules<'a> {
             Tool::Iptables(backend) => {
                 Words::Iptables(iptables::Words(Iptables { node: self.node, backend, family: self.family }))
             }
+            Tool::Ipvs => Words::Ipvs(ipvs::Words { node: self.node, family: self.family }),
         }
     }
 
@@ -85,6 +88,7 @@ impl<'a> Rules<'a> {
         match self.words() {
             Words::Nftables(words) => words.listing(),
             Words::Iptables(words) => words.listing(),
+            Words::Ipvs(words) => words.listing(),
         }
     }
 
@@ -95,6 +99,15 @@ impl<'a> Rules<'a> {
             Tool::Nft => vec!["nft list ruleset"],
             Tool::Iptables(Backend::Nft) => vec!["iptables-nft-save", "ip6tables-nft-save"],
             Tool::Iptables(Backend::Legacy) => vec!["iptables-legacy-save", "ip6tables-legacy-save"],
+            Tool::Ipvs => vec![
+                "ipvsadm -S -n",
+                "ipset save",
+                "ip -o addr show",
+                "iptables-nft-save",
+                "ip6tables-nft-save",
+                "iptables-legacy-save",
+                "ip6tables-legacy-save",
+            ],
         };
         let shown = commands.into_iter().map(|command| {
             let mut words = command.split(' ');
@@ -113,6 +126,7 @@ impl<'a> Rules<'a> {
         match self.words() {
             Words::Nftables(words) => words.check_listable(),
             Words::Iptables(words) => words.check_listable(),
+            Words::Ipvs(words) => words.check_listable(),
         }
     }
 
@@ -124,6 +138,7 @@ impl<'a> Rules<'a> {
         match self.words() {
             Words::Nftables(words) => words.damage(),
             Words::Iptables(words) => words.damage(),
+            Words::Ipvs(words) => words.damage(),
         }
     }
 
@@ -135,6 +150,7 @@ impl<'a> Rules<'a> {
         match self.words() {
             Words::Nftables(words) => words.edit(edit),
             Words::Iptables(words) => words.edit(edit),
+            Words::Ipvs(words) => words.edit(edit),
         }
     }
 
@@ -145,7 +161,7 @@ impl<'a> Rules<'a> {
             Tool::Nft => log.contains("nft (process "),
             Tool::Iptables(Backend::Nft) => log.contains("tables-nft") && log.contains(" (process "),
             // These tables do not say who changed them.
-            Tool::Iptables(Backend::Legacy) => log.contains("repairing"),
+            Tool::Iptables(Backend::Legacy) | Tool::Ipvs => log.contains("repairing"),
         }
     }
 
@@ -153,7 +169,7 @@ impl<'a> Rules<'a> {
     /// somebody looks, which may be the proxy before its next change.
     #[must_use]
     pub fn are_watched_by_the_kernel(&self) -> bool {
-        self.mode.tool != Tool::Iptables(Backend::Legacy)
+        !matches!(self.mode.tool, Tool::Iptables(Backend::Legacy) | Tool::Ipvs)
     }
 
     /// How many services of two endpoints can come and go at once within seconds, also in a user namespace. There
@@ -162,6 +178,8 @@ impl<'a> Rules<'a> {
     pub fn services_at_once(&self) -> u16 {
         match self.mode.tool {
             Tool::Iptables(Backend::Nft) => 400,
+            // This runs in an emulated machine.
+            Tool::Ipvs => 400,
             Tool::Iptables(Backend::Legacy) | Tool::Nft => 5_000,
         }
     }
@@ -174,6 +192,7 @@ impl<'a> Rules<'a> {
         match self.words() {
             Words::Nftables(words) => words.leave_another_layout(),
             Words::Iptables(words) => words.leave_another_layout(),
+            Words::Ipvs(words) => words.leave_another_layout(),
         }
     }
 
@@ -185,6 +204,7 @@ impl<'a> Rules<'a> {
         match self.words() {
             Words::Nftables(words) => words.add_foreign(),
             Words::Iptables(words) => words.add_foreign(),
+            Words::Ipvs(words) => words.add_foreign(),
         }
     }
 
@@ -196,6 +216,7 @@ impl<'a> Rules<'a> {
         match self.words() {
             Words::Nftables(words) => words.change_elsewhere(),
             Words::Iptables(words) => words.change_elsewhere(),
+            Words::Ipvs(words) => words.change_elsewhere(),
         }
     }
 
@@ -207,6 +228,7 @@ impl<'a> Rules<'a> {
         match self.words() {
             Words::Nftables(words) => words.foreign(),
             Words::Iptables(words) => words.foreign(),
+            Words::Ipvs(words) => words.foreign(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What scenarios about packets work on: a bed, objects, the proxy, and the sentences to speak of them.
 
 mod all_kinds;
+mod clients;
 mod sentences;
 
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
 //! What the machine runs: an archive with suites, programs, libraries and modules.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -13,13 +14,15 @@ use super::archive::Archive;
 use super::kernel::{Kernel, output};
 
 /// Programs of the host that suites use, and what the first process needs; the rest is busybox.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 13] = [
     "base32",
     "basenc",
     "busybox",
     "conntrack",
     "flock",
     "ip",
+    "ipset",
+    "ipvsadm",
     "kmod",
     "nft",
     "nsenter",
@@ -33,13 +36,17 @@ const EXTENSIONS: &str = "/usr/lib/x86_64-linux-gnu/xtables";
 /// Modules that suites may need.
 const MODULES: [&str; 5] = ["net", "lib", "crypto", "arch", "drivers/net"];
 const NOT_NEEDED: [&str; 3] = ["drivers/net/ethernet", "arch/x86/kvm", "drivers/net/wireless"];
-/// Modules that are loaded at the start.
+/// Modules that are loaded at the start. Without one of these, the machine is not what suites were written for.
 const LOADED: &str = "af_packet bridge br_netfilter dummy ip6_tables ip6table_filter ip6table_mangle ip6table_nat \
     ip_tables iptable_filter iptable_mangle iptable_nat nf_conntrack nf_conntrack_netlink nf_nat nf_reject_ipv4 \
     nf_reject_ipv6 nf_tables nft_chain_nat nft_compat nft_ct nft_fib nft_fib_inet nft_fib_ipv4 nft_fib_ipv6 nft_hash \
     nft_limit nft_log nft_masq nft_nat nft_numgen nft_quota nft_redir nft_reject nft_reject_inet nft_reject_ipv4 \
-    nft_reject_ipv6 sctp veth xt_addrtype xt_comment xt_conntrack xt_mark xt_MASQUERADE xt_nat xt_recent xt_statistic \
-    xt_tcpudp ipt_REJECT ip6t_REJECT";
+    nft_reject_ipv6 sctp veth xt_addrtype xt_comment xt_conntrack xt_ipvs xt_mark xt_MASQUERADE xt_nat xt_physdev \
+    xt_recent xt_sctp xt_set xt_statistic xt_tcpudp ipt_REJECT ip6t_REJECT ip_set ip_set_bitmap_port ip_set_hash_ip \
+    ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet ip_vs ip_vs_dh ip_vs_fo ip_vs_lblc ip_vs_lblcr \
+    ip_vs_lc ip_vs_mh ip_vs_nq ip_vs_ovf ip_vs_rr ip_vs_sed ip_vs_sh ip_vs_wlc ip_vs_wrr";
+/// Modules that are loaded where there are such; Debian builds its kernels without.
+const OPTIONAL: &str = "ip_vs_twos";
 /// Where suites and the binary are in the machine.
 const SUITES: &str = "/opt";
 
@@ -50,8 +57,9 @@ pub(super) fn build(plan: &Plan, kernel: &Kernel, into: &Path) -> Result<()> {
         archive.folder(&Path::new("/").join(folder))?;
     }
     archive.text(Path::new("/init"), include_str!("guest/init.sh"), true)?;
-    archive.text(Path::new("/etc/suites"), &suites(plan), false)?;
+    archive.text(Path::new("/etc/runs"), &runs(plan), false)?;
     archive.text(Path::new("/etc/modules"), LOADED, false)?;
+    archive.text(Path::new("/etc/modules-optional"), OPTIONAL, false)?;
     archive.text(Path::new("/etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n", false)?;
     for file in ["/etc/protocols", "/etc/services"] {
         if Path::new(file).exists() {
@@ -62,8 +70,10 @@ pub(super) fn build(plan: &Plan, kernel: &Kernel, into: &Path) -> Result<()> {
     modules(&mut archive, kernel)?;
     let work = into.with_extension("stripped");
     fs::create_dir_all(&work)?;
-    let built = plan.suites.iter().map(|suite| (suite.name.as_str(), &suite.program));
-    for (name, program) in built.chain([("pointsman", &plan.binary)]) {
+    let built = plan.runs.iter().map(|run| (run.suite.as_str(), &run.program));
+    // A suite may run several times.
+    let built: BTreeMap<_, _> = built.chain([("pointsman", &plan.binary)]).collect();
+    for (name, program) in built {
         let stripped = work.join(name);
         output(Command::new("strip").arg("-o").arg(&stripped).arg(program))?;
         archive.file(&Path::new(SUITES).join(name), &stripped)?;
@@ -72,11 +82,11 @@ pub(super) fn build(plan: &Plan, kernel: &Kernel, into: &Path) -> Result<()> {
     archive.finish()
 }
 
-/// A line for each suite, as the first process's shell reads it.
-fn suites(plan: &Plan) -> String {
-    plan.suites.iter().fold(String::new(), |mut lines, suite| {
-        let quoted = suite.args.iter().map(|arg| format!(" '{}'", arg.replace('\'', "'\\''")));
-        let _ = writeln!(lines, "suite {}{}", suite.name, quoted.collect::<String>());
+/// A line for each run, as the first process's shell reads it: its number, the suite, and its arguments.
+fn runs(plan: &Plan) -> String {
+    plan.runs.iter().enumerate().fold(String::new(), |mut lines, (number, run)| {
+        let quoted = run.args.iter().map(|arg| format!(" '{}'", arg.replace('\'', "'\\''")));
+        let _ = writeln!(lines, "run {number} {}{}", run.suite, quoted.collect::<String>());
         lines
     })
 }

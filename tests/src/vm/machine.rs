@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::Plan;
 use super::kernel::Kernel;
@@ -67,7 +67,8 @@ fn lines_of(machine: &mut Child) -> Result<Receiver<String>> {
 
 fn listen(plan: &Plan, lines: &Receiver<String>, heard: &mut dyn FnMut(&Heard)) -> Result<()> {
     let deadline = Instant::now() + plan.patience;
-    let mut suite = String::new();
+    let mut current = 0;
+    let mut lacking = Vec::new();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let line = match lines.recv_timeout(plan.silence.min(left)) {
@@ -82,13 +83,16 @@ fn listen(plan: &Plan, lines: &Receiver<String>, heard: &mut dyn FnMut(&Heard)) 
         };
         match Event::read(&line) {
             Some(Event::Machine(Heard::Done)) => return Ok(()),
+            Some(Event::Lacks(module)) => lacking.push(module),
             Some(Event::Machine(event)) => {
-                if let Heard::Begins { suite: name } = &event {
-                    suite.clone_from(name);
-                }
                 heard(&event);
+                // Without them some tests would fail in odd ways, and others prove nothing.
+                ensure!(lacking.is_empty(), "the virtual machine's kernel has no {}", lacking.join(", "));
+                if let Heard::Begins { run } = event {
+                    current = run;
+                }
             }
-            Some(Event::Test(outcome)) => heard(&Heard::Tested { suite: suite.clone(), outcome }),
+            Some(Event::Test(outcome)) => heard(&Heard::Tested { run: current, outcome }),
             None => {}
         }
     }

@@ -17,11 +17,20 @@ use anyhow::{Context, Result};
 
 pub use report::{Heard, Outcome, Verdict};
 
+/// Set by the machine's first process.
+const GUEST: &str = "POINTSMAN_GUEST";
+
+/// Whether this process runs in the machine.
+#[must_use]
+pub fn is_guest() -> bool {
+    std::env::var_os(GUEST).is_some()
+}
+
 /// What the machine is to do.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Run one after the other.
-    pub suites: Vec<Suite>,
+    /// One after the other.
+    pub runs: Vec<Run>,
     /// The binary that the suites test.
     pub binary: PathBuf,
     /// How long the machine may say nothing: it takes its time for a test, but not for ever.
@@ -30,11 +39,11 @@ pub struct Plan {
     pub patience: Duration,
 }
 
-/// A suite that runs in the machine.
+/// A suite, or a part of one, that runs in the machine.
 #[derive(Clone, Debug)]
-pub struct Suite {
-    /// What it is called.
-    pub name: String,
+pub struct Run {
+    /// The suite's name.
+    pub suite: String,
     /// Its program, as built for the host.
     pub program: PathBuf,
     /// Arguments in the words of libtest.

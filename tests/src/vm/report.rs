@@ -12,27 +12,22 @@ pub enum Heard {
         /// Since it was started.
         seconds: f64,
     },
-    /// A module that it should have could not be loaded.
-    Lacks {
-        /// Its name.
-        module: String,
-    },
-    /// A suite begins.
+    /// A run begins.
     Begins {
-        /// Its name.
-        suite: String,
+        /// Its place in the plan.
+        run: usize,
     },
     /// A test ended.
     Tested {
-        /// Its suite.
-        suite: String,
+        /// Its run.
+        run: usize,
         /// What came of it.
         outcome: Outcome,
     },
-    /// A suite ended.
+    /// A run ended.
     Ended {
-        /// Its name.
-        suite: String,
+        /// Its place in the plan.
+        run: usize,
         /// Its exit status.
         status: i64,
     },
@@ -59,6 +54,8 @@ pub enum Verdict {
 }
 
 pub(super) enum Event {
+    /// A module that the machine should have could not be loaded.
+    Lacks(String),
     Machine(Heard),
     Test(Outcome),
 }
@@ -68,16 +65,17 @@ impl Event {
     pub(super) fn read(line: &str) -> Option<Self> {
         let line: Value = serde_json::from_str(line).ok()?;
         let text = |key: &str| Some(line.get(key)?.as_str()?.to_owned());
+        let run = || usize::try_from(line.get("run")?.as_u64()?).ok();
         match (text("type")?.as_str(), text("event")?.as_str()) {
             ("machine", "booted") => {
                 let seconds = line.get("seconds")?.as_f64()?;
                 Some(Self::Machine(Heard::Booted { kernel: text("kernel")?, seconds }))
             }
-            ("machine", "lacks") => Some(Self::Machine(Heard::Lacks { module: text("module")? })),
-            ("machine", "begins") => Some(Self::Machine(Heard::Begins { suite: text("suite")? })),
+            ("machine", "lacks") => Some(Self::Lacks(text("module")?)),
+            ("machine", "begins") => Some(Self::Machine(Heard::Begins { run: run()? })),
             ("machine", "ended") => {
                 let status = line.get("status")?.as_i64()?;
-                Some(Self::Machine(Heard::Ended { suite: text("suite")?, status }))
+                Some(Self::Machine(Heard::Ended { run: run()?, status }))
             }
             ("machine", "done") => Some(Self::Machine(Heard::Done)),
             ("test", "ok") => Some(Self::Test(Outcome { name: text("name")?, verdict: Verdict::Passed })),

@@ -8,7 +8,7 @@ mod vandals;
 
 use std::process::ExitCode;
 
-use testbed::suite::{MODES, Scenario, run_everywhere};
+use testbed::suite::{Scenario, modes, run_everywhere};
 
 use subject::Chaos;
 
@@ -27,5 +27,5 @@ static SCENARIOS: &[Scenario<Chaos>] = &[
 ];
 
 fn main() -> ExitCode {
-    run_everywhere(MODES, &[SCENARIOS], Chaos::prepare, Chaos::explain)
+    run_everywhere(modes(), &[SCENARIOS], Chaos::prepare, Chaos::explain)
 }

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 fn back_end(s: &Subject) -> Result<Backend> {
     match s.mode().tool {
         Tool::Iptables(backend) => Ok(backend),
-        Tool::Nft => bail!("this suite is about iptables"),
+        Tool::Nft | Tool::Ipvs => bail!("this suite is about iptables"),
     }
 }
 

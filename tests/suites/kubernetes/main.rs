@@ -7,7 +7,7 @@ mod subject;
 
 use std::process::ExitCode;
 
-use testbed::suite::{MODES, Scenario, run_everywhere};
+use testbed::suite::{Scenario, modes, run_everywhere};
 
 use subject::Subject;
 
@@ -49,5 +49,5 @@ static SCENARIOS: &[Scenario<Subject>] = scenarios![
 ];
 
 fn main() -> ExitCode {
-    run_everywhere(MODES, &[SCENARIOS], Subject::prepare, Subject::explain)
+    run_everywhere(modes(), &[SCENARIOS], Subject::prepare, Subject::explain)
 }

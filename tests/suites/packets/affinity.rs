@@ -47,29 +47,11 @@ fn a_client_stays_with_its_endpoint(s: &mut Subject) -> Result<()> {
     Ok(())
 }
 
-/// Many clients: source addresses that the client namespace is given for the purpose.
-fn many_clients(s: &Subject) -> Result<Vec<std::net::IpAddr>> {
-    let addresses: Vec<std::net::IpAddr> = (10..50u8)
-        .map(|n| match s.family() {
-            testbed::Family::V4 => [203, 0, 113, n].into(),
-            testbed::Family::V6 => std::net::Ipv6Addr::from([0xfd00, 0x203, 0, 0, 0, 0, 1, n.into()]).into(),
-        })
-        .collect();
-    let prefix = if addresses[0].is_ipv4() { 32 } else { 128 };
-    let lines = |command: fn(&std::net::IpAddr, u8) -> String| -> String {
-        addresses.iter().map(|address| command(address, prefix)).collect()
-    };
-    s.bed.client.ip(&lines(|ip, prefix| format!("addr add {ip}/{prefix} dev eth0 nodad\n")))?;
-    s.bed.node.ip(&lines(|ip, prefix| format!("route add {ip}/{prefix} dev eth0\n")))?;
-    Ok(addresses)
-}
-
 fn clients_are_spread(s: &mut Subject) -> Result<()> {
     serve_sticky(s, &PODS, 10_800)?;
     let mut used = std::collections::BTreeSet::new();
-    for ip in many_clients(s)? {
-        let who = Who { place: s.client().place.from_address(ip), ip };
-        used.insert(sole_answerer(who, s.web_address())?);
+    for ip in s.many_clients()? {
+        used.insert(sole_answerer(s.client_at(ip), s.web_address())?);
     }
     // That 40 clients miss one of four happens once in 25,000 runs; that they miss two, once in 10^11.
     ensure!(used.len() >= 3, "40 clients use {used:?} only");
@@ -105,10 +87,8 @@ fn a_client_whose_endpoint_goes_stays_with_another(s: &mut Subject) -> Result<()
 
 fn clients_of_other_endpoints_stay_when_one_goes(s: &mut Subject) -> Result<()> {
     serve_sticky(s, &PODS, 10_800)?;
-    let clients = many_clients(s)?;
-    let ask = |s: &Subject, ip| {
-        sole_answerer(Who { place: s.client().place.from_address(ip), ip }, s.web_address())
-    };
+    let clients = s.many_clients()?;
+    let ask = |s: &Subject, ip| sole_answerer(s.client_at(ip), s.web_address());
     let before: Vec<String> = clients.iter().map(|ip| ask(s, *ip)).collect::<Result<_>>()?;
     serve_sticky(s, &PODS[1..], 10_800)?;
     for (ip, before) in clients.iter().zip(&before) {
@@ -121,10 +101,8 @@ fn clients_of_other_endpoints_stay_when_one_goes(s: &mut Subject) -> Result<()> 
 
 fn clients_stay_when_an_endpoint_comes(s: &mut Subject) -> Result<()> {
     serve_sticky(s, &PODS[..2], 10_800)?;
-    let clients = many_clients(s)?;
-    let ask = |s: &Subject, ip| {
-        sole_answerer(Who { place: s.client().place.from_address(ip), ip }, s.web_address())
-    };
+    let clients = s.many_clients()?;
+    let ask = |s: &Subject, ip| sole_answerer(s.client_at(ip), s.web_address());
     let before: Vec<String> = clients.iter().map(|ip| ask(s, *ip)).collect::<Result<_>>()?;
     serve_sticky(s, &PODS, 10_800)?;
     let after: Vec<String> = clients.iter().map(|ip| ask(s, *ip)).collect::<Result<_>>()?;
@@ -170,8 +148,8 @@ fn affinity_may_be_turned_on_and_off(s: &mut Subject) -> Result<()> {
 fn affinity_keeps_to_local_endpoints_under_local(s: &mut Subject) -> Result<()> {
     let web = s.web().affinity(10_800).node_port(30080).external_local();
     s.serve(web, &["pod-1", "pod-2", "remote-1", "remote-2"])?;
-    for ip in many_clients(s)?.into_iter().take(10) {
-        let who = Who { place: s.client().place.from_address(ip), ip };
+    for ip in s.many_clients()?.into_iter().take(10) {
+        let who = s.client_at(ip);
         // Wherever the ClusterIP leads the client first, the node port must lead it to this node.
         sole_answerer(who, s.web_address())?;
         let local = sole_answerer(who, (s.family().node(), 30080))?;
@@ -182,10 +160,8 @@ fn affinity_keeps_to_local_endpoints_under_local(s: &mut Subject) -> Result<()> 
 
 fn a_restart_forgets_nobody(s: &mut Subject) -> Result<()> {
     serve_sticky(s, &PODS, 10_800)?;
-    let clients = many_clients(s)?;
-    let ask = |s: &Subject, ip| {
-        sole_answerer(Who { place: s.client().place.from_address(ip), ip }, s.web_address())
-    };
+    let clients = s.many_clients()?;
+    let ask = |s: &Subject, ip| sole_answerer(s.client_at(ip), s.web_address());
     let before: Vec<String> = clients.iter().map(|ip| ask(s, *ip)).collect::<Result<_>>()?;
     s.proxy()?.kill()?;
     s.restart()?;

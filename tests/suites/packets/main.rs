@@ -14,7 +14,7 @@ mod settings;
 use std::process::ExitCode;
 
 use testbed::Subject;
-use testbed::suite::{MODES, run_everywhere};
+use testbed::suite::{modes, run_everywhere};
 
 fn main() -> ExitCode {
     let tables = [
@@ -27,5 +27,5 @@ fn main() -> ExitCode {
         flows::SCENARIOS,
         lifecycle::SCENARIOS,
     ];
-    run_everywhere(MODES, &tables, Subject::prepare, Subject::explain)
+    run_everywhere(modes(), &tables, Subject::prepare, Subject::explain)
 }

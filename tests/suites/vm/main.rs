@@ -1,25 +1,24 @@
 //! Suites once more, on another kernel: they run in a virtual machine, and each of their tests is a test here.
+//!
+//! Nothing asked for, the usual parts of the usual suites run. `cargo test -p testbed --test vm -- affinity` runs what has
+//! that in its name in all the usual suites, and `-- tests-chaos::nftables` what has it in that suite's names, usual or
+//! not.
 
 mod built;
+mod plan;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
-use testbed::vm::{self, Heard, Outcome, Plan, Suite, Verdict};
+use testbed::vm::{self, Heard, Outcome, Plan, Run, Verdict};
 
-/// The suites that run there, by folder and name.
-const SUITES: [&str; 3] = ["kernel-nftables", "kernel-iptables", "tests-packets"];
-
-/// What runs of them if nothing is asked for: an emulated machine takes five minutes for a mode.
-const USUAL: &str = "nftables::";
-
-/// The machine is emulated: an ordinary test takes a second, and those of a suite that fail by hanging a minute.
-const SILENCE: Duration = Duration::from_secs(150);
-const PATIENCE: Duration = Duration::from_secs(25 * 60);
+/// The machine is emulated: an ordinary test takes a second, and those of a suite that fail by hanging some minutes.
+const SILENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(40 * 60);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -40,71 +39,80 @@ fn main() -> ExitCode {
 
 /// Runs the machine; makes a test of each test's outcome, which only has to be told.
 fn trials(arguments: &Arguments) -> Result<Vec<Trial>> {
-    let built = built::executables()?;
-    let suites = SUITES.map(|name| {
-        let program = built.get(name).with_context(|| format!("there is no suite {name}"))?.clone();
-        Ok(Suite { name: name.to_owned(), program, args: args(name, arguments) })
-    });
     let plan = Plan {
-        suites: suites.into_iter().collect::<Result<_>>()?,
+        runs: plan::runs(arguments, &built::executables(plan::ONLY_HERE)?)?,
         binary: testbed::binary()?,
         silence: SILENCE,
         patience: PATIENCE,
     };
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vm");
-    let mut told = Told::default();
+    let mut told = Told { plan: &plan, outcomes: Vec::new(), ended: BTreeMap::new(), began: Instant::now() };
     vm::run(&plan, &cache, &mut |heard| told.take(heard))?;
-    told.trials(&plan)
-}
-
-/// What of the arguments is for the suites.
-fn args(suite: &str, arguments: &Arguments) -> Vec<String> {
-    let usual = (suite == "tests-packets").then(|| USUAL.to_owned());
-    let skip = arguments.skip.iter().flat_map(|skip| ["--skip".to_owned(), skip.clone()]);
-    let threads = ["--test-threads".to_owned(), "2".to_owned()];
-    arguments.filter.clone().or(usual).into_iter().chain(skip).chain(threads).collect()
+    told.trials()
 }
 
 /// What the machine has told so far.
-#[derive(Default)]
-struct Told {
-    outcomes: Vec<(String, Outcome)>,
-    /// Exit statuses by suite.
-    ended: BTreeMap<String, i64>,
+struct Told<'a> {
+    plan: &'a Plan,
+    /// What came of tests, with the run of each.
+    outcomes: Vec<(usize, Outcome)>,
+    /// Exit statuses by run.
+    ended: BTreeMap<usize, i64>,
+    /// When the last run began.
+    began: Instant,
 }
 
-impl Told {
+impl Told<'_> {
     fn take(&mut self, heard: &Heard) {
         match heard {
             Heard::Booted { kernel, seconds } => eprintln!("Linux {kernel} was up after {seconds} s."),
-            Heard::Lacks { module } => eprintln!("It has no module {module}."),
-            Heard::Begins { suite } => eprintln!("{suite} ..."),
-            Heard::Tested { suite, outcome } => {
-                if outcome.verdict != Verdict::Passed {
-                    eprintln!("{suite}: {} failed.", outcome.name);
-                }
-                self.outcomes.push((suite.clone(), outcome.clone()));
+            Heard::Begins { run } => {
+                eprintln!("{} ...", self.name(*run));
+                self.began = Instant::now();
             }
-            Heard::Ended { suite, status } => {
-                let count = self.outcomes.iter().filter(|(of, _)| of == suite).count();
-                eprintln!("{suite}: {count} tests, exit status {status}.");
-                self.ended.insert(suite.clone(), *status);
+            Heard::Tested { run, outcome } => {
+                if outcome.verdict != Verdict::Passed {
+                    eprintln!("{}: {} failed.", self.name(*run), outcome.name);
+                }
+                self.outcomes.push((*run, outcome.clone()));
+            }
+            Heard::Ended { run, status } => {
+                let count = self.of(*run).count();
+                let seconds = self.began.elapsed().as_secs();
+                eprintln!("{}: {count} tests in {seconds} s, exit status {status}.", self.name(*run));
+                self.ended.insert(*run, *status);
             }
             Heard::Done => {}
         }
     }
 
-    fn trials(self, plan: &Plan) -> Result<Vec<Trial>> {
-        for Suite { name, .. } in &plan.suites {
-            let failed = |(of, outcome): &(String, Outcome)| of == name && outcome.verdict != Verdict::Passed;
-            let failures = self.outcomes.iter().any(failed);
-            let status = self.ended.get(name).with_context(|| format!("{name} did not run"))?;
+    /// The suite's name and its arguments.
+    fn name(&self, run: usize) -> String {
+        self.plan.runs.get(run).map_or_else(String::new, |Run { suite, args, .. }| {
+            args.iter()
+                .take_while(|arg| !arg.starts_with('-'))
+                .fold(suite.clone(), |name, arg| name + " " + arg)
+        })
+    }
+
+    fn of(&self, run: usize) -> impl Iterator<Item = &Outcome> {
+        self.outcomes.iter().filter(move |(of, _)| *of == run).map(|(_, outcome)| outcome)
+    }
+
+    fn trials(self) -> Result<Vec<Trial>> {
+        for run in 0..self.plan.runs.len() {
+            let name = self.name(run);
+            let failures = self.of(run).any(|outcome| outcome.verdict != Verdict::Passed);
+            let status = self.ended.get(&run).with_context(|| format!("{name} did not run"))?;
             ensure!((*status != 0) == failures, "{name} ended with {status}, which its tests do not explain");
         }
-        let trial = |(suite, outcome): (String, Outcome)| {
-            Trial::test(format!("{suite}::{}", outcome.name), move || match outcome.verdict {
-                Verdict::Passed => Ok(()),
-                Verdict::Failed(why) => Err(Failed::from(why)),
+        ensure!(!self.outcomes.is_empty(), "no test has what was asked for in its name");
+        let trial = |(run, outcome): (usize, Outcome)| {
+            Trial::test(format!("{}::{}", self.plan.runs[run].suite, outcome.name), move || {
+                match outcome.verdict {
+                    Verdict::Passed => Ok(()),
+                    Verdict::Failed(why) => Err(Failed::from(why)),
+                }
             })
         };
         Ok(self.outcomes.into_iter().map(trial).collect())

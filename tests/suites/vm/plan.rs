@@ -1,0 +1,44 @@
+//! What runs in the machine: the usual, or what is asked for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Arguments;
+use testbed::vm::Run;
+
+/// What runs if nothing is asked for: suites, by folder and name, and which of their tests, by a part of their names. A
+/// suite may stand here several times, for parts that have no test in common.
+const USUAL: &[(&str, &str)] =
+    &[("kernel-nftables", ""), ("kernel-iptables", ""), ("tests-packets", "nftables::"), ("tests-sctp", "")];
+
+/// Targets with `test = false`: hosts may lack what these suites need of the kernel.
+pub(crate) const ONLY_HERE: &[&str] = &["schedulers", "sctp"];
+
+/// The suites to run. `SUITE::PART` asks for one of them, whether usual or not; any other words ask for tests of all the
+/// usual suites, by a part of their names.
+pub(crate) fn runs(arguments: &Arguments, built: &BTreeMap<String, PathBuf>) -> Result<Vec<Run>> {
+    let asked = arguments.filter.as_deref();
+    let one = asked.map(|filter| filter.split_once("::").unwrap_or((filter, "")));
+    let one = one.filter(|(suite, _)| built.contains_key(*suite));
+    let parts: Vec<(&str, &str)> = match (one, asked) {
+        (Some(one), _) => vec![one],
+        (None, Some(filter)) => {
+            let mut suites: Vec<_> = USUAL.iter().map(|(suite, _)| (*suite, filter)).collect();
+            suites.dedup();
+            suites
+        }
+        (None, None) => USUAL.to_vec(),
+    };
+    parts.into_iter().map(|(suite, filter)| run(suite, filter, arguments, built)).collect()
+}
+
+fn run(suite: &str, filter: &str, arguments: &Arguments, built: &BTreeMap<String, PathBuf>) -> Result<Run> {
+    ensure!(suite != "tests-vm", "this suite runs suites, and not itself");
+    let program = built.get(suite).with_context(|| format!("there is no suite {suite}"))?.clone();
+    let filter = Some(filter.to_owned()).filter(|filter| !filter.is_empty());
+    let skip = arguments.skip.iter().flat_map(|skip| ["--skip".to_owned(), skip.clone()]);
+    let threads = ["--test-threads".to_owned(), "2".to_owned()];
+    let args = filter.into_iter().chain(skip).chain(threads).collect();
+    Ok(Run { suite: suite.to_owned(), program, args })
+}

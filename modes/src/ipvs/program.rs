@@ -134,11 +134,6 @@ impl Program {
         (self.surroundings.local, self.draining)
     }
 
-    /// The node's own addresses.
-    pub(super) fn local_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.surroundings.local.iter().copied()
-    }
-
     pub(super) fn draining(&mut self) -> &mut Draining {
         &mut self.draining
     }

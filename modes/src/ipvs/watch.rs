@@ -180,7 +180,9 @@ impl Addresses {
         let mut footprint = self.footprints.hold();
         let Some(known) = footprint.as_mut() else { return Ok(None) };
         let (address, came) = match news {
-            AddressNews::Came { address, .. } | AddressNews::Went { address, .. } if is_link_local(address) => {
+            AddressNews::Came { address, .. } | AddressNews::Went { address, .. }
+                if is_link_local(address) =>
+            {
                 return Ok(None);
             }
             AddressNews::Came { link, address } if Some(link) == known.device => (address, true),
@@ -198,10 +200,14 @@ impl Addresses {
                 return Ok(Some(Disturbance::Damage(format!("somebody removed {DEVICE}"))));
             }
             AddressNews::LinkWent { .. } => return Ok(None),
-            AddressNews::Lost => return Ok(Some(Disturbance::Node("news of addresses were lost".to_owned()))),
+            AddressNews::Lost => {
+                return Ok(Some(Disturbance::Node("news of addresses were lost".to_owned())));
+            }
         };
         // The kernel does not tell whose change of an IPv6 address it was; ours may be long past.
-        if known.bound.contains(&address) == came || known.bound.contains(&address) == self.is_bound(known, address)? {
+        if known.bound.contains(&address) == came
+            || known.bound.contains(&address) == self.is_bound(known, address)?
+        {
             return Ok(None);
         }
         let (verb, preposition) = if came { ("put", "on") } else { ("took", "off") };

@@ -176,8 +176,8 @@ struct Addresses {
 impl Addresses {
     /// The next news, if it means anything.
     fn next(&mut self) -> Result<Option<Disturbance>, Error> {
-        let news = self.monitor.next()?;
-        let mut footprint = self.footprints.hold();
+        let (news, footprints) = (self.monitor.next()?, self.footprints.clone());
+        let mut footprint = footprints.hold();
         let Some(known) = footprint.as_mut() else { return Ok(None) };
         let (address, came) = match news {
             AddressNews::Came { address, .. } | AddressNews::Went { address, .. }

@@ -96,7 +96,7 @@ impl Footprint {
         plan.entered.iter().for_each(|(set, _)| change(*set, 1));
         plan.left.iter().for_each(|(set, _)| change(*set, -1));
         self.bound.extend(&plan.bound);
-        plan.unbound.iter().for_each(|address| drop(self.bound.remove(address)));
+        self.bound.retain(|address| !plan.unbound.contains(address));
     }
 }
 

@@ -40,6 +40,14 @@ impl Scheduler {
         Self { flags: self.flags | flag::SCHED2, ..self }
     }
 
+    /// The same that takes another destination where the one that it comes to gets nothing: `sh` and `mh` have that
+    /// option, and refuse otherwise (`ipvsadm -b sh-fallback`, `-b mh-fallback`). `IP_VS_SVC_F_SCHED_SH_FALLBACK` and
+    /// `IP_VS_SVC_F_SCHED_MH_FALLBACK` are one bit.
+    #[must_use]
+    pub fn falling_back(self) -> Self {
+        Self { flags: self.flags | flag::SCHED1, ..self }
+    }
+
     /// As the kernel tells it. Anything may be in there: what cannot be shown is replaced, and the result is like no
     /// scheduler that can be asked for.
     pub(super) fn told(name: &[u8], flags: u32) -> Self {

@@ -176,8 +176,14 @@ impl Ipvs {
         installed.local.extend(had);
         let layout = rules::layout(&surroundings.common);
         let (services, now) = (family.services(desired), Instant::now());
-        let (program, plan) =
-            Program::resync(surroundings, self.options.scheduler, services, &installed, draining, now);
+        let (program, plan) = Program::resync(
+            surroundings,
+            with_options(self.options.scheduler),
+            services,
+            &installed,
+            draining,
+            now,
+        );
         let mut work = Work { edge: &mut self.edge, family: family.family, device: node.device };
         work.enter(&plan)?;
         // Rules of iptables mode translate until they are replaced, so there must be something to take over from them.
@@ -334,6 +340,17 @@ fn write_rules(
         let scripts = layout.scripts(&InstalledRules::read(programs)?, tables.size);
         scripts.iter().try_for_each(|script| tables.run(programs, script, report))
     })
+}
+
+/// A scheduler with the options that it needs here.
+fn with_options(scheduler: Scheduler) -> Scheduler {
+    match scheduler.as_str() {
+        // It would refuse clients that come to an endpoint that drains.
+        "sh" => scheduler.falling_back(),
+        // As kube-proxy has it.
+        "mh" => scheduler.hashing_ports(),
+        _ => scheduler,
+    }
 }
 
 /// The schedulers that the kernel has.

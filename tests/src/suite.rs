@@ -79,7 +79,29 @@ pub const DIFFERENCES: &[(&str, &str, &str)] = &[
         "damage_while_we_wait_for_the_lock_is_repaired",
         "nftables needs no lock, and iptables-nft takes none",
     ),
+    ("ipvs", "unallocated_cluster_ips_are_dropped", "it does not look at ServiceCIDRs"),
+    ("ipvs", "service_cidrs_come_and_go", "it does not look at ServiceCIDRs"),
+    (
+        "ipvs",
+        "node_ports_answer_on_the_primary_address_by_default",
+        "node ports answer on every address unless --nodeport-addresses says otherwise",
+    ),
+    ("ipvs", "external_local_lets_pods_and_the_node_go_anywhere", USES_ENDPOINTS_HERE),
+    ("ipvs", "both_policies_local", USES_ENDPOINTS_HERE),
+    ("ipvs", "hints_do_not_matter_under_local", USES_ENDPOINTS_HERE),
+    ("ipvs", "without_a_way_to_tell_pods_external_local_takes_them_for_outsiders", USES_ENDPOINTS_HERE),
+    ("nftables", "external_local_keeps_everybody_on_this_node_while_it_can", GO_ANYWHERE),
+    ("iptables", "external_local_keeps_everybody_on_this_node_while_it_can", GO_ANYWHERE),
+    ("ipvs", "a_client_stays_whatever_frontend_it_uses", "each virtual server remembers its own clients"),
+    (
+        "ipvs",
+        "an_idle_client_is_forgotten",
+        "a client is remembered at least as long as IPVS remembers one of its connections: two minutes after a FIN",
+    ),
 ];
+
+const USES_ENDPOINTS_HERE: &str = "a virtual server has one list of endpoints: under policy Local those here, for pods and the node as well";
+const GO_ANYWHERE: &str = "pods and the node go to any endpoint, whatever the external policy";
 
 /// A scenario: what it is called and what it does.
 pub struct Scenario<T> {

@@ -19,6 +19,11 @@ impl Draining {
         self.0.is_empty()
     }
 
+    /// Whether a server has endpoints that drain.
+    pub(super) fn has(&self, frontend: Frontend) -> bool {
+        self.0.contains_key(&frontend)
+    }
+
     /// An endpoint begins to drain, unless it has begun already.
     pub(super) fn insert(&mut self, frontend: Frontend, target: Target, now: Instant) {
         self.0.entry(frontend).or_default().entry(target).or_insert(now);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use endpoint_cache::Family;
 use ipnet::IpNet;
 use kernel::ipset::{Edit, Entry, Header, Ipsets, Kind, Set};
-use kernel::ipvs::{Frontend, Ipvs, Operation, Refused};
+use kernel::ipvs::{Destination, Frontend, Ipvs, Operation, Refused};
 use kernel::link::{Address, AddressEdit, Links};
 
 use super::installed::{Found, Installed};
@@ -57,9 +57,20 @@ impl Edge {
         for server in self.servers.servers()? {
             let destinations = self.servers.destinations(server.frontend)?;
             let weights = destinations.iter().map(|found| (found.target, found.weight)).collect();
-            servers.push(Found { server, weights });
+            servers.push(Found { server, weights, busy: destinations.iter().any(is_busy) });
         }
         Ok(Node { device, addresses, servers })
+    }
+
+    /// Which virtual servers have connections.
+    pub(super) fn busy(&mut self, frontends: &[Frontend]) -> Result<HashSet<Frontend>, Error> {
+        let mut busy = HashSet::new();
+        for frontend in frontends {
+            if self.servers.destinations(*frontend)?.iter().any(is_busy) {
+                busy.insert(*frontend);
+            }
+        }
+        Ok(busy)
     }
 
     /// Reads what a family has. Its sets must be there.
@@ -184,6 +195,10 @@ impl Edge {
         }
         Ok(refused)
     }
+}
+
+fn is_busy(destination: &Destination) -> bool {
+    destination.active > 0 || destination.inactive > 0
 }
 
 fn is_fit(header: &Header, set: &Set) -> bool {

@@ -17,6 +17,8 @@ use super::sets::SetName;
 pub(super) struct Found {
     pub(super) server: Server,
     pub(super) weights: BTreeMap<Target, u32>,
+    /// Whether there are connections.
+    pub(super) busy: bool,
 }
 
 /// Everything that may be ours.
@@ -62,9 +64,12 @@ impl Installed {
     }
 
     /// Virtual servers of ours that are not wanted.
-    pub(super) fn stale(&self, wanted: &BTreeMap<Frontend, Served>) -> Vec<Frontend> {
-        let stale = self.servers.keys().filter(|frontend| !wanted.contains_key(frontend));
-        stale.copied().filter(|frontend| self.is_ours(*frontend)).collect()
+    pub(super) fn stale(&self, wanted: &BTreeMap<Frontend, Served>) -> BTreeMap<Frontend, &Found> {
+        let stale = self.servers.iter().filter(|(frontend, _)| !wanted.contains_key(frontend));
+        stale
+            .map(|(frontend, found)| (*frontend, found))
+            .filter(|(frontend, _)| self.is_ours(*frontend))
+            .collect()
     }
 
     pub(super) fn holds(&self, shared: &Shared) -> bool {

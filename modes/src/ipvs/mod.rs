@@ -15,7 +15,8 @@
 //! - Sets are filled before a virtual server is made and emptied after it has gone. So what is in them also says, to the
 //!   next process, which virtual servers are ours; those of others are left alone.
 //! - An endpoint that goes gets weight 0: nothing new, but its connections go on. It is removed when they are done, or
-//!   after a quarter of an hour. Over UDP it goes at once, unless it still serves.
+//!   after a quarter of an hour. Over UDP it goes at once, unless it still serves. A virtual server that goes stays as
+//!   long for connections that it has, and refuses others.
 //! - Session affinity is IPVS's persistence. Each virtual server remembers its own clients.
 //! - Under policy Local, this node and its pods go to the endpoints here as well, as long as there are any.
 //!
@@ -230,7 +231,8 @@ impl Mode for Ipvs {
         let (mut report, now) = (Report::default(), Instant::now());
         for programmed in &mut self.families {
             let Some(mut program) = programmed.program.take() else { return Err(Error::NotSynced) };
-            let plan = program.update(&delta.changes, now);
+            let busy = self.edge.busy(&program.unwanted_after(&delta.changes))?;
+            let plan = program.update(&delta.changes, |frontend| busy.contains(frontend), now);
             let mut work = Work { edge: &mut self.edge, family: programmed.family, device };
             work.enter(&plan)?;
             if let Some((_, refusal)) = work.serve(&plan)?.into_iter().next() {
@@ -264,13 +266,18 @@ impl Mode for Ipvs {
     fn tidy(&mut self) -> Result<Report, Error> {
         let now = Instant::now();
         let mut report = Report::default();
-        for program in self.families.iter_mut().filter_map(|family| family.program.as_mut()) {
-            for frontend in program.draining().frontends() {
+        let footprints = self.footprints.clone();
+        let mut footprint = footprints.hold();
+        for programmed in &mut self.families {
+            let (Some(program), Some(device)) = (programmed.program.as_mut(), self.device) else { continue };
+            for frontend in program.draining_frontends() {
                 let found = self.edge.servers.destinations(frontend)?;
-                let removals = program.draining().finish(frontend, &found, now);
-                // What is gone already needs no removal.
-                self.edge.edit_servers(&removals)?;
-                report.operations += removals.len();
+                let plan = program.finish(frontend, &found, now);
+                Work { edge: &mut self.edge, family: programmed.family, device }.take_away(&plan)?;
+                if let Some(footprint) = footprint.as_mut() {
+                    footprint.follow(&plan, programmed.family);
+                }
+                report.operations += plan.operations();
             }
         }
         report.unfinished = self.drains();

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use endpoint_cache::{Change, Protocol, ServicePort};
 use kernel::ipset::Entry;
-use kernel::ipvs::{Frontend, Operation, Persistence, Scheduler, Server, Target};
+use kernel::ipvs::{Destination, Frontend, Operation, Persistence, Scheduler, Server, Target};
 
 use super::draining::Draining;
 use super::installed::{Found, Installed};
@@ -42,14 +42,18 @@ impl Plan {
     }
 }
 
+type Servers = BTreeMap<Frontend, Served>;
+
 /// The state of one family, as far as the next change needs to know it.
 #[derive(Debug)]
 pub(super) struct Program {
     surroundings: Surroundings,
     scheduler: Scheduler,
-    /// How many service ports need each.
+    /// How many service ports need each, or servers that linger.
     uses: HashMap<Shared, u32>,
     draining: Draining,
+    /// Servers that nobody wants any more, but for their connections, with what these need.
+    lingering: BTreeMap<Frontend, Vec<Shared>>,
 }
 
 impl Program {
@@ -62,7 +66,13 @@ impl Program {
         earlier: Draining,
         now: Instant,
     ) -> (Self, Plan) {
-        let mut program = Self { surroundings, scheduler, uses: HashMap::new(), draining: earlier };
+        let mut program = Self {
+            surroundings,
+            scheduler,
+            uses: HashMap::new(),
+            draining: earlier,
+            lingering: BTreeMap::new(),
+        };
         let mut servers = BTreeMap::new();
         for service in services {
             let contribution = service::of(service, &program.surroundings);
@@ -73,14 +83,23 @@ impl Program {
                 *program.uses.entry(shared).or_default() += 1;
             }
         }
-        program.enter_addresses();
         let mut plan = Plan::default();
-        program.draining.keep_to(|frontend, _| servers.contains_key(&frontend));
+        let stale = installed.stale(&servers);
+        for (frontend, found) in &stale {
+            if found.busy && program.keeps_connections(*frontend) {
+                let needs = installed.shared().filter(|shared| is_needed_by(shared, *frontend)).collect();
+                program.linger(*frontend, needs, found.weights.iter(), now, &mut plan);
+            } else {
+                plan.unserved.push(Operation::RemoveServer(*frontend));
+            }
+        }
+        program.enter_addresses();
+        let lingering = &program.lingering;
+        let is_there = |of: Frontend| servers.contains_key(&of) || lingering.contains_key(&of);
+        program.draining.keep_to(|frontend, _| is_there(frontend));
         for (frontend, served) in &servers {
             program.compare(*frontend, installed.servers.get(frontend), served, now, &mut plan);
         }
-        let stale = installed.stale(&servers);
-        plan.unserved.extend(stale.into_iter().map(Operation::RemoveServer));
         for shared in program.uses.keys().filter(|shared| !installed.holds(shared)) {
             plan.come(*shared);
         }
@@ -90,11 +109,57 @@ impl Program {
         (program, plan)
     }
 
-    /// What leads from the state before some changes to the state after.
-    pub(super) fn update(&mut self, changes: &[Change], now: Instant) -> Plan {
+    /// The servers that some changes do without.
+    pub(super) fn unwanted_after(&self, changes: &[Change]) -> Vec<Frontend> {
+        let (before, after, _) = self.contributions(changes);
+        let unwanted = before.into_keys().filter(|frontend| !after.contains_key(frontend));
+        unwanted.filter(|frontend| self.keeps_connections(*frontend)).collect()
+    }
+
+    /// What leads from the state before some changes to the state after. Of the servers that they do without, some may
+    /// have connections.
+    pub(super) fn update(
+        &mut self,
+        changes: &[Change],
+        is_busy: impl Fn(&Frontend) -> bool,
+        now: Instant,
+    ) -> Plan {
+        let (before, after, mut uses) = self.contributions(changes);
+        let mut plan = Plan::default();
+        for (frontend, served) in before.iter().filter(|(frontend, _)| !after.contains_key(frontend)) {
+            if is_busy(frontend) && self.keeps_connections(*frontend) {
+                let going = uses.iter().filter(|(_, difference)| **difference < 0).map(|(shared, _)| *shared);
+                let needs: Vec<_> = going.filter(|shared| is_needed_by(shared, *frontend)).collect();
+                needs.iter().for_each(|shared| *uses.entry(*shared).or_default() += 1);
+                let weights: Vec<_> = targets(served).map(|target| (target, WEIGHT)).collect();
+                let weights = weights.iter().map(|(target, weight)| (target, weight));
+                self.wind_down(*frontend, weights, now, &mut plan);
+                self.lingering.insert(*frontend, needs);
+            } else {
+                self.draining.forget(*frontend);
+                plan.unserved.push(Operation::RemoveServer(*frontend));
+            }
+        }
+        for (frontend, served) in &after {
+            match (before.get(frontend), self.lingering.remove(frontend)) {
+                (Some(was), _) => self.change_server(*frontend, was, served, now, &mut plan),
+                (None, Some(needs)) => {
+                    needs.into_iter().for_each(|shared| *uses.entry(shared).or_default() -= 1);
+                    self.revive(*frontend, served, &mut plan);
+                }
+                (None, None) => self.add_server(*frontend, served, &mut plan),
+            }
+        }
+        for (shared, difference) in uses {
+            self.change_uses(shared, difference, &mut plan);
+        }
+        plan
+    }
+
+    /// The servers before and after some changes, and how many more need what than before.
+    fn contributions(&self, changes: &[Change]) -> (Servers, Servers, BTreeMap<Shared, i32>) {
         let family = self.surroundings.common.family;
-        let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
-        let mut uses: BTreeMap<Shared, i32> = BTreeMap::new();
+        let (mut before, mut after, mut uses) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for change in changes {
             for (service, servers, difference) in
                 [(&change.before, &mut before, -1), (&change.after, &mut after, 1)]
@@ -104,27 +169,24 @@ impl Program {
                 };
                 let contribution = service::of(service, &self.surroundings);
                 servers.extend(contribution.servers);
-                for address in contribution.addresses {
-                    *uses.entry(Shared::Address(address)).or_default() += difference;
-                }
-                for (set, entry) in contribution.entries {
-                    *uses.entry(Shared::Entry(set, entry)).or_default() += difference;
+                let addresses = contribution.addresses.into_iter().map(Shared::Address);
+                let entries = contribution.entries.into_iter().map(|(set, entry)| Shared::Entry(set, entry));
+                for shared in addresses.chain(entries) {
+                    *uses.entry(shared).or_default() += difference;
                 }
             }
         }
-        let mut plan = Plan::default();
-        for (shared, difference) in uses {
-            self.change_uses(shared, difference, &mut plan);
-        }
-        for (frontend, served) in &after {
-            match before.get(frontend) {
-                Some(was) => self.change_server(*frontend, was, served, now, &mut plan),
-                None => self.add_server(*frontend, served, &mut plan),
-            }
-        }
-        for frontend in before.keys().filter(|frontend| !after.contains_key(frontend)) {
-            self.draining.forget(*frontend);
-            plan.unserved.push(Operation::RemoveServer(*frontend));
+        (before, after, uses)
+    }
+
+    /// Takes away the endpoints of a server that are done, and the server with them if it was there for them alone.
+    pub(super) fn finish(&mut self, frontend: Frontend, found: &[Destination], now: Instant) -> Plan {
+        let mut plan = Plan { unserved: self.draining.finish(frontend, found, now), ..Plan::default() };
+        if !self.draining.has(frontend)
+            && let Some(needs) = self.lingering.remove(&frontend)
+        {
+            plan.unserved = vec![Operation::RemoveServer(frontend)];
+            needs.into_iter().for_each(|shared| self.change_uses(shared, -1, &mut plan));
         }
         plan
     }
@@ -134,8 +196,9 @@ impl Program {
         (self.surroundings.local, self.draining)
     }
 
-    pub(super) fn draining(&mut self) -> &mut Draining {
-        &mut self.draining
+    /// Servers with endpoints that drain.
+    pub(super) fn draining_frontends(&self) -> Vec<Frontend> {
+        self.draining.frontends()
     }
 
     pub(super) fn drains_any(&self) -> bool {
@@ -173,6 +236,45 @@ impl Program {
             self.uses.remove(&shared);
         } else {
             self.uses.insert(shared, is);
+        }
+    }
+
+    /// A server that was found and that nobody wants stays for its connections.
+    fn linger<'a>(
+        &mut self,
+        frontend: Frontend,
+        needs: Vec<Shared>,
+        weights: impl Iterator<Item = (&'a Target, &'a u32)>,
+        now: Instant,
+        plan: &mut Plan,
+    ) {
+        self.wind_down(frontend, weights, now, plan);
+        needs.iter().for_each(|shared| *self.uses.entry(*shared).or_default() += 1);
+        self.lingering.insert(frontend, needs);
+    }
+
+    /// No destination of a server gets anything new.
+    fn wind_down<'a>(
+        &mut self,
+        frontend: Frontend,
+        weights: impl Iterator<Item = (&'a Target, &'a u32)>,
+        now: Instant,
+        plan: &mut Plan,
+    ) {
+        for (target, weight) in weights {
+            if *weight > 0 {
+                plan.served.push(Operation::SetDestination(frontend, *target, 0));
+            }
+            self.draining.insert(frontend, *target, now);
+        }
+    }
+
+    /// A server that lingers is wanted again.
+    fn revive(&mut self, frontend: Frontend, served: &Served, plan: &mut Plan) {
+        plan.served.push(Operation::SetServer(self.server(frontend, served)));
+        for target in targets(served) {
+            let is_there = self.draining.remove(frontend, target);
+            plan.served.push(bring(frontend, target, is_there));
         }
     }
 
@@ -261,13 +363,18 @@ impl Program {
         }
     }
 
-    /// Whether a destination may stay for its connections. Others than TCP's would not notice soon that nobody answers,
-    /// and go as their flows do in the other modes. `dh`
-    /// goes on choosing what has weight 0, and refuses then.
+    /// Whether a destination may stay for its connections.
     fn drains(&self, frontend: Frontend, target: Target, served: &Served) -> bool {
+        let still_answers = self.scheduler.as_str() != DH && served.may_keep(target);
+        still_answers || self.keeps_connections(frontend)
+    }
+
+    /// Whether what goes may stay for its connections. Others than TCP's would not notice soon that nobody answers, and
+    /// go as their flows do in the other modes. `dh` goes on choosing what has weight 0, and refuses then.
+    fn keeps_connections(&self, frontend: Frontend) -> bool {
         let tcp = Protocol::Tcp.number();
-        let connectionless = matches!(frontend, Frontend::Address { protocol, .. } if protocol != tcp);
-        self.scheduler.as_str() != "dh" && (!connectionless || served.may_keep(target))
+        let of_tcp = matches!(frontend, Frontend::Address { protocol, .. } if protocol == tcp);
+        of_tcp && self.scheduler.as_str() != DH
     }
 
     fn server(&self, frontend: Frontend, served: &Served) -> Server {
@@ -276,6 +383,9 @@ impl Program {
         Server { frontend, scheduler: self.scheduler, persistence }
     }
 }
+
+/// The scheduler that does not look at weights.
+const DH: &str = "dh";
 
 /// Of every endpoint that is used.
 const WEIGHT: u32 = 1;
@@ -289,6 +399,20 @@ fn bring(frontend: Frontend, target: Target, is_there: bool) -> Operation {
 
 fn targets(served: &Served) -> impl Iterator<Item = Target> + '_ {
     served.endpoints.iter().map(|endpoint| Target { address: endpoint.address, port: endpoint.port })
+}
+
+/// Whether a server answers by something that it has in common with others, or is known by it for ours.
+fn is_needed_by(shared: &Shared, frontend: Frontend) -> bool {
+    let Frontend::Address { address, protocol, port } = frontend else { return false };
+    match shared {
+        Shared::Address(bound) => *bound == address,
+        Shared::Entry(SetName::NoLocalInternal | SetName::NoLocalExternal, _) => false,
+        Shared::Entry(_, entry @ Entry::IpPort { .. }) => *entry == Entry::IpPort { address, protocol, port },
+        Shared::Entry(SetName::NodePort(of) | SetName::NodePortLocal(of), Entry::Port(node_port)) => {
+            (of.number(), *node_port) == (protocol, port)
+        }
+        Shared::Entry(..) => false,
+    }
 }
 
 fn ipvs_ip(address: IpAddr) -> Shared {

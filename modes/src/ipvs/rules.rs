@@ -101,8 +101,7 @@ impl Rules<'_> {
         let balanced = self.within(SetName::LoadBalancer, balanced).jump(LOAD_BALANCER);
         let external = "Kubernetes service external ip + port for masquerade and filter purpose";
         let external = self.within(SetName::ExternalIp, external).jump(MARK_MASQ);
-        let own = "the node's own connections under policy Local";
-        let own = self.within(SetName::ExternalIpLocal, own).with(FROM_NODE).jump(MARK_MASQ);
+        let own = self.within(SetName::ExternalIpLocal, OWN).with(FROM_NODE).jump(MARK_MASQ);
         // Addresses on our device are local too.
         let not_ours = self.matching(Rule::new(), Is::Not, SetName::IpvsIps, "dst");
         let to_node = not_ours.with("-m addrtype --dst-type LOCAL").jump(NODE_PORT);
@@ -124,9 +123,8 @@ impl Rules<'_> {
 
     fn load_balancer(&self) -> Vec<String> {
         let local = "Kubernetes service load balancer ip + port with externalTrafficPolicy=local";
-        let own = "the node's own connections under policy Local";
         vec![
-            self.within(SetName::LoadBalancerLocal, own).with(FROM_NODE).jump(MARK_MASQ),
+            self.within(SetName::LoadBalancerLocal, OWN).with(FROM_NODE).jump(MARK_MASQ),
             self.within(SetName::LoadBalancerLocal, local).jump("RETURN"),
             Rule::new().jump(MARK_MASQ),
         ]
@@ -145,6 +143,7 @@ impl Rules<'_> {
             let local = "port with externalTrafficPolicy=local";
             let purpose = "port for masquerade purpose";
             [
+                rule(SetName::NodePortLocal(protocol), OWN).with(FROM_NODE).jump(MARK_MASQ),
                 rule(SetName::NodePortLocal(protocol), local).jump("RETURN"),
                 rule(SetName::NodePort(protocol), purpose).jump(MARK_MASQ),
             ]
@@ -226,6 +225,9 @@ impl Rules<'_> {
         rule.with(format_args!("-m set {is}--match-set {name} {directions}"))
     }
 }
+
+/// Others are not masqueraded.
+const OWN: &str = "the own connections of the node under externalTrafficPolicy=local";
 
 /// What this node sends itself.
 const FROM_NODE: &str = "-m addrtype --src-type LOCAL";

@@ -107,8 +107,8 @@ impl Writer<'_> {
             );
         }
         // The node, which holds the address itself, uses it as its source.
-        let nodes = surroundings.common.node_addresses.iter().chain(&surroundings.local);
-        if nodes.into_iter().any(|node| ranges.iter().any(|range| range.contains(node))) {
+        let nodes = &surroundings.common.node_addresses;
+        if nodes.iter().any(|node| ranges.iter().any(|range| range.contains(node))) {
             let other = address;
             self.enter(SetName::LoadBalancerSourceIp, Entry::IpPortIp { address, protocol, port, other });
         }

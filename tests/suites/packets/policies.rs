@@ -10,6 +10,7 @@ testbed::scenarios![
     external_local_keeps_outsiders_on_this_node_as_themselves,
     external_local_without_local_endpoints_drops_outsiders,
     external_local_lets_pods_and_the_node_go_anywhere,
+    external_local_keeps_everybody_on_this_node_while_it_can,
     external_local_without_any_endpoint_refuses,
     the_node_is_refused_at_external_addresses_without_endpoints,
     external_local_leaves_the_cluster_ip_alone,
@@ -64,6 +65,22 @@ fn external_local_lets_pods_and_the_node_go_anywhere(s: &mut Subject) -> Result<
             s.reaches(s.pod(3), to, pods, AsItself)?;
             s.reaches(s.node(), to, pods, Masqueraded)?;
         }
+    }
+    Ok(())
+}
+
+fn external_local_keeps_everybody_on_this_node_while_it_can(s: &mut Subject) -> Result<()> {
+    for (pods, used) in
+        [(["pod-1", "remote-1"], &["pod-1"][..]), (["remote-1", "remote-2"], &["remote-1", "remote-2"])]
+    {
+        serve_everywhere(s, true, false, &pods)?;
+        for to in external_frontends(s) {
+            s.reaches(s.pod(3), to, used, AsItself)?;
+            s.reaches(s.node(), to, used, Masqueraded)?;
+        }
+    }
+    for to in external_frontends(s) {
+        s.dropped(s.client(), to)?;
     }
     Ok(())
 }

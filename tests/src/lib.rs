@@ -26,6 +26,7 @@ pub mod subject;
 pub mod suite;
 mod traffic;
 pub mod vm;
+mod waiting;
 
 pub use api_server::ApiServer;
 pub use bed::{Bed, Family, Layout, OTHER_POD_PORT, POD_PORT, Pod};
@@ -39,3 +40,4 @@ pub use responder::Responder;
 pub use rules::Rules;
 pub use subject::Subject;
 pub use traffic::under_traffic;
+pub use waiting::await_that;

@@ -3,6 +3,7 @@
 mod all_kinds;
 mod clients;
 mod sentences;
+mod switching;
 
 use std::net::SocketAddr;
 
@@ -17,6 +18,7 @@ use crate::rules::Rules;
 use crate::suite::Circumstances;
 
 pub use sentences::{Seen, Who, answerer};
+pub use switching::{has_chains, has_nftables};
 
 /// A bed, the cluster that the proxy serves on it, and the proxy once it runs.
 #[derive(Debug)]

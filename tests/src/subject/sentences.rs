@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Result, ensure};
 
 use super::Subject;
+use crate::await_that;
 use crate::place::{Outcome, Place, Protocol};
 
 /// Connections for each endpoint that ought to be chosen: one of three is missed once in 10^10 runs.
@@ -106,6 +107,15 @@ impl Subject {
             Seen::Masqueraded if pod.starts_with("remote") => self.family().node(),
             Seen::Masqueraded => self.family().gateway(),
         }
+    }
+
+    /// Waits until exactly these pods answer a pod. A sync that was awaited may have been a repair.
+    ///
+    /// # Errors
+    /// When that does not come about.
+    pub fn await_reaches(&self, to: SocketAddr, pods: &[&str]) -> Result<()> {
+        let is_so = || Ok(self.reaches(self.pod(3), to, pods, Seen::AsItself).is_ok());
+        await_that(&format!("{to} leads to {pods:?}"), is_so)
     }
 
     /// Refused over TCP.

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use testbed::Subject;
 use testbed::subject::Seen::AsItself;
+use testbed::{Subject, await_that};
 
 use crate::served::{await_health, change_web, serve_web_and_shop};
-use crate::{await_reaches, await_that, tables};
+use crate::tables;
 
 testbed::scenarios![
     Subject:
@@ -51,7 +51,7 @@ fn a_lock_that_is_held_for_ever_is_shown_and_waited_for(s: &mut Subject) -> Resu
     // What was in force is.
     s.reaches(s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
     holder.release()?;
-    await_reaches(s, s.web_address(), &["pod-2"])?;
+    s.await_reaches(s.web_address(), &["pod-2"])?;
     await_health(s, 200)?;
     s.reaches(s.pod(3), (s.family().cluster_ip(11), 80), &["pod-1"], AsItself)?;
     Ok(())
@@ -70,6 +70,6 @@ fn damage_while_we_wait_for_the_lock_is_repaired(s: &mut Subject) -> Result<()> 
     let flush = ["XTABLES_LOCKFILE=/run/other.lock", &program, "-t", "nat", "-F", "KUBE-SERVICES"];
     s.bed.node.output("env", &flush)?;
     holder.release()?;
-    await_reaches(s, s.web_address(), &["pod-2"])?;
-    await_reaches(s, (s.family().cluster_ip(11), 80).into(), &["pod-1"])
+    s.await_reaches(s.web_address(), &["pod-2"])?;
+    s.await_reaches((s.family().cluster_ip(11), 80).into(), &["pod-1"])
 }

@@ -16,13 +16,10 @@ mod trouble;
 mod writing;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use testbed::mode::{IPTABLES, Tool};
-use testbed::subject::Seen::AsItself;
 use testbed::suite::run_everywhere;
 use testbed::{Backend, Iptables, Subject};
 
@@ -59,18 +56,4 @@ fn own_chains(s: &Subject) -> Result<BTreeSet<String>> {
     let kinds = ["KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-"];
     let chains = tables(s)?.chains("nat")?.into_iter();
     Ok(chains.filter(|name| kinds.iter().any(|kind| name.starts_with(kind))).collect())
-}
-
-/// Looks again and again until something is so.
-fn await_that(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so()? {
-        ensure!(Instant::now() < deadline, "it does not come about that {what}");
-    }
-    Ok(())
-}
-
-/// Waits until exactly these pods answer a pod. A sync that was awaited may have been a repair.
-fn await_reaches(s: &Subject, to: SocketAddr, pods: &[&str]) -> Result<()> {
-    await_that(&format!("{to} leads to {pods:?}"), || Ok(s.reaches(s.pod(3), to, pods, AsItself).is_ok()))
 }

@@ -5,9 +5,9 @@ use testbed::cluster::Service;
 use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT};
 use testbed::rules::Edit;
 use testbed::subject::Seen::AsItself;
-use testbed::{Backend, Subject, binary};
+use testbed::{Backend, Subject, await_that, binary};
 
-use crate::{await_reaches, await_that, back_end, tables};
+use crate::{back_end, tables};
 
 testbed::scenarios![
     Subject:
@@ -30,7 +30,7 @@ fn foreign_rules_that_lead_to_our_chains_stop_nothing(s: &mut Subject) -> Result
     let before = tables(s)?.chain("nat", "foreign")?;
     // The endpoint goes, then the whole service.
     s.serve_web(&["remote-1"])?;
-    await_reaches(s, s.web_address(), &["remote-1"])?;
+    s.await_reaches(s.web_address(), &["remote-1"])?;
     s.cluster.delete("web").delete_slice("web");
     s.sync()?;
     await_that("nobody leads to web", || Ok(s.unanswered(s.pod(3), s.web_address()).is_ok()))?;
@@ -41,7 +41,7 @@ fn foreign_rules_that_lead_to_our_chains_stop_nothing(s: &mut Subject) -> Result
             let slice = s.slice("shop", pods);
             s.cluster.put(Service::new("shop", s.family().cluster_ip(11)).tcp("http", 80)).put_slice(slice);
             s.sync()?;
-            await_reaches(s, shop, pods)?;
+            s.await_reaches(shop, pods)?;
         }
         if round == 0 {
             s.proxy()?.kill()?;
@@ -52,7 +52,7 @@ fn foreign_rules_that_lead_to_our_chains_stop_nothing(s: &mut Subject) -> Result
     ensure!(before == after, "the foreign rules were changed: {before:#?} became {after:#?}");
     // And the service may come back.
     s.serve_web(&["pod-1"])?;
-    await_reaches(s, s.web_address(), &["pod-1"])
+    s.await_reaches(s.web_address(), &["pod-1"])
 }
 
 fn changes_of_others_beside_ours_change_nothing(s: &mut Subject) -> Result<()> {
@@ -67,7 +67,7 @@ fn changes_of_others_beside_ours_change_nothing(s: &mut Subject) -> Result<()> {
     let slice = s.slice("web", &["pod-1", "pod-2", "remote-1"]);
     s.cluster.put_slice(slice);
     s.sync()?;
-    await_reaches(s, s.web_address(), &["pod-1", "pod-2", "remote-1"])?;
+    s.await_reaches(s.web_address(), &["pod-1", "pod-2", "remote-1"])?;
     s.check_all_kinds()?;
     let after = s.rules().listing()?;
     ensure!(before == after, "{before}\nbecame\n{after}");
@@ -102,7 +102,7 @@ fn damage_right_after_the_first_sync_is_repaired(s: &mut Subject) -> Result<()> 
     for _ in 0..5 {
         s.serve_web(&["pod-1"])?;
         s.rules().edit(Edit::RemoveService)?;
-        await_reaches(s, s.web_address(), &["pod-1"])?;
+        s.await_reaches(s.web_address(), &["pod-1"])?;
         s.proxy()?.kill()?;
         s.forget_proxy();
     }

@@ -2,9 +2,7 @@
 
 use anyhow::Result;
 use testbed::cluster::Service;
-use testbed::{Subject, http};
-
-use crate::await_that;
+use testbed::{Subject, await_that, http};
 
 fn health(s: &Subject) -> Result<(u16, String)> {
     http::get(&s.bed.node, ([127, 0, 0, 1], 10256).into(), "/healthz")

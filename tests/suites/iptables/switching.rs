@@ -4,11 +4,12 @@
 use anyhow::{Result, ensure};
 use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES};
 use testbed::subject::Seen::AsItself;
-use testbed::{Backend, Mode, Proxy, Subject, under_traffic};
+use testbed::subject::{has_chains, has_nftables};
+use testbed::{Backend, Proxy, Subject, under_traffic};
 
 use crate::kube_proxy::KubeProxy;
 use crate::restores::Restores;
-use crate::{await_that, back_end, tables};
+use crate::{back_end, tables};
 
 testbed::scenarios![
     Subject:
@@ -73,50 +74,13 @@ fn a_node_goes_from_kube_proxy_to_us_and_back(s: &mut Subject) -> Result<()> {
     Ok(())
 }
 
-/// Runs one mode, then another in its place, with connections under way; then nothing is left of the first.
-fn switch(s: &mut Subject, from: Mode, to: Mode, is_left: impl Fn(&Subject) -> Result<bool>) -> Result<()> {
-    s.ask_for_mode(from.args);
-    put_web(s);
-    s.sync()?;
-    s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
-    ensure!(is_left(s)?, "the test does not see the rules of {from:?}");
-    let mut old = s.take_proxy()?;
-    let mut new = None;
-    let switched = under_traffic(s.pod(3).place, s.web_address(), || {
-        old.kill()?;
-        new = Some(Proxy::start(&s.bed.node, &s.cluster, &s.all_args_in(to))?);
-        await_that(&format!("nothing is left of {}", from.name), || Ok(!is_left(s)?))
-    });
-    if let Some(new) = new {
-        s.give_proxy(new);
-    }
-    switched?;
-    s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
-    s.proxy()?.await_quiet()?;
-    // It is the new one that works.
-    let slice = s.slice("web", &["remote-1"]);
-    s.cluster.put_slice(slice);
-    s.sync()?;
-    s.reaches(s.pod(3), s.web_address(), &["remote-1"], AsItself)?;
-    Ok(())
-}
-
-fn has_nftables(s: &Subject) -> Result<bool> {
-    Ok(s.bed.node.output("nft", &["list", "tables"])?.contains(" pointsman"))
-}
-
-fn has_chains(s: &Subject, mode: Mode) -> Result<bool> {
-    let rules = s.rules_of(mode).listing()?;
-    Ok(["KUBE-SVC-", "KUBE-SEP-", "KUBE-SERVICES"].iter().any(|chain| rules.contains(chain)))
-}
-
 fn a_node_goes_from_nftables_to_iptables(s: &mut Subject) -> Result<()> {
-    switch(s, NFTABLES, s.mode(), has_nftables)
+    s.switch(NFTABLES, s.mode(), has_nftables)
 }
 
 fn a_node_goes_from_iptables_to_nftables(s: &mut Subject) -> Result<()> {
     let mode = s.mode();
-    switch(s, mode, NFTABLES, |s| has_chains(s, mode))
+    s.switch(mode, NFTABLES, |s| has_chains(s, mode))
 }
 
 fn a_node_goes_from_one_back_end_to_the_other(s: &mut Subject) -> Result<()> {
@@ -125,5 +89,5 @@ fn a_node_goes_from_one_back_end_to_the_other(s: &mut Subject) -> Result<()> {
         Backend::Nft => IPTABLES_LEGACY,
         Backend::Legacy => IPTABLES_NFT,
     };
-    switch(s, mode, other, |s| has_chains(s, mode))
+    s.switch(mode, other, |s| has_chains(s, mode))
 }

@@ -11,7 +11,7 @@ use testbed::{Subject, binary};
 use crate::names::suffix;
 use crate::restores::Restores;
 use crate::served::{await_health, change_web, serve_web_and_shop};
-use crate::{await_reaches, tables};
+use crate::tables;
 
 testbed::scenarios![
     Subject:
@@ -60,7 +60,7 @@ fn a_jump_to_nowhere_is_shown_and_tried_again(s: &mut Subject) -> Result<()> {
 
 /// `web` comes to lead to a pod, the proxy is healthy, and a fresh start finds nothing to do.
 fn check_all_is_well(s: &mut Subject, pod: &str) -> Result<()> {
-    await_reaches(s, s.web_address(), &[pod])?;
+    s.await_reaches(s.web_address(), &[pod])?;
     await_health(s, 200)?;
     s.proxy()?.await_quiet()?;
     s.proxy()?.kill()?;
@@ -83,11 +83,11 @@ fn a_refused_service_is_named_and_left_out(s: &mut Subject) -> Result<()> {
     ensure!(line.contains("test/web:http"), "the log does not name the service: {line}");
     s.proxy()?.await_line_with("the kernel refuses service port test/web:http")?;
     let shop = (s.family().cluster_ip(11), 80);
-    await_reaches(s, shop.into(), &["pod-2"])?;
+    s.await_reaches(shop.into(), &["pod-2"])?;
     restores.repair()?;
     // It is tried again when it changes.
     change_web(s, &["pod-2"])?;
-    await_reaches(s, s.web_address(), &["pod-2"])
+    s.await_reaches(s.web_address(), &["pod-2"])
 }
 
 /// Hides folders where programs of iptables may be, on a node that has none.

@@ -1,0 +1,20 @@
+//! Waiting for what no event tells.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+/// Longer than anything takes that is waited for, in an emulated machine too.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Looks again and again until something is so.
+///
+/// # Errors
+/// When it does not come about, or looking fails.
+pub fn await_that(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        ensure!(Instant::now() < deadline, "it does not come about that {what}");
+    }
+    Ok(())
+}

@@ -59,7 +59,8 @@ impl Ipsets {
         Ok(Self { socket, language: Language { protocol }, revisions: HashMap::new() })
     }
 
-    /// All sets, without their entries.
+    /// All sets, without their entries. Some milliseconds for a set of a hundred thousand, whose table the kernel walks
+    /// over to tell its size.
     ///
     /// # Errors
     /// When they cannot be listed.
@@ -133,6 +134,11 @@ impl Ipsets {
     }
 
     /// Adds and removes entries, in this order. To add what is there and to remove what is not is no error.
+    ///
+    /// Each travels in a message of its own, so that a refusal tells which it is about and stops no other. Several in one
+    /// (`IPSET_ATTR_ADT`) save little: what costs is the growing of the table.
+    ///
+    /// An entry must be of its set's kind: where it has more than the set asks for, the kernel ignores that.
     ///
     /// # Errors
     /// The first refusal, with the entry and the set it is about. All others are carried out all the same, unless

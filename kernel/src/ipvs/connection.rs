@@ -26,36 +26,36 @@ pub struct Ipvs {
 }
 
 impl Ipvs {
-    /// Opens a connection. It may be kept for as long as the process lives.
+    /// Opens a connection. It may be kept for as long as the process lives. The kernel loads the module `ip_vs` if need
+    /// be.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the kernel has no IPVS; else when it refuses the socket.
     pub fn open() -> Result<Self, Error> {
         let mut socket = Socket::open(Protocol::Generic)?;
-        let request = |sequence| {
-            let mut writer = Writer::default();
-            write::family(&mut writer, sequence);
-            writer
-        };
-        let found = socket.dump("generic netlink families", request, |message, found| {
-            found.extend(read::family(message));
-        });
-        match found {
-            Ok(found) => {
-                let family = found.first().copied().ok_or(Error::Malformed("a family without a number"))?;
-                Ok(Self { socket, requests: Requests(family) })
-            }
-            Err(Error::Refused { errno: Errno::ENOENT, .. }) => Err(Error::Unsupported { what: WHAT }),
-            Err(error) => Err(error),
-        }
+        let requests = Requests(family(&mut socket)?);
+        Ok(Self { socket, requests })
     }
 
     /// All virtual servers, in no order. IPVS does not notice what others change while it lists: one that was there all
     /// the time may be missing then.
     ///
+    /// Its module may have been unloaded, when there were none, and loaded again: it has another number then, and this
+    /// is where we learn of it. Until then, everything else is refused.
+    ///
     /// # Errors
-    /// When they cannot be read.
+    /// When they cannot be read. [`Error::Unsupported`] when IPVS was unloaded for good.
     pub fn servers(&mut self) -> Result<Vec<Server>, Error> {
+        match self.list_servers() {
+            Err(Error::Refused { errno: Errno::ENOENT, .. }) => {
+                self.requests = Requests(family(&mut self.socket)?);
+                self.list_servers()
+            }
+            listed => listed,
+        }
+    }
+
+    fn list_servers(&mut self) -> Result<Vec<Server>, Error> {
         let requests = self.requests;
         let request = |sequence| requests.list(command::GET_SERVICE, sequence, |_| {});
         self.socket.dump("virtual servers", request, |message, found| found.extend(read::server(message)))
@@ -215,6 +215,23 @@ impl Ipvs {
     /// When the kernel does not tell.
     pub fn count(&self) -> Result<u32, Error> {
         info::servers()
+    }
+}
+
+/// The number that IPVS has. The kernel loads its module if need be.
+fn family(socket: &mut Socket) -> Result<u16, Error> {
+    let request = |sequence| {
+        let mut writer = Writer::default();
+        write::family(&mut writer, sequence);
+        writer
+    };
+    let found = socket.dump("generic netlink families", request, |message, found| {
+        found.extend(read::family(message));
+    });
+    match found {
+        Ok(found) => found.first().copied().ok_or(Error::Malformed("a family without a number")),
+        Err(Error::Refused { errno: Errno::ENOENT, .. }) => Err(Error::Unsupported { what: WHAT }),
+        Err(error) => Err(error),
     }
 }
 

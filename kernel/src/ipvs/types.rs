@@ -109,7 +109,7 @@ pub struct Destination {
     pub upper_threshold: u32,
     /// With fewer it gets them again (`ipvsadm -y`).
     pub lower_threshold: u32,
-    /// Connections that it was ever sent.
+    /// Connections that it was ever sent. The kernel adds up this and what passed every two seconds.
     pub connections: u64,
     /// What went to it.
     pub incoming: Traffic,

@@ -167,7 +167,7 @@ impl Links {
         Ok(refusals.into_iter().find_map(|Refusal { sequence, errno, extended, .. }| {
             let edit = edits.get(sequence.wrapping_sub(first) as usize)?;
             let is_so_already = if edit.add { Errno::EEXIST } else { Errno::EADDRNOTAVAIL };
-            (errno != is_so_already).then(|| Error::from_errno(edit.to_string(), errno, extended))
+            (errno != is_so_already).then(|| refused(edit, errno, extended))
         }))
     }
 
@@ -189,6 +189,17 @@ impl Links {
             None if acknowledged == 0 => Err(Error::AnswerLost { operation: operation() }),
             None => Ok(()),
         }
+    }
+}
+
+fn refused(edit: &AddressEdit, errno: Errno, extended: Option<String>) -> Error {
+    match errno {
+        // No matter of permission: sysctl disable_ipv6 is set. Older kernels do not say so.
+        Errno::EACCES => {
+            let extended = extended.or_else(|| Some("IPv6 is disabled on this device".to_owned()));
+            Error::Refused { operation: edit.to_string(), errno, extended }
+        }
+        errno => Error::from_errno(edit.to_string(), errno, extended),
     }
 }
 

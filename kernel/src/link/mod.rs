@@ -5,10 +5,12 @@
 //!
 //! Facts that whoever programs addresses should know:
 //!
-//! - An address of a device that is down, and has been since it was made, is local all the same: packets to it are
-//!   delivered. IPv6 becomes local a moment after [`Links::run`] returns, when a worker of the kernel has looked at the
-//!   new address; IPv4 at once.
-//! - To take down a device that was up makes its IPv4 addresses no longer local, and removes its IPv6 addresses.
+//! - An address of a device that is down is local all the same: packets to it are delivered. IPv4 at once; IPv6 a moment
+//!   after [`Links::run`] returns, when a worker of the kernel has made the route.
+//! - To take down a device that was up removes its IPv6 addresses.
+//! - To add an IPv4 address, the kernel walks over all that the device has; to remove an IPv6 address, over all routes of
+//!   the network namespace. Ten thousand IPv4 addresses come or go in some 0.6 s, as many IPv6 addresses come in 1.5 s
+//!   and go in 24 s. A device takes its addresses with it at once: [`Links::remove`] is how to remove them all.
 //! - The kernel does not say who changed an IPv6 address: an [`AddressMonitor`] hears of our own.
 
 mod connection;

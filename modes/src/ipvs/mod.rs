@@ -44,8 +44,7 @@ mod sysctls;
 mod tests;
 mod watch;
 
-use std::collections::{BTreeSet, HashSet};
-use std::net::IpAddr;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use endpoint_cache::{Delta, Desired, Family, ServicePort};
@@ -213,8 +212,7 @@ impl Mode for Ipvs {
             result = self.resync_all(desired, &mut report);
         }
         result?;
-        let local = self.local_addresses();
-        *footprint = Some(Footprint::take(&mut self.edge, self.device, local)?);
+        *footprint = self.device.map(|device| Footprint::take(&mut self.edge, device)).transpose()?;
         report.flows_removed = self.flows.remove_stale(desired);
         Ok(report)
     }
@@ -285,12 +283,6 @@ impl Ipvs {
     /// Whether there are endpoints that have to go later.
     fn drains(&self) -> bool {
         self.families.iter().filter_map(|family| family.program.as_ref()).any(Program::drains_any)
-    }
-
-    /// The node's own addresses, as the last full sync found them.
-    fn local_addresses(&self) -> BTreeSet<IpAddr> {
-        let programs = self.families.iter().filter_map(|family| family.program.as_ref());
-        programs.flat_map(Program::local_addresses).collect()
     }
 }
 

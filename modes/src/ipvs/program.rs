@@ -134,11 +134,6 @@ impl Program {
         (self.surroundings.local, self.draining)
     }
 
-    /// The node's own addresses.
-    pub(super) fn local_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.surroundings.local.iter().copied()
-    }
-
     pub(super) fn draining(&mut self) -> &mut Draining {
         &mut self.draining
     }
@@ -266,11 +261,12 @@ impl Program {
         }
     }
 
-    /// Whether a destination may stay for its connections. UDP has none that would notice that nobody answers. `dh`
+    /// Whether a destination may stay for its connections. Others than TCP's would not notice soon that nobody answers,
+    /// and go as their flows do in the other modes. `dh`
     /// goes on choosing what has weight 0, and refuses then.
     fn drains(&self, frontend: Frontend, target: Target, served: &Served) -> bool {
-        let udp = Protocol::Udp.number();
-        let connectionless = matches!(frontend, Frontend::Address { protocol, .. } if protocol == udp);
+        let tcp = Protocol::Tcp.number();
+        let connectionless = matches!(frontend, Frontend::Address { protocol, .. } if protocol != tcp);
         self.scheduler.as_str() != "dh" && (!connectionless || served.may_keep(target))
     }
 

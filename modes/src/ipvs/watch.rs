@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use endpoint_cache::Family;
 use kernel::ipset::Ipsets;
 use kernel::ipvs::{Ipvs, Operation};
-use kernel::link::{AddressMonitor, AddressNews};
+use kernel::link::{Address, AddressMonitor, AddressNews, Links};
 
 use super::edge::{DEVICE, Edge};
 use super::program::Plan;
@@ -27,7 +27,9 @@ const SHARE: u32 = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Footprint {
     device: Option<u32>,
-    /// The node's own addresses.
+    /// What is on our device.
+    bound: BTreeSet<IpAddr>,
+    /// The node's other addresses.
     local: BTreeSet<IpAddr>,
     sizes: Sizes,
 }
@@ -70,8 +72,13 @@ impl Sizes {
 
 impl Footprint {
     /// Looks how things are.
-    pub(super) fn take(edge: &mut Edge, device: Option<u32>, local: BTreeSet<IpAddr>) -> Result<Self, Error> {
-        Ok(Self { device, local, sizes: Sizes::look(&mut edge.servers, &mut edge.sets)? })
+    pub(super) fn take(edge: &mut Edge, device: u32) -> Result<Self, Error> {
+        let addresses = edge.links.addresses()?;
+        let lasting = addresses.into_iter().filter(|found| !found.link_local_scope);
+        let (ours, others): (Vec<_>, Vec<_>) = lasting.partition(|found| found.link == device);
+        let only = |found: Vec<Address>| found.into_iter().map(|found| found.address).collect();
+        let sizes = Sizes::look(&mut edge.servers, &mut edge.sets)?;
+        Ok(Self { device: Some(device), bound: only(ours), local: only(others), sizes })
     }
 
     /// Changes as a plan changes things. Where that is not what comes about, somebody else was there.
@@ -88,6 +95,8 @@ impl Footprint {
         };
         plan.entered.iter().for_each(|(set, _)| change(*set, 1));
         plan.left.iter().for_each(|(set, _)| change(*set, -1));
+        self.bound.extend(&plan.bound);
+        self.bound.retain(|address| !plan.unbound.contains(address));
     }
 }
 
@@ -118,7 +127,7 @@ pub(super) fn start(
     let monitor = AddressMonitor::open(Some(own_port))?;
     let (servers, sets) = (Ipvs::open()?, Ipsets::open()?);
     spawn("rules", tell(sender.clone(), move || rules.next_disturbance().map(Some)))?;
-    let mut addresses = Addresses { monitor, footprints: footprints.clone() };
+    let mut addresses = Addresses { monitor, links: Links::open()?, footprints: footprints.clone() };
     spawn("addresses", tell(sender.clone(), move || addresses.next()))?;
     let mut look = Look { servers, sets, footprints, wait: OFTEN };
     spawn("sizes", tell(sender, move || look.next()))?;
@@ -160,38 +169,55 @@ fn tell(
 /// Hears of addresses.
 struct Addresses {
     monitor: AddressMonitor,
+    links: Links,
     footprints: Footprints,
 }
 
 impl Addresses {
     /// The next news, if it means anything.
     fn next(&mut self) -> Result<Option<Disturbance>, Error> {
-        let news = self.monitor.next()?;
-        let mut footprint = self.footprints.hold();
+        let (news, footprints) = (self.monitor.next()?, self.footprints.clone());
+        let mut footprint = footprints.hold();
         let Some(known) = footprint.as_mut() else { return Ok(None) };
-        let on_ours = |link| Some(link) == known.device;
-        let disturbance = match news {
-            AddressNews::Came { link, address } if on_ours(link) && !is_link_local(address) => {
-                Some(Disturbance::Damage(format!("somebody put {address} on {DEVICE}")))
+        let (address, came) = match news {
+            AddressNews::Came { address, .. } | AddressNews::Went { address, .. }
+                if is_link_local(address) =>
+            {
+                return Ok(None);
             }
-            AddressNews::Went { link, address } if on_ours(link) && !is_link_local(address) => {
-                Some(Disturbance::Damage(format!("somebody took {address} off {DEVICE}")))
+            AddressNews::Came { link, address } if Some(link) == known.device => (address, true),
+            AddressNews::Went { link, address } if Some(link) == known.device => (address, false),
+            AddressNews::Came { address, .. } => {
+                let is_new = known.local.insert(address);
+                return Ok(is_new.then(|| Disturbance::Node(format!("the node has got address {address}"))));
             }
-            AddressNews::Came { link, address } if !on_ours(link) && !is_link_local(address) => known
-                .local
-                .insert(address)
-                .then(|| Disturbance::Node(format!("the node has got address {address}"))),
-            AddressNews::Went { link, address } if !on_ours(link) && known.local.remove(&address) => {
-                Some(Disturbance::Node(format!("the node has lost address {address}")))
+            AddressNews::Went { address, .. } => {
+                let was = known.local.remove(&address);
+                return Ok(was.then(|| Disturbance::Node(format!("the node has lost address {address}"))));
             }
-            AddressNews::LinkWent { link, .. } if on_ours(link) => {
+            AddressNews::LinkWent { link, .. } if Some(link) == known.device => {
                 known.device = None;
-                Some(Disturbance::Damage(format!("somebody removed {DEVICE}")))
+                return Ok(Some(Disturbance::Damage(format!("somebody removed {DEVICE}"))));
             }
-            AddressNews::Lost => Some(Disturbance::Node("news of addresses were lost".to_owned())),
-            _ => None,
+            AddressNews::LinkWent { .. } => return Ok(None),
+            AddressNews::Lost => {
+                return Ok(Some(Disturbance::Node("news of addresses were lost".to_owned())));
+            }
         };
-        Ok(disturbance)
+        // The kernel does not tell whose change of an IPv6 address it was; ours may be long past.
+        if known.bound.contains(&address) == came
+            || known.bound.contains(&address) == self.is_bound(known, address)?
+        {
+            return Ok(None);
+        }
+        let (verb, preposition) = if came { ("put", "on") } else { ("took", "off") };
+        Ok(Some(Disturbance::Damage(format!("somebody {verb} {address} {preposition} {DEVICE}"))))
+    }
+
+    /// Whether our device has an address now.
+    fn is_bound(&mut self, known: &Footprint, address: IpAddr) -> Result<bool, Error> {
+        let addresses = self.links.addresses()?;
+        Ok(addresses.iter().any(|found| Some(found.link) == known.device && found.address == address))
     }
 }
 

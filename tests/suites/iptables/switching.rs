@@ -8,7 +8,7 @@ use testbed::{Backend, Mode, Proxy, Subject, under_traffic};
 
 use crate::kube_proxy::KubeProxy;
 use crate::restores::Restores;
-use crate::{await_that, back_end, tables};
+use crate::{await_reaches, await_that, back_end, tables};
 
 testbed::scenarios![
     Subject:
@@ -97,8 +97,7 @@ fn switch(s: &mut Subject, from: Mode, to: Mode, is_left: impl Fn(&Subject) -> R
     let slice = s.slice("web", &["remote-1"]);
     s.cluster.put_slice(slice);
     s.sync()?;
-    s.reaches(s.pod(3), s.web_address(), &["remote-1"], AsItself)?;
-    Ok(())
+    await_reaches(s, s.web_address(), &["remote-1"])
 }
 
 fn has_nftables(s: &Subject) -> Result<bool> {

@@ -249,6 +249,13 @@ impl Bed {
     /// # Errors
     /// When the kernel has no SCTP.
     pub fn answer_sctp(&mut self) -> Result<()> {
+        let pods = self.pods.iter().map(|(_, namespace)| namespace);
+        for namespace in [&self.node, &self.peer, &self.client].into_iter().chain(pods) {
+            // What gets lost is sent again after three seconds if nothing is known of the way yet, which is as long as
+            // anybody waits here for an answer. (Over IPv6, one greeting in some thousand never leaves its pod.)
+            namespace.sysctl("net/sctp/rto_min", "200")?;
+            namespace.sysctl("net/sctp/rto_initial", "400")?;
+        }
         let local = self.pods.iter().map(|(pod, namespace)| (namespace, pod));
         let remote = self.remote_pods.iter().map(|pod| (&self.peer, pod));
         for (namespace, pod) in local.chain(remote) {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::vm;
+
 /// How long anything that the proxy is waited for may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What a line of its log says after every sync.
@@ -55,7 +57,7 @@ impl Log {
     }
 
     pub(crate) fn await_quiet(&self, quiet: Duration) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + vm::patience(PATIENCE);
         let mut state = self.lines();
         while Instant::now() < deadline {
             let lines = state.lines.len();
@@ -70,7 +72,7 @@ impl Log {
     }
 
     pub(crate) fn await_that(&self, what: &str, mut come: impl FnMut(&[String]) -> bool) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + vm::patience(PATIENCE);
         let mut state = self.lines();
         while !come(&state.lines) {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -192,7 +192,7 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
         let (name, privileges) = (test.name, test.privileges);
         Trial::test(name.clone(), move || {
             let command = isolation::this_program_as(privileges, &[])?;
-            run_bounded(command, &name, PATIENCE)
+            run_bounded(command, &name, vm::patience(PATIENCE))
         })
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use shell::cargo;
 
 /// Suites that the virtual machine runs and no host.
-const ONLY_IN_THE_MACHINE: [&str; 2] = ["schedulers", "sctp"];
+const ONLY_IN_THE_MACHINE: [&str; 3] = ["ipvs", "schedulers", "sctp"];
 
 /// The project's chores.
 #[derive(Parser)]

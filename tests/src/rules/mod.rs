@@ -11,6 +11,7 @@ use crate::bed::Family;
 use crate::iptables::Iptables;
 use crate::mode::{Backend, Mode, Tool};
 use crate::namespace::Namespace;
+use crate::vm;
 
 /// The rules of a mode. Scenarios damage those of one family, and its service at ClusterIP 10, TCP port 80, called `web`
 /// here.
@@ -176,12 +177,11 @@ impl<'a> Rules<'a> {
     /// iptables-nft takes small scripts only, for each of which it looks at every chain that there is.
     #[must_use]
     pub fn services_at_once(&self) -> u16 {
-        match self.mode.tool {
+        let on_a_host = match self.mode.tool {
             Tool::Iptables(Backend::Nft) => 400,
-            // This runs in an emulated machine.
-            Tool::Ipvs => 400,
-            Tool::Iptables(Backend::Legacy) | Tool::Nft => 5_000,
-        }
+            Tool::Iptables(Backend::Legacy) | Tool::Nft | Tool::Ipvs => 5_000,
+        };
+        if vm::is_guest() { on_a_host / 10 } else { on_a_host }
     }
 
     /// Puts rules in place of the proxy's as another version of it might have left them.

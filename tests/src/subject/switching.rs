@@ -37,8 +37,7 @@ impl Subject {
         let slice = self.slice("web", &["remote-1"]);
         self.cluster.put_slice(slice);
         self.sync()?;
-        self.reaches(self.pod(3), self.web_address(), &["remote-1"], AsItself)?;
-        Ok(())
+        self.await_reaches(self.web_address(), &["remote-1"])
     }
 }
 

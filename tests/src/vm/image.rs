@@ -33,6 +33,8 @@ const PROGRAMS: [&str; 13] = [
 const MULTI: [(&str, &str); 2] = [("xtables-nft-multi", "nft"), ("xtables-legacy-multi", "legacy")];
 /// Where Debian's iptables has its extensions.
 const EXTENSIONS: &str = "/usr/lib/x86_64-linux-gnu/xtables";
+/// What lets a program see another time, under one of the host's folders of libraries.
+const FAKETIME: &str = "faketime/libfaketime.so.1";
 /// Modules that suites may need.
 const MODULES: [&str; 5] = ["net", "lib", "crypto", "arch", "drivers/net"];
 const NOT_NEEDED: [&str; 3] = ["drivers/net/ethernet", "arch/x86/kvm", "drivers/net/wireless"];
@@ -106,6 +108,7 @@ fn programs(archive: &mut Archive) -> Result<()> {
     }
     let extensions = Path::new(EXTENSIONS);
     archive.tree(extensions, extensions, &|_| true)?;
+    faketime(archive)?;
     for name in ["modprobe", "insmod", "lsmod"] {
         archive.link(&Path::new("/sbin").join(name), "/bin/kmod")?;
     }
@@ -114,6 +117,14 @@ fn programs(archive: &mut Archive) -> Result<()> {
         archive.link(&Path::new("/bin").join(applet), "/bin/busybox")?;
     }
     Ok(())
+}
+
+fn faketime(archive: &mut Archive) -> Result<()> {
+    let mut folders = fs::read_dir("/usr/lib")?.filter_map(|entry| Some(entry.ok()?.path()));
+    let library = folders.find_map(|folder| Some(folder.join(FAKETIME)).filter(|file| file.is_file()));
+    let library = library.context("faketime is not installed: run cargo xtask setup")?;
+    archive.file(&library, &library)?;
+    libraries(archive, &library)
 }
 
 fn program(archive: &mut Archive, name: &str) -> Result<()> {

@@ -26,6 +26,12 @@ pub fn is_guest() -> bool {
     std::env::var_os(GUEST).is_some()
 }
 
+/// How long to wait for what takes so long on a host: the machine is emulated, and some times as slow.
+#[must_use]
+pub fn patience(on_a_host: Duration) -> Duration {
+    if is_guest() { on_a_host * 4 } else { on_a_host }
+}
+
 /// What the machine is to do.
 #[derive(Clone, Debug)]
 pub struct Plan {

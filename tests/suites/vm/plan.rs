@@ -9,11 +9,19 @@ use testbed::vm::Run;
 
 /// What runs if nothing is asked for: suites, by folder and name, and which of their tests, by a part of their names. A
 /// suite may stand here several times, for parts that have no test in common.
-const USUAL: &[(&str, &str)] =
-    &[("kernel-nftables", ""), ("kernel-iptables", ""), ("tests-packets", "nftables::"), ("tests-sctp", "")];
+const USUAL: &[(&str, &str)] = &[
+    ("kernel-nftables", ""),
+    ("kernel-iptables", ""),
+    ("kernel-ipset", ""),
+    ("kernel-link", ""),
+    ("kernel-ipvs", ""),
+    ("tests-schedulers", ""),
+    ("tests-sctp", ""),
+    ("tests-packets", "nftables::"),
+];
 
 /// Targets with `test = false`: hosts may lack what these suites need of the kernel.
-pub(crate) const ONLY_HERE: &[&str] = &["schedulers", "sctp"];
+pub(crate) const ONLY_HERE: &[&str] = &["ipvs", "schedulers", "sctp"];
 
 /// The suites to run. `SUITE::PART` asks for one of them, whether usual or not; any other words ask for tests of all the
 /// usual suites, by a part of their names.

@@ -45,34 +45,41 @@ impl Layout {
         }
     }
 
-    /// Adds the hooks that are missing, and takes out those of another mode that lead to the same chains.
-    pub(super) fn write_hooks(&self, installed: &Installed, script: &mut Script) {
+    /// Adds the hooks that are missing, and takes out those of another mode that lead to chains that stay.
+    pub(super) fn write_hooks(
+        &self,
+        installed: &Installed,
+        stays: impl Fn(Table, &str) -> bool,
+        script: &mut Script,
+    ) {
         for hook in &self.hooks {
             if !installed.has(hook.table, hook.chain, &hook.rule) {
                 script.hook(hook);
             }
         }
         for (table, chain, rules) in installed.others().filter(|(_, chain, _)| is_built_in(chain)) {
-            for rule in rules.iter().filter(|rule| self.is_superseded(table, chain, rule)) {
+            let leads_on = |rule: &&String| {
+                let target = cleanup::target(rule);
+                target != MARK_MASQ && stays(table, target)
+            };
+            for rule in rules.iter().filter(leads_on).filter(|rule| !self.has_hook(table, chain, rule)) {
                 script.unhook(table, chain, rule);
             }
         }
     }
 
-    fn is_superseded(&self, table: Table, chain: &str, rule: &str) -> bool {
-        let is = |hook: &Hook| (hook.table, hook.chain, hook.rule.as_str()) == (table, chain, rule);
-        let target = cleanup::target(rule);
-        target != MARK_MASQ && base::is_ours(table, target) && !self.hooks.iter().any(is)
+    fn has_hook(&self, table: Table, chain: &str, rule: &str) -> bool {
+        self.hooks.iter().any(|hook| (hook.table, hook.chain, hook.rule.as_str()) == (table, chain, rule))
     }
 
     /// Everything at once, for a mode that has nothing else in iptables: what brings it, and what takes away chains
     /// that are then without use.
     pub(crate) fn scripts(&self, installed: &Installed, size: Size) -> Vec<Script> {
-        let mut script = Script::default();
-        self.write_chains(installed, &mut script);
-        self.write_hooks(installed, &mut script);
         let has =
             |table, name: &str| self.chains.iter().any(|chain| (chain.table, chain.name) == (table, name));
+        let mut script = Script::default();
+        self.write_chains(installed, &mut script);
+        self.write_hooks(installed, has, &mut script);
         let stale =
             cleanup::removal(installed, |table, chain| base::is_ours(table, chain) && !has(table, chain));
         std::iter::once(script).chain(stale).flat_map(|script| script.pieces(size)).collect()

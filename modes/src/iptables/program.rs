@@ -188,7 +188,11 @@ impl Resync {
         for shared in Shared::ALL {
             self.compare(shared);
         }
-        base::layout(&self.program.context).write_hooks(&self.installed, &mut self.script);
+        base::layout(&self.program.context).write_hooks(
+            &self.installed,
+            base::is_of_this_mode,
+            &mut self.script,
+        );
         let of_another_mode =
             |table, chain: &str| base::is_ours(table, chain) && !base::is_of_this_mode(table, chain);
         let removals = cleanup::removal(&self.installed, of_another_mode);

@@ -1,10 +1,12 @@
 //! Taking away what this mode has made, and kube-proxy's ipvs mode: they are the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use endpoint_cache::Family;
 use ipnet::IpNet;
-use kernel::ipset::Ipsets;
+use kernel::ipset::{Entry, Ipsets};
 use kernel::ipvs::{Frontend, Ipvs, Operation};
 use kernel::link::Links;
 
@@ -12,6 +14,10 @@ use super::edge::DEVICE;
 use super::installed::Installed;
 use super::sets::{self, SetName};
 use crate::Error;
+
+/// How long the kernel may take to let go of a set, and how often it is asked.
+const LETTING_GO: Duration = Duration::from_secs(2);
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// Removes virtual servers, addresses and sets, and nothing of others; says how many. The rules that use the sets must be
 /// gone. What the kernel does not have cannot hold anything.
@@ -45,7 +51,7 @@ pub fn cleanup(exclude_cidrs: &[IpNet]) -> Result<usize, Error> {
         removed += 1;
     }
     for header in sets.headers()?.into_iter().filter(|header| sets::is_ours(&header.name)) {
-        match sets.destroy(&header.name) {
+        match destroy(&mut sets, &header.name) {
             Ok(()) => removed += 1,
             // Rules of others may look there; that is theirs to end.
             Err(error) => tracing::warn!("a set is left: {error}"),
@@ -54,11 +60,20 @@ pub fn cleanup(exclude_cidrs: &[IpNet]) -> Result<usize, Error> {
     Ok(removed)
 }
 
+/// Rules of iptables-nft let go of a set some time after they are gone.
+fn destroy(sets: &mut Ipsets, name: &str) -> Result<(), kernel::Error> {
+    let deadline = Instant::now() + LETTING_GO;
+    loop {
+        match sets.destroy(name) {
+            Err(error) if error.is_busy() && Instant::now() < deadline => thread::sleep(MOMENT),
+            result => return result,
+        }
+    }
+}
+
 /// What is in our sets, of both families.
-fn entries(
-    sets: &mut Ipsets,
-) -> Result<HashMap<SetName, std::collections::HashSet<kernel::ipset::Entry>>, Error> {
-    let mut entries: HashMap<_, std::collections::HashSet<_>> = HashMap::new();
+fn entries(sets: &mut Ipsets) -> Result<HashMap<SetName, HashSet<Entry>>, Error> {
+    let mut entries: HashMap<_, HashSet<_>> = HashMap::new();
     for header in sets.headers()? {
         if let Some((set, Family::V4 | Family::V6)) = SetName::parse(&header.name) {
             entries.entry(set).or_default().extend(sets.entries(&header.name)?);

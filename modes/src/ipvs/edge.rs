@@ -34,7 +34,7 @@ pub(super) struct Node {
     /// The node's addresses.
     pub(super) addresses: Vec<Address>,
     /// Virtual servers of both families, with all their destinations.
-    servers: Vec<Found>,
+    pub(super) servers: Vec<Found>,
 }
 
 impl Node {

@@ -145,19 +145,20 @@ impl Ipvs {
         self.tables.backend
     }
 
-    fn resync_all(&mut self, desired: &Desired, report: &mut Report) -> Result<(), Error> {
+    fn resync_all(&mut self, desired: &Desired, report: &mut Report) -> Result<Footprint, Error> {
         sysctls::set(self.options.strict_arp)?;
         self.tables.begins()?;
         let node = self.edge.read_node()?;
         self.device = Some(node.device);
         self.refused.clear();
-        let mut refusals = Vec::new();
+        let (mut refusals, mut footprint) = (Vec::new(), Footprint::of(&node));
         for at in 0..self.families.len() {
-            refusals.extend(self.resync_family(at, desired, &node, report)?);
+            refusals.extend(self.resync_family(at, desired, &node, &mut footprint, report)?);
         }
         self.refused.extend(refusals.iter().map(|(frontend, _)| *frontend));
         // Everything else is done.
-        refusals.into_iter().next().map_or(Ok(()), |(_, refusal)| Err(kernel::Error::from(refusal).into()))
+        let first = refusals.into_iter().next();
+        first.map_or(Ok(footprint), |(_, refusal)| Err(kernel::Error::from(refusal).into()))
     }
 
     /// Returns what the kernel refuses.
@@ -166,6 +167,7 @@ impl Ipvs {
         at: usize,
         desired: &Desired,
         node: &Node,
+        footprint: &mut Footprint,
         report: &mut Report,
     ) -> Result<Vec<(Frontend, Refused)>, Error> {
         let family = &mut self.families[at];
@@ -173,6 +175,7 @@ impl Ipvs {
         let surroundings = Surroundings::new(family.family, &self.settings, desired, &node.others());
         self.edge.make_sets(family.family, report)?;
         let mut installed = self.edge.read_family(family.family, node, &self.options.exclude_cidrs)?;
+        footprint.add(&installed, family.family);
         let (had, draining) = earlier.map(Program::into_parts).unwrap_or_default();
         installed.local.extend(had);
         let layout = rules::layout(&surroundings.common);
@@ -198,6 +201,7 @@ impl Ipvs {
             work.serve(&plan)?
         };
         work.take_away(&plan)?;
+        footprint.follow(&plan, family.family);
         report.operations += plan.operations();
         family.program = Some(program);
         Ok(refused)
@@ -218,8 +222,7 @@ impl Mode for Ipvs {
         while result.as_ref().is_err_and(|error| self.tables.shrink(error)) {
             result = self.resync_all(desired, &mut report);
         }
-        result?;
-        *footprint = self.device.map(|device| Footprint::take(&mut self.edge, device)).transpose()?;
+        *footprint = Some(result?);
         report.flows_removed = self.flows.remove_stale(desired);
         Ok(report)
     }

@@ -13,9 +13,10 @@ use kernel::ipset::Ipsets;
 use kernel::ipvs::{Ipvs, Operation};
 use kernel::link::{Address, AddressMonitor, AddressNews, Links};
 
-use super::edge::{DEVICE, Edge};
+use super::edge::{DEVICE, Node};
+use super::installed::Installed;
 use super::program::Plan;
-use super::sets::{self, SetName};
+use super::sets::SetName;
 use crate::{Disturbance, Error, Watch};
 
 /// How often we look.
@@ -45,40 +46,50 @@ struct Sizes {
 
 impl Sizes {
     fn look(servers: &mut Ipvs, sets: &mut Ipsets) -> Result<Self, Error> {
-        let headers = sets.headers()?.into_iter().filter(|header| sets::is_ours(&header.name));
+        let headers = sets.headers()?.into_iter();
         let entries =
             headers.map(|header| (header.name, usize::try_from(header.entries).unwrap_or(usize::MAX)));
         Ok(Self { servers: servers.servers()?.len(), entries: entries.collect() })
     }
 
-    /// In words, what is another here than it was.
-    fn difference(&self, was: &Self) -> String {
-        if self.servers != was.servers {
-            return format!(
-                "somebody changed the virtual servers of IPVS ({} instead of {})",
-                self.servers, was.servers
-            );
+    /// Takes over what was found of these.
+    fn take(&mut self, found: &Self) {
+        self.servers = found.servers;
+        for (name, entries) in &mut self.entries {
+            *entries = found.entries.get(name).copied().unwrap_or_default();
         }
-        let changed = was.entries.iter().find(|(name, entries)| self.entries.get(*name) != Some(entries));
-        match changed {
-            Some((name, entries)) => match self.entries.get(name) {
-                Some(now) => format!("somebody changed set {name} ({now} entries instead of {entries})"),
-                None => format!("somebody removed set {name}"),
-            },
-            None => "somebody added a set of ours".to_owned(),
+    }
+
+    /// In words, what of these is another in what was found. There may be other sets.
+    fn difference(&self, found: &Self) -> Option<String> {
+        let (was, is) = (self.servers, found.servers);
+        if was != is {
+            return Some(format!("somebody changed the virtual servers of IPVS ({is} instead of {was})"));
         }
+        self.entries.iter().find_map(|(name, was)| match found.entries.get(name) {
+            Some(is) if is == was => None,
+            Some(is) => Some(format!("somebody changed set {name} ({is} entries instead of {was})")),
+            None => Some(format!("somebody removed set {name}")),
+        })
     }
 }
 
 impl Footprint {
-    /// Looks how things are.
-    pub(super) fn take(edge: &mut Edge, device: u32) -> Result<Self, Error> {
-        let addresses = edge.links.addresses()?;
-        let lasting = addresses.into_iter().filter(|found| !found.link_local_scope);
-        let (ours, others): (Vec<_>, Vec<_>) = lasting.partition(|found| found.link == device);
-        let only = |found: Vec<Address>| found.into_iter().map(|found| found.address).collect();
-        let sizes = Sizes::look(&mut edge.servers, &mut edge.sets)?;
-        Ok(Self { device: Some(device), bound: only(ours), local: only(others), sizes })
+    /// What was read of the node.
+    pub(super) fn of(node: &Node) -> Self {
+        let lasting = node.addresses.iter().filter(|found| !found.link_local_scope);
+        let (ours, others): (Vec<&Address>, Vec<&Address>) =
+            lasting.partition(|found| found.link == node.device);
+        let only = |found: Vec<&Address>| found.into_iter().map(|found| found.address).collect();
+        let sizes = Sizes { servers: node.servers.len(), entries: BTreeMap::new() };
+        Self { device: Some(node.device), bound: only(ours), local: only(others), sizes }
+    }
+
+    /// Adds what was read of a family.
+    pub(super) fn add(&mut self, installed: &Installed, family: Family) {
+        let entries =
+            installed.entries.iter().map(|(set, entries)| (set.name(family).to_string(), entries.len()));
+        self.sizes.entries.extend(entries);
     }
 
     /// Changes as a plan changes things. Where that is not what comes about, somebody else was there.
@@ -242,11 +253,10 @@ impl Look {
         let started = Instant::now();
         let sizes = Sizes::look(&mut self.servers, &mut self.sets)?;
         self.wait = OFTEN.max(started.elapsed() * SHARE);
-        if sizes == known.sizes {
-            return Ok(None);
+        let difference = known.sizes.difference(&sizes);
+        if difference.is_some() {
+            known.sizes.take(&sizes);
         }
-        let difference = sizes.difference(&known.sizes);
-        known.sizes = sizes;
-        Ok(Some(Disturbance::Damage(difference)))
+        Ok(difference.map(Disturbance::Damage))
     }
 }

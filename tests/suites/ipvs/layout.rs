@@ -145,8 +145,9 @@ fn the_scheduler_may_be_changed_by_a_restart(s: &mut Subject) -> Result<()> {
     let web = at(s.family().cluster_ip(10), 80);
     ensure!(servers(s)?.contains(&format!("-A -t {web} -s rr\n")), "{}", servers(s)?);
     s.proxy()?.terminate()?;
+    s.forget_proxy();
     s.args(&["--ipvs-scheduler", "lc"]);
-    s.restart()?;
+    s.sync()?;
     ensure!(servers(s)?.contains(&format!("-A -t {web} -s lc\n")), "{}", servers(s)?);
     ensure!(s.last_operations()? == 1, "{} operations", s.last_operations()?);
     Ok(())

@@ -73,8 +73,9 @@ impl Layout {
         self.write_hooks(installed, &mut script);
         let has =
             |table, name: &str| self.chains.iter().any(|chain| (chain.table, chain.name) == (table, name));
-        let stale =
-            cleanup::removal(installed, |table, chain| base::is_ours(table, chain) && !has(table, chain));
+        let stale = cleanup::removal(installed, |table, chain| {
+            (base::is_ours(table, chain) && !has(table, chain)) || installed.has_own(table, chain)
+        });
         std::iter::once(script).chain(stale).flat_map(|script| script.pieces(size)).collect()
     }
 }

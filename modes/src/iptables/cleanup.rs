@@ -7,7 +7,6 @@ use kernel::iptables::{Backend, Iptables, SavedLine, Table};
 use super::base;
 use super::installed::Installed;
 use super::layout::MARK_MASQ;
-use super::names::ChainName;
 use super::script::Script;
 
 /// Removes the chains of a back end that a kube-proxy has, and nothing else; says how many there were. What is not
@@ -35,7 +34,10 @@ fn clean(iptables: &Iptables) -> Result<usize, Error> {
         installed.take_in(table, line);
     })?;
     let mut removed = 0;
-    for script in removal(&installed, |table, chain| is_removable(&installed, kubelet, table, chain)) {
+    let unwanted = |table, chain: &str| {
+        is_removable(&installed, kubelet, table, chain) || installed.has_own(table, chain)
+    };
+    for script in removal(&installed, unwanted) {
         for piece in script.pieces(super::tables::size(iptables.backend())) {
             iptables.restore(&piece.text())?;
             removed += piece.operations();
@@ -54,14 +56,10 @@ fn is_removable(installed: &Installed, kubelet: bool, table: Table, chain: &str)
     base::is_ours(table, chain) || (table == Table::Filter && chain == guard && guard_is_ours)
 }
 
-/// Removes service ports' chains and others that are not wanted: first what leads to service ports' chains, then those,
-/// then what they lead to.
+/// Removes service ports' chains and others that are not wanted: first what leads to what is unwanted, then service
+/// ports' chains, then what they lead to. Whether rules of others that lead to service ports' chains go too is as those
+/// are wanted.
 pub(super) fn removal(installed: &Installed, is_unwanted: impl Fn(Table, &str) -> bool) -> [Script; 3] {
-    let leads_to_unwanted = |table: Table, rule: &str| {
-        let target = target(rule);
-        let own = || ChainName::parse(target).is_some_and(|name| installed.own.contains_key(&name));
-        is_unwanted(table, target) || (table == Table::Nat && own())
-    };
     let (mut leads, mut own, mut led_to) = (Script::default(), Script::default(), Script::default());
     for (table, chain, rules) in installed.others() {
         match is_unwanted(table, chain) {
@@ -70,7 +68,7 @@ pub(super) fn removal(installed: &Installed, is_unwanted: impl Fn(Table, &str) -
             // A chain of ours that stays has been written without them.
             false if base::is_ours(table, chain) => {}
             false => {
-                let hooks = rules.iter().filter(|rule| leads_to_unwanted(table, rule));
+                let hooks = rules.iter().filter(|rule| is_unwanted(table, target(rule)));
                 hooks.for_each(|rule| leads.unhook(table, chain, rule));
             }
         }

@@ -78,6 +78,11 @@ impl Installed {
         !self.own.is_empty()
     }
 
+    /// Whether a chain is there and a service port's.
+    pub(super) fn has_own(&self, table: Table, chain: &str) -> bool {
+        table == Table::Nat && ChainName::parse(chain).is_some_and(|name| self.own.contains_key(&name))
+    }
+
     /// The rules of a chain, `None` if there is no such chain.
     pub(super) fn rules(&self, table: Table, chain: &str) -> Option<&[String]> {
         self.others.get(&(table, chain.to_owned())).map(Vec::as_slice)

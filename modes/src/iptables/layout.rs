@@ -80,8 +80,9 @@ impl Layout {
         let mut script = Script::default();
         self.write_chains(installed, &mut script);
         self.write_hooks(installed, has, &mut script);
-        let stale =
-            cleanup::removal(installed, |table, chain| base::is_ours(table, chain) && !has(table, chain));
+        let stale = cleanup::removal(installed, |table, chain| {
+            (base::is_ours(table, chain) && !has(table, chain)) || installed.has_own(table, chain)
+        });
         std::iter::once(script).chain(stale).flat_map(|script| script.pieces(size)).collect()
     }
 }

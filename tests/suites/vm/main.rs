@@ -71,8 +71,10 @@ impl Told<'_> {
                 self.began = Instant::now();
             }
             Heard::Tested { run, outcome } => {
-                if outcome.verdict != Verdict::Passed {
-                    eprintln!("{}: {} failed.", self.name(*run), outcome.name);
+                if let Verdict::Failed(why) = &outcome.verdict {
+                    // The rest is told at the end, which is minutes away.
+                    let first = why.lines().next().unwrap_or_default();
+                    eprintln!("{}: {} failed: {first}", self.name(*run), outcome.name);
                 }
                 self.outcomes.push((*run, outcome.clone()));
             }

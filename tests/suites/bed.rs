@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Test::new("a_bridged_bed_works_alike", a_bridged_bed_works_alike),
         Test::new("refusal_rejection_and_silence_are_told_apart", refusal_rejection_and_silence),
         Test::new("namespaces_are_our_own", namespaces_are_our_own),
+        Test::new("ipvs_that_is_not_to_be_had_is_refused_with_what_works", ipvs_is_refused),
         Test::new("a_failing_test_fails_and_a_hanging_one_is_ended", failing_and_hanging),
         Test::new("always_fails_for_the_test_above", || match std::env::var_os("POINTSMAN_BED_FAILS") {
             Some(_) => anyhow::bail!("as it should"),
@@ -109,5 +110,20 @@ fn failing_and_hanging() -> Result<()> {
     let failed = run_bounded(hangs, "always_hangs_for_the_test_above", short).err();
     let message = failed.and_then(|failed| failed.message().map(str::to_owned)).unwrap_or_default();
     ensure!(message.contains("hung"), "a hanging test said {message:?}");
+    Ok(())
+}
+
+/// Either the kernel has no IPVS, or it is not for root of a user namespace.
+fn ipvs_is_refused() -> Result<()> {
+    let manifests = tempfile::tempdir()?;
+    let mut command = std::process::Command::new(testbed::binary()?);
+    command.args(["--proxy-mode=ipvs", "--hostname-override=node", "--manifests"]).arg(manifests.path());
+    let output = command.args(["--healthz-bind-address=", "--metrics-bind-address="]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().last().unwrap_or_default();
+    ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
+    let reason = ["modules ip_vs and ip_vs_rr", "CAP_NET_ADMIN"].iter().any(|reason| last.contains(reason));
+    let hint = "(--proxy-mode=nftables or iptables would work here)";
+    ensure!(reason && last.contains(hint), "{said}");
     Ok(())
 }

@@ -60,7 +60,6 @@ use self::surroundings::Surroundings;
 use self::watch::{Footprint, Footprints};
 use crate::flows::Flows;
 use crate::iptables::installed::Installed as InstalledRules;
-use crate::iptables::layout::Layout;
 use crate::iptables::tables::{Backend, Tables};
 use crate::{Error, Mode, Report, Settings, Watch};
 
@@ -190,16 +189,21 @@ impl Ipvs {
         );
         let mut work = Work { edge: &mut self.edge, family: family.family, device: node.device };
         work.enter(&plan)?;
-        // Rules of iptables mode translate until they are replaced, so there must be something to take over from them.
-        let programs = family.programs.clone();
-        let refused = if InstalledRules::read(&programs)?.serves() {
-            let refused = work.serve(&plan)?;
-            write_rules(&mut self.tables, &programs, &layout, report)?;
-            refused
-        } else {
-            write_rules(&mut self.tables, &programs, &layout, report)?;
-            work.serve(&plan)?
-        };
+        let (programs, mut refused) = (family.programs.clone(), Vec::new());
+        self.tables.put_right(&programs, report, |tables, report| {
+            let installed = InstalledRules::read(&programs)?;
+            // Rules of iptables mode translate until they are replaced: there must be something to take over from them.
+            let takes_over = installed.serves();
+            if takes_over {
+                refused = work.serve(&plan)?;
+            }
+            let scripts = layout.scripts(&installed, tables.size);
+            scripts.iter().try_for_each(|script| tables.run(&programs, script, report))?;
+            if !takes_over {
+                refused = work.serve(&plan)?;
+            }
+            Ok(())
+        })?;
         work.take_away(&plan)?;
         footprint.follow(&plan, family.family);
         report.operations += plan.operations();
@@ -338,18 +342,6 @@ impl Work<'_> {
         }
         self.edge.edit_sets(self.family, false, &plan.left)
     }
-}
-
-fn write_rules(
-    tables: &mut Tables,
-    programs: &Programs,
-    layout: &Layout,
-    report: &mut Report,
-) -> Result<(), Error> {
-    tables.put_right(programs, report, |tables, report| {
-        let scripts = layout.scripts(&InstalledRules::read(programs)?, tables.size);
-        scripts.iter().try_for_each(|script| tables.run(programs, script, report))
-    })
 }
 
 /// A scheduler with the options that it needs here.

@@ -93,11 +93,10 @@ fn nothing_is_repaired_that_nobody_damaged(s: &mut Subject) -> Result<()> {
         s.serve_web(pods)?;
     }
     let before = s.rules().listing()?;
-    // Looked at several times.
     let serial = |s: &mut Subject| -> Result<usize> { Ok(s.proxy()?.log().matches(" synced ").count()) };
     let so_far = serial(s)?;
     let proxy = s.take_proxy()?;
-    await_that("it is compared", || Ok(proxy.log().matches(" synced ").count() > so_far + 2))?;
+    await_that("it is compared", || Ok(proxy.log().matches(" synced ").count() > so_far))?;
     s.give_proxy(proxy);
     let log = s.proxy()?.log();
     ensure!(!log.contains("repairing"), "{log}");

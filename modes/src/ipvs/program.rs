@@ -111,6 +111,9 @@ impl Program {
 
     /// The servers that some changes do without.
     pub(super) fn unwanted_after(&self, changes: &[Change]) -> Vec<Frontend> {
+        if changes.iter().all(keeps_frontends) {
+            return Vec::new();
+        }
         let (before, after, _) = self.contributions(changes);
         let unwanted = before.into_keys().filter(|frontend| !after.contains_key(frontend));
         unwanted.filter(|frontend| self.keeps_connections(*frontend)).collect()
@@ -389,6 +392,20 @@ const DH: &str = "dh";
 
 /// Of every endpoint that is used.
 const WEIGHT: u32 = 1;
+
+/// Whether a service port answers to what it answered to, as most changes have it.
+fn keeps_frontends(change: &Change) -> bool {
+    let frontends = |service: &ServicePort| {
+        let addresses: Vec<_> =
+            std::iter::once(service.cluster_ip).chain(service.external_addresses()).collect();
+        (addresses, service.port, service.node_port, service.name.protocol)
+    };
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => frontends(before) == frontends(after),
+        (None, _) => true,
+        (Some(_), None) => false,
+    }
+}
 
 fn bring(frontend: Frontend, target: Target, is_there: bool) -> Operation {
     match is_there {

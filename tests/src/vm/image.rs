@@ -31,6 +31,8 @@ const PROGRAMS: [&str; 13] = [
 ];
 /// Programs that are one file under many names.
 const MULTI: [(&str, &str); 2] = [("xtables-nft-multi", "nft"), ("xtables-legacy-multi", "legacy")];
+/// What `iptables` alone means, as on Debian.
+const DEFAULT_BACK_END: &str = "nft";
 /// Where Debian's iptables has its extensions.
 const EXTENSIONS: &str = "/usr/lib/x86_64-linux-gnu/xtables";
 /// What lets a program see another time, under one of the host's folders of libraries.
@@ -103,6 +105,10 @@ fn programs(archive: &mut Archive) -> Result<()> {
             for verb in ["", "-save", "-restore"] {
                 let name = Path::new("/sbin").join(format!("{family}-{back_end}{verb}"));
                 archive.link(&name, &format!("/bin/{file}"))?;
+                if back_end == DEFAULT_BACK_END {
+                    let plain = Path::new("/sbin").join(format!("{family}{verb}"));
+                    archive.link(&plain, &format!("/bin/{file}"))?;
+                }
             }
         }
     }

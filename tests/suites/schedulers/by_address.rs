@@ -1,31 +1,24 @@
-//! Those that go by an address: sh and mh by the client's, dh, lblc and lblcr by the service's.
+//! Those that go by an address: sh by the client's, mh by that and its port, dh, lblc and lblcr by the service's.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use testbed::Subject;
+use testbed::subject::Seen::AsItself;
 
-use crate::{serve, sole_answerer};
+use crate::{PODS, serve, sole_answerer};
 
 testbed::scenarios![
     Subject:
     sh_keeps_each_client_with_an_endpoint,
-    mh_keeps_each_client_with_an_endpoint,
+    mh_goes_by_the_clients_port_too,
     dh_keeps_each_address_with_an_endpoint,
     lblc_keeps_each_address_with_an_endpoint_until_it_has_too_much_to_do,
     lblcr_keeps_each_address_with_an_endpoint_until_it_has_too_much_to_do,
 ];
 
 fn sh_keeps_each_client_with_an_endpoint(s: &mut Subject) -> Result<()> {
-    keeps_clients(s, "sh")
-}
-
-fn mh_keeps_each_client_with_an_endpoint(s: &mut Subject) -> Result<()> {
-    keeps_clients(s, "mh")
-}
-
-fn keeps_clients(s: &mut Subject, scheduler: &str) -> Result<()> {
-    serve(s, scheduler, 0)?;
+    serve(s, "sh", 0)?;
     let mut used = BTreeSet::new();
     for ip in s.many_clients()? {
         used.insert(sole_answerer(s.client_at(ip), s.web_address())?);
@@ -33,6 +26,12 @@ fn keeps_clients(s: &mut Subject, scheduler: &str) -> Result<()> {
     // Which client goes where is the same in every run.
     ensure!(used.len() > 1, "all clients use {used:?}");
     Ok(())
+}
+
+/// With the option that kube-proxy gives it, which spreads what comes from behind one address.
+fn mh_goes_by_the_clients_port_too(s: &mut Subject) -> Result<()> {
+    serve(s, "mh", 0)?;
+    s.reaches(s.pod(3), s.web_address(), &PODS, AsItself).map(drop)
 }
 
 fn dh_keeps_each_address_with_an_endpoint(s: &mut Subject) -> Result<()> {

@@ -4,17 +4,17 @@ use std::ffi::OsString;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
 use testbed::isolation;
 
-use crate::figures::Figures;
 use crate::process;
 
 /// Has this program make a measurement as root in a process and namespaces of its own, by arguments that ask for that;
-/// it prints its figures as JSON.
+/// it prints what comes of it as JSON, [figures](crate::figures::Figures) for one.
 ///
 /// # Errors
 /// When this is not root, or the measurement fails.
-pub fn measure(args: &[OsString]) -> Result<Figures> {
+pub fn measure<T: DeserializeOwned>(args: &[OsString]) -> Result<T> {
     process::await_idle_machine()?;
     let mut command =
         isolation::this_program_as_root(args).context("figures of a node take a node's root")?;

@@ -103,6 +103,8 @@ impl Program {
         for shared in program.uses.keys().filter(|shared| !installed.holds(shared)) {
             plan.come(*shared);
         }
+        // The same each time, which the order of a hash table is not.
+        plan.bound.sort_unstable();
         for shared in installed.shared().filter(|shared| !program.uses.contains_key(shared)) {
             plan.go(shared);
         }

@@ -107,7 +107,9 @@ impl Footprint {
         plan.entered.iter().for_each(|(set, _)| change(*set, 1));
         plan.left.iter().for_each(|(set, _)| change(*set, -1));
         self.bound.extend(&plan.bound);
-        self.bound.retain(|address| !plan.unbound.contains(address));
+        for address in &plan.unbound {
+            self.bound.remove(address);
+        }
     }
 }
 

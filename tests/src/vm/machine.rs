@@ -93,6 +93,7 @@ fn listen(plan: &Plan, lines: &Receiver<String>, heard: &mut dyn FnMut(&Heard)) 
                 }
             }
             Some(Event::Test(outcome)) => heard(&Heard::Tested { run: current, outcome }),
+            Some(Event::Measured(what)) => heard(&Heard::Measured { run: current, what }),
             None => {}
         }
     }

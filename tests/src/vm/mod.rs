@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-pub use report::{Heard, Outcome, Verdict};
+pub use report::{Heard, Outcome, Verdict, measured};
 
 /// Set by the machine's first process.
 const GUEST: &str = "POINTSMAN_GUEST";
@@ -45,14 +45,14 @@ pub struct Plan {
     pub patience: Duration,
 }
 
-/// A suite, or a part of one, that runs in the machine.
+/// A suite, a part of one, or a benchmark, that runs in the machine.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The suite's name.
+    /// The name of the suite or benchmark.
     pub suite: String,
     /// Its program, as built for the host.
     pub program: PathBuf,
-    /// Arguments in the words of libtest.
+    /// Its arguments. A suite must be asked to speak JSON.
     pub args: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
-//! What the machine says, a line of JSON each: its own words, and those of libtest (`--format json`).
+//! What the machine says, a line of JSON each: its own words, those of libtest (`--format json`), and what programs that
+//! are no suites have measured ([`measured`]).
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// News of the machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,13 @@ pub enum Heard {
         run: usize,
         /// What came of it.
         outcome: Outcome,
+    },
+    /// Something was measured.
+    Measured {
+        /// By which run.
+        run: usize,
+        /// What came of it, in the run's own words.
+        what: Value,
     },
     /// A run ended.
     Ended {
@@ -58,6 +66,13 @@ pub(super) enum Event {
     Lacks(String),
     Machine(Heard),
     Test(Outcome),
+    Measured(Value),
+}
+
+/// The line that hands over what a run has measured, to be printed by it.
+#[must_use]
+pub fn measured(what: &Value) -> String {
+    json!({ "type": "measurement", "event": "made", "what": what }).to_string()
 }
 
 impl Event {
@@ -83,6 +98,7 @@ impl Event {
                 let verdict = Verdict::Failed(text("stdout").unwrap_or_default());
                 Some(Self::Test(Outcome { name: text("name")?, verdict }))
             }
+            ("measurement", "made") => Some(Self::Measured(line.get("what")?.clone())),
             _ => None,
         }
     }

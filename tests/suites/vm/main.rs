@@ -84,7 +84,7 @@ impl Told<'_> {
                 eprintln!("{}: {count} tests in {seconds} s, exit status {status}.", self.name(*run));
                 self.ended.insert(*run, *status);
             }
-            Heard::Done => {}
+            Heard::Measured { .. } | Heard::Done => {}
         }
     }
 

@@ -52,7 +52,7 @@ fn run(suite: &str, filter: &str, arguments: &Arguments, built: &BTreeMap<String
     let program = built.get(suite).with_context(|| format!("there is no suite {suite}"))?.clone();
     let filter = Some(filter.to_owned()).filter(|filter| !filter.is_empty());
     let skip = arguments.skip.iter().flat_map(|skip| ["--skip".to_owned(), skip.clone()]);
-    let threads = ["--test-threads".to_owned(), "2".to_owned()];
-    let args = filter.into_iter().chain(skip).chain(threads).collect();
+    let words = ["--test-threads", "2", "--format", "json"].map(str::to_owned);
+    let args = filter.into_iter().chain(skip).chain(words).collect();
     Ok(Run { suite: suite.to_owned(), program, args })
 }

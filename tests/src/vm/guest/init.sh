@@ -27,7 +27,7 @@ say "\"event\": \"booted\", \"kernel\": \"$(uname -r)\", \"seconds\": $(cut -d' 
 run() {
     number=$1 suite=$2; shift 2
     say "\"event\": \"begins\", \"run\": $number"
-    /opt/$suite --format json "$@" >&3 2>/dev/console
+    /opt/$suite "$@" >&3 2>/dev/console
     say "\"event\": \"ended\", \"run\": $number, \"status\": $?"
 }
 . /etc/runs

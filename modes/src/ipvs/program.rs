@@ -87,7 +87,7 @@ impl Program {
         let stale = installed.stale(&servers);
         for (frontend, found) in &stale {
             if found.busy && program.keeps_connections(*frontend) {
-                let needs = installed.shared().filter(|shared| is_needed_by(shared, *frontend)).collect();
+                let needs = needed_by(*frontend).filter(|shared| installed.holds(shared)).collect();
                 program.linger(*frontend, needs, found.weights.iter(), now, &mut plan);
             } else {
                 plan.unserved.push(Operation::RemoveServer(*frontend));
@@ -133,8 +133,8 @@ impl Program {
         let mut plan = Plan::default();
         for (frontend, served) in before.iter().filter(|(frontend, _)| !after.contains_key(frontend)) {
             if is_busy(frontend) && self.keeps_connections(*frontend) {
-                let going = uses.iter().filter(|(_, difference)| **difference < 0).map(|(shared, _)| *shared);
-                let needs: Vec<_> = going.filter(|shared| is_needed_by(shared, *frontend)).collect();
+                let is_going = |shared: &Shared| uses.get(shared).is_some_and(|difference| *difference < 0);
+                let needs: Vec<_> = needed_by(*frontend).filter(is_going).collect();
                 needs.iter().for_each(|shared| *uses.entry(*shared).or_default() += 1);
                 let weights: Vec<_> = targets(served).map(|target| (target, WEIGHT)).collect();
                 let weights = weights.iter().map(|(target, weight)| (target, weight));
@@ -420,18 +420,32 @@ fn targets(served: &Served) -> impl Iterator<Item = Target> + '_ {
     served.endpoints.iter().map(|endpoint| Target { address: endpoint.address, port: endpoint.port })
 }
 
-/// Whether a server answers by something that it has in common with others, or is known by it for ours.
-fn is_needed_by(shared: &Shared, frontend: Frontend) -> bool {
-    let Frontend::Address { address, protocol, port } = frontend else { return false };
-    match shared {
-        Shared::Address(bound) => *bound == address,
-        Shared::Entry(SetName::NoLocalInternal | SetName::NoLocalExternal, _) => false,
-        Shared::Entry(_, entry @ Entry::IpPort { .. }) => *entry == Entry::IpPort { address, protocol, port },
-        Shared::Entry(SetName::NodePort(of) | SetName::NodePortLocal(of), Entry::Port(node_port)) => {
-            (of.number(), *node_port) == (protocol, port)
-        }
-        Shared::Entry(..) => false,
+/// What a server may answer by that others have too, or be known by for ours.
+fn needed_by(frontend: Frontend) -> impl Iterator<Item = Shared> {
+    const BY_ADDRESS: [SetName; 8] = [
+        SetName::ClusterIp,
+        SetName::ExternalIp,
+        SetName::ExternalIpLocal,
+        SetName::LoadBalancer,
+        SetName::LoadBalancerLocal,
+        SetName::LoadBalancerFw,
+        SetName::NodePort(Protocol::Sctp),
+        SetName::NodePortLocal(Protocol::Sctp),
+    ];
+    let of = |address, protocol, port| {
+        let by_address = BY_ADDRESS.map(|set| Shared::Entry(set, Entry::IpPort { address, protocol, port }));
+        let known =
+            [Protocol::Tcp, Protocol::Udp].into_iter().filter(move |known| known.number() == protocol);
+        let sets = known.flat_map(|known| [SetName::NodePort(known), SetName::NodePortLocal(known)]);
+        let by_port = sets.map(move |set| Shared::Entry(set, Entry::Port(port)));
+        std::iter::once(Shared::Address(address)).chain(by_address).chain(by_port)
+    };
+    match frontend {
+        Frontend::Address { address, protocol, port } => Some(of(address, protocol, port)),
+        Frontend::Mark { .. } => None,
     }
+    .into_iter()
+    .flatten()
 }
 
 fn ipvs_ip(address: IpAddr) -> Shared {

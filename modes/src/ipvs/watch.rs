@@ -250,11 +250,16 @@ impl Look {
     /// Waits some time; says what others have changed meanwhile.
     fn next(&mut self) -> Result<Option<Disturbance>, Error> {
         thread::sleep(self.wait);
-        let mut footprint = self.footprints.hold();
-        let Some(known) = footprint.as_mut() else { return Ok(None) };
         let started = Instant::now();
         let sizes = Sizes::look(&mut self.servers, &mut self.sets)?;
         self.wait = OFTEN.max(started.elapsed() * SHARE);
+        let mut footprint = self.footprints.hold();
+        let Some(known) = footprint.as_mut() else { return Ok(None) };
+        if known.sizes.difference(&sizes).is_none() {
+            return Ok(None);
+        }
+        // A change of ours may have come in between; now there is none.
+        let sizes = Sizes::look(&mut self.servers, &mut self.sets)?;
         let difference = known.sizes.difference(&sizes);
         if difference.is_some() {
             known.sizes.take(&sizes);

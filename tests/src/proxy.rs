@@ -17,6 +17,7 @@ use crate::api_server::ApiServer;
 use crate::cluster::Cluster;
 use crate::log::Log;
 use crate::namespace::Namespace;
+use crate::vm;
 
 /// The file that says how to reach an API server.
 const KUBECONFIG: &str = "kubeconfig";
@@ -176,7 +177,8 @@ impl Proxy {
     /// # Errors
     /// When it does not come to rest.
     pub fn await_quiet(&self) -> Result<()> {
-        self.log.await_quiet(Duration::from_millis(600))
+        // In the virtual machine, the repair itself takes seconds.
+        self.log.await_quiet(vm::patience(Duration::from_millis(600)))
     }
 
     /// What the process uses.

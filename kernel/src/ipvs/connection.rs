@@ -1,5 +1,6 @@
 //! The way to the kernel.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use nix::errno::Errno;
@@ -37,8 +38,8 @@ impl Ipvs {
         Ok(Self { socket, requests })
     }
 
-    /// All virtual servers, in no order. IPVS does not notice what others change while it lists: one that was there all
-    /// the time may be missing then.
+    /// All virtual servers, in no order, each once. IPVS does not notice what others change while it lists, in any
+    /// network namespace: one that was there all the time may be missing then.
     ///
     /// Its module may have been unloaded, when there were none, and loaded again: it has another number then, and this
     /// is where we learn of it. Until then, everything else is refused.
@@ -58,7 +59,13 @@ impl Ipvs {
     fn list_servers(&mut self) -> Result<Vec<Server>, Error> {
         let requests = self.requests;
         let request = |sequence| requests.list(command::GET_SERVICE, sequence, |_| {});
-        self.socket.dump("virtual servers", request, |message, found| found.extend(read::server(message)))
+        let mut listed = self
+            .socket
+            .dump("virtual servers", request, |message, found| found.extend(read::server(message)))?;
+        // It goes on by position, which others' changes shift.
+        let mut seen = HashSet::new();
+        listed.retain(|server: &Server| seen.insert(server.frontend));
+        Ok(listed)
     }
 
     /// One virtual server, if it exists.

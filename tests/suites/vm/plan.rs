@@ -21,6 +21,7 @@ const USUAL: &[(&str, &str)] = &[
     ("kernel-ipset", ""),
     ("kernel-link", ""),
     ("kernel-ipvs", ""),
+    ("tests-ipvs", "ipv4::"),
     ("tests-schedulers", "ipv4::"),
     ("tests-sctp", "nftables::ipv4::"),
     ("tests-sctp", "ipvs::"),

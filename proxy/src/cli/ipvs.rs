@@ -75,7 +75,9 @@ fn scheduler(text: &str) -> Result<Scheduler, String> {
 
 /// A length of time as Go writes it, in whole seconds, which is what IPVS counts in.
 fn seconds(text: &str) -> Result<u32, String> {
-    let parsed: Option<SignedDuration> = text.trim().parse().ok();
+    // Nothing needs no unit.
+    let text = if text.trim() == "0" { "0s" } else { text.trim() };
+    let parsed: Option<SignedDuration> = text.parse().ok();
     let whole = |duration: SignedDuration| u32::try_from(duration.as_secs()).ok();
     let nothing_left = |duration: &SignedDuration| duration.subsec_nanos() == 0;
     parsed

@@ -9,6 +9,7 @@ use modes::iptables::{self, Backend, Iptables};
 use modes::ipvs::{self, Ipvs};
 use modes::nftables::{self, Nftables};
 use modes::{Mode, Settings};
+use tracing::subscriber::NoSubscriber;
 
 /// What `--proxy-mode` can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +118,12 @@ fn other_backends(kept: Backend) -> Vec<Backend> {
 
 /// Says which modes would work instead.
 fn cannot_use_ipvs(settings: &Settings, backend: Option<Backend>) -> String {
-    let nftables = Nftables::new(settings.clone()).is_ok().then_some(ModeName::Nftables);
-    let iptables = Iptables::new(settings.clone(), backend).is_ok().then_some(ModeName::Iptables);
+    // What trying them has to say is not what was asked.
+    let (nftables, iptables) = tracing::subscriber::with_default(NoSubscriber::default(), || {
+        (Nftables::new(settings.clone()).is_ok(), Iptables::new(settings.clone(), backend).is_ok())
+    });
+    let nftables = nftables.then_some(ModeName::Nftables);
+    let iptables = iptables.then_some(ModeName::Iptables);
     let working: Vec<_> = nftables.into_iter().chain(iptables).map(|mode| mode.to_string()).collect();
     match working.is_empty() {
         true => "cannot use ipvs".to_owned(),

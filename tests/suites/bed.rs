@@ -120,10 +120,9 @@ fn ipvs_is_refused() -> Result<()> {
     command.args(["--proxy-mode=ipvs", "--hostname-override=node", "--manifests"]).arg(manifests.path());
     let output = command.args(["--healthz-bind-address=", "--metrics-bind-address="]).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().last().unwrap_or_default();
-    ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
-    let reason = ["modules ip_vs and ip_vs_rr", "CAP_NET_ADMIN"].iter().any(|reason| last.contains(reason));
+    ensure!(output.status.code() == Some(1) && said.lines().count() == 1, "{}: {said}", output.status);
+    let reason = ["modules ip_vs and ip_vs_rr", "CAP_NET_ADMIN"].iter().any(|reason| said.contains(reason));
     let hint = "(--proxy-mode=nftables or iptables would work here)";
-    ensure!(reason && last.contains(hint), "{said}");
+    ensure!(reason && said.contains(hint), "{said}");
     Ok(())
 }

@@ -109,7 +109,7 @@ pub struct Endpoint {
 }
 
 /// `internalTrafficPolicy` or `externalTrafficPolicy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum TrafficPolicy {
     /// Any endpoint of the cluster.
     #[default]

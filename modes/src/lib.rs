@@ -15,6 +15,7 @@ pub mod nftables;
 mod settings;
 #[cfg(test)]
 mod testing;
+pub mod userspace;
 
 use endpoint_cache::{Delta, Desired};
 

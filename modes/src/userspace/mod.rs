@@ -1,0 +1,3 @@
+//! userspace mode: connections are carried by the process itself.
+
+pub mod forward;

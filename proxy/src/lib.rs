@@ -24,10 +24,10 @@ use anyhow::Context;
 use endpoint_cache::Cache;
 
 use cli::{Cli, DetectLocalMode};
-use mode::{Asked, Chosen};
+use mode::{Asked, Chosen, ModeName};
 use options::{Invalid, Origin};
 use source::Source;
-use source::kubernetes::Kubernetes;
+use source::kubernetes::{Kubernetes, Outlet};
 use source::manifests::Manifests;
 use sync_loop::{Outcome, SyncLoop};
 use telemetry::Telemetry;
@@ -85,6 +85,13 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     };
     let Chosen { mode, retire_others } = mode::choose(asked)?;
 
+    let notices = match &origin {
+        // No other mode has any.
+        Origin::Kubernetes(access) if cli.proxy_mode == ModeName::Userspace => {
+            Some(Outlet::start(access.clone(), &node_name).context("cannot post events")?)
+        }
+        _ => None,
+    };
     warn_of_gaps(cli);
 
     let (inbox, inputs) = sync_loop::channel();
@@ -94,7 +101,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     telemetry::serve(endpoints, mode.name(), Arc::clone(&telemetry))?;
     source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;
     tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
-    let sync_loop = SyncLoop::new(Cache::new(&node_name), mode, telemetry);
+    let sync_loop = SyncLoop::new(Cache::new(&node_name), mode, telemetry).with_notices(notices);
     match sync_loop.after_first_sync(move || retire(retire_others)).run(inbox, &inputs) {
         Outcome::Stopped => {
             tracing::info!("stopped; the rules stay in force");

@@ -1,3 +1,6 @@
 //! userspace mode: connections are carried by the process itself.
 
 pub mod forward;
+mod notices;
+
+pub use notices::{Notices, SCTP_NOT_FORWARDED};

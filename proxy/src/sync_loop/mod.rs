@@ -15,11 +15,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use endpoint_cache::{Cache, Delta, Desired};
-use modes::{Disturbance, Error, Mode, Report};
+use modes::{Disturbance, Error, Mode, Notice, Report};
 
 use crate::backoff::Backoff;
 use crate::disturbances;
 use crate::source::Event;
+use crate::source::kubernetes::Outlet;
 use crate::telemetry::{Extent, Telemetry};
 use isolate::Key;
 
@@ -98,6 +99,7 @@ pub(crate) struct SyncLoop {
     serial: u64,
     telemetry: Arc<Telemetry>,
     after_first_sync: Option<Box<dyn FnOnce()>>,
+    notices: Option<Outlet>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -126,12 +128,18 @@ impl SyncLoop {
             serial: 0,
             telemetry,
             after_first_sync: None,
+            notices: None,
         }
     }
 
     /// Has something done once, when the first sync has succeeded.
     pub(crate) fn after_first_sync(self, work: impl FnOnce() + 'static) -> Self {
         Self { after_first_sync: Some(Box::new(work)), ..self }
+    }
+
+    /// Has the users of Services told there what they should know; without, it is only logged.
+    pub(crate) fn with_notices(self, outlet: Option<Outlet>) -> Self {
+        Self { notices: outlet, ..self }
     }
 
     /// Runs until told to stop, or the source cannot go on. After the first sync, changes that others make are put into
@@ -354,12 +362,21 @@ impl SyncLoop {
             batches = self.batches,
             "synced"
         );
+        report.notices.iter().for_each(|notice| self.tell(notice));
         self.batches = 0;
         self.unproven.clear();
         self.telemetry.metrics.left_out.set(i64::try_from(self.left_out.len()).unwrap_or(i64::MAX));
         self.phase = Phase::InForce;
         self.backoff.reset();
         self.tidy_at = Some(now + duration + IDLE);
+    }
+
+    /// Tells the users of a Service, in the log and where Services come from.
+    fn tell(&self, notice: &Notice) {
+        tracing::warn!("Service {}: {}", notice.service, notice.message);
+        if let Some(outlet) = &self.notices {
+            outlet.post(notice);
+        }
     }
 
     fn failed(&mut self, error: &Error, now: Instant) {

@@ -1,3 +1,4 @@
 //! userspace mode: connections are carried by the process itself.
 
 pub mod forward;
+pub mod ports;

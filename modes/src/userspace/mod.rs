@@ -2,5 +2,6 @@
 
 pub mod forward;
 mod notices;
+pub mod ports;
 
 pub use notices::{Notices, SCTP_NOT_FORWARDED};

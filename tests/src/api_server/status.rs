@@ -64,6 +64,11 @@ impl Status {
         status
     }
 
+    /// An object that is not as it must be.
+    pub(crate) fn unprocessable(problem: impl Into<String>) -> Self {
+        Self::new(422, "Invalid", problem)
+    }
+
     /// A failure of the server itself.
     pub(crate) fn internal() -> Self {
         let message = "Internal error occurred: etcdserver: no leader";

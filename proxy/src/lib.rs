@@ -12,25 +12,29 @@ pub mod mode;
 pub mod options;
 mod signals;
 pub mod source;
+mod status;
 mod sync_loop;
 mod telemetry;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
 use endpoint_cache::Cache;
+use jiff::Timestamp;
 
-use cli::{Cli, DetectLocalMode};
+use cli::{Cli, Command, DetectLocalMode};
 use mode::{Asked, Chosen, ModeName};
 use options::{Invalid, Origin};
 use source::Source;
 use source::kubernetes::{Kubernetes, Outlet};
 use source::manifests::Manifests;
+use status::Reporter;
 use sync_loop::{Outcome, SyncLoop};
-use telemetry::Telemetry;
+use telemetry::{Socket, Telemetry};
 
 const REFUSED: u8 = 1;
 const BAD_USAGE: u8 = 2;
@@ -58,10 +62,14 @@ fn fail(status: u8, message: &str) -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
+    if let Some(Command::Status(flags)) = &cli.command {
+        return status::show(flags, cli.socket.as_deref());
+    }
     logging::start(cli.verbosity);
     if cli.cleanup {
         return cleanup(cli);
     }
+    let started = Timestamp::now();
     let mut settings = options::settings(cli)?;
     settings.ipv6 = kernel_has_ipv6();
     let node_name = options::node_name(cli)?;
@@ -83,7 +91,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         iptables_backend: cli.iptables_backend.0,
         ipvs: cli.ipvs.options(),
     };
-    let Chosen { mode, retire_others } = mode::choose(asked)?;
+    let Chosen { mode, retire_others, forwarder } = mode::choose(asked)?;
+    if let Some(forwarder) = forwarder {
+        telemetry.traffic.is_carried_by(forwarder);
+    }
 
     let notices = match &origin {
         // No other mode has any.
@@ -96,9 +107,11 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 
     let (inbox, inputs) = sync_loop::channel();
     signals::watch(inbox.clone()).context("cannot watch for signals")?;
-    let endpoints =
-        telemetry::Endpoints { health: cli.healthz_bind_address.0, metrics: cli.metrics_bind_address.0 };
-    telemetry::serve(endpoints, mode.name(), Arc::clone(&telemetry))?;
+    let (_socket, status) = status_socket(cli).unzip();
+    let (health, metrics) = (cli.healthz_bind_address.0, cli.metrics_bind_address.0);
+    let reporter =
+        Reporter { mode: mode.name(), node: node_name.clone(), started, telemetry: Arc::clone(&telemetry) };
+    telemetry::serve(telemetry::Endpoints { health, metrics, status }, reporter)?;
     source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;
     tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
     let sync_loop = SyncLoop::new(Cache::new(&node_name), mode, telemetry).with_notices(notices);
@@ -109,6 +122,16 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         Outcome::SourceFailed(error) => Err(error),
     }
+}
+
+/// Where `pointsman status` is to be answered; the work goes on without it.
+fn status_socket(cli: &Cli) -> Option<(Socket, UnixListener)> {
+    let path = status::place::to_answer(cli.socket.as_deref())?;
+    Socket::bind(&path)
+        .inspect_err(|error| {
+            tracing::warn!("pointsman status is not answered by this process: {error:#} (--socket)");
+        })
+        .ok()
 }
 
 /// What was asked for in good faith and will not come true.

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 use modes::iptables::{self, Backend, Iptables};
 use modes::ipvs::{self, Ipvs};
 use modes::nftables::{self, Nftables};
+use modes::userspace::forward::Forwarder;
 use modes::{Mode, Settings};
 use tracing::subscriber::NoSubscriber;
 
@@ -56,6 +58,8 @@ pub struct Chosen {
     pub mode: Box<dyn Mode>,
     /// To be called once the mode has programmed the node.
     pub retire_others: RetireOthers,
+    /// What carries traffic in userspace mode.
+    pub forwarder: Option<Arc<Forwarder>>,
 }
 
 /// Takes away what other modes programmed earlier, and kube-proxy in them: connections would go on by what was there
@@ -87,7 +91,7 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
             let mode = Nftables::new(settings).context("cannot use nftables")?;
             let retire_others =
                 move || Ok(retire_kube_proxy()? + retire_iptables(&Backend::BOTH)? + retire_ipvs(&excluded)?);
-            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others) })
+            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others), forwarder: None })
         }
         ModeName::Iptables => {
             let mode = Iptables::new(settings, iptables_backend).context("cannot use iptables")?;
@@ -96,7 +100,7 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
                 let chains = retire_nftables()? + retire_iptables(&others)?;
                 Ok(retire_kube_proxy()? + chains + retire_ipvs(&excluded)?)
             };
-            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others) })
+            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others), forwarder: None })
         }
         ModeName::Ipvs => {
             let mode = Ipvs::new(settings.clone(), ipvs, iptables_backend);
@@ -104,7 +108,7 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
             let others = other_backends(mode.backend());
             let retire_others =
                 move || Ok(retire_kube_proxy()? + retire_nftables()? + retire_iptables(&others)?);
-            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others) })
+            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others), forwarder: None })
         }
         ModeName::Userspace => {
             bail!("--proxy-mode={name} does not work yet: use --proxy-mode=nftables, iptables or ipvs")

@@ -95,6 +95,8 @@ pub(crate) struct SyncLoop {
     unproven: HashSet<Key>,
     /// Service ports that the kernel refuses, and that are not programmed until they change.
     left_out: HashSet<Key>,
+    /// How many service ports there are to be.
+    service_ports: usize,
     /// Number of the last successful sync.
     serial: u64,
     telemetry: Arc<Telemetry>,
@@ -125,6 +127,7 @@ impl SyncLoop {
             backoff: Backoff::steady(FIRST_WAIT, LONGEST_WAIT),
             unproven: HashSet::new(),
             left_out: HashSet::new(),
+            service_ports: 0,
             serial: 0,
             telemetry,
             after_first_sync: None,
@@ -262,7 +265,7 @@ impl SyncLoop {
             result = self.mode.resync(&self.desired());
         }
         match result {
-            Ok(report) => self.succeeded(Extent::Full, delta.changes.len(), report, now, started.elapsed()),
+            Ok(report) => self.succeeded(Extent::Full, delta.changes.len(), &report, now, started.elapsed()),
             Err(error) => self.failed(&error, now + started.elapsed()),
         }
     }
@@ -271,7 +274,7 @@ impl SyncLoop {
         let delta = self.take_delta();
         let started = Instant::now();
         if delta.is_empty() {
-            return self.succeeded(Extent::Partial, 0, Report::default(), now, started.elapsed());
+            return self.succeeded(Extent::Partial, 0, &Report::default(), now, started.elapsed());
         }
         // Every rule may depend on the node and the service ranges; they hardly ever change.
         let extent = if delta.changes_node() { Extent::Full } else { Extent::Partial };
@@ -280,7 +283,7 @@ impl SyncLoop {
             Extent::Partial => self.mode.apply(&delta),
         };
         match result {
-            Ok(report) => self.succeeded(extent, delta.changes.len(), report, now, started.elapsed()),
+            Ok(report) => self.succeeded(extent, delta.changes.len(), &report, now, started.elapsed()),
             Err(error) => self.failed(&error, now + started.elapsed()),
         }
     }
@@ -328,6 +331,8 @@ impl SyncLoop {
             tracing::warn!("{} {}: {}", problem.object, problem.field, problem.reason);
         }
         for change in &mut delta.changes {
+            self.service_ports += usize::from(change.before.is_none());
+            self.service_ports -= usize::from(change.after.is_none());
             let Some(key) = change.after.as_deref().or(change.before.as_deref()).map(isolate::key) else {
                 continue;
             };
@@ -345,12 +350,13 @@ impl SyncLoop {
         &mut self,
         extent: Extent,
         changes: usize,
-        report: Report,
+        report: &Report,
         now: Instant,
         duration: Duration,
     ) {
         self.telemetry.metrics.synced(extent, duration);
         self.telemetry.health.synced();
+        self.telemetry.set_service_ports(self.service_ports);
         self.serial += 1;
         tracing::info!(
             changes,

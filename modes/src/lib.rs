@@ -139,6 +139,9 @@ pub enum Error {
         /// Which.
         service: String,
     },
+    /// Userspace mode cannot listen.
+    #[error(transparent)]
+    Listen(#[from] userspace::forward::OpenError),
     /// There is no thread to be had.
     #[error("cannot start a thread: {0}")]
     NoThread(String),

@@ -1,5 +1,6 @@
 //! userspace mode: connections are carried by the process itself.
 
+pub mod bound;
 pub mod forward;
 mod notices;
 pub mod ports;

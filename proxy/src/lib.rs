@@ -90,8 +90,11 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         settings,
         iptables_backend: cli.iptables_backend.0,
         ipvs: cli.ipvs.options(),
+        entry: cli.bound.userspace_entry,
+        bound: cli.bound.options(),
     };
     let Chosen { mode, retire_others, forwarder } = mode::choose(asked)?;
+    let carries = forwarder.is_some();
     if let Some(forwarder) = forwarder {
         telemetry.traffic.is_carried_by(forwarder);
     }
@@ -117,7 +120,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let sync_loop = SyncLoop::new(Cache::new(&node_name), mode, telemetry).with_notices(notices);
     match sync_loop.after_first_sync(move || retire(retire_others)).run(inbox, &inputs) {
         Outcome::Stopped => {
-            tracing::info!("stopped; the rules stay in force");
+            match carries {
+                true => tracing::info!("stopped; connections that it carried have ended"),
+                false => tracing::info!("stopped; the rules stay in force"),
+            }
             Ok(())
         }
         Outcome::SourceFailed(error) => Err(error),
@@ -136,7 +142,8 @@ fn status_socket(cli: &Cli) -> Option<(Socket, UnixListener)> {
 
 /// What was asked for in good faith and will not come true.
 fn warn_of_gaps(cli: &Cli) {
-    if cli.detect_local_mode == DetectLocalMode::ClusterCidr && cli.cluster_cidr.0.is_empty() {
+    let is_bound = cli.proxy_mode == ModeName::Userspace && cli.bound.userspace_entry.is_bound();
+    if !is_bound && cli.detect_local_mode == DetectLocalMode::ClusterCidr && cli.cluster_cidr.0.is_empty() {
         tracing::warn!(
             "no --cluster-cidr: traffic to ClusterIPs from outside the cluster is not masqueraded"
         );

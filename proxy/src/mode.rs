@@ -9,9 +9,12 @@ use ipnet::IpNet;
 use modes::iptables::{self, Backend, Iptables};
 use modes::ipvs::{self, Ipvs};
 use modes::nftables::{self, Nftables};
-use modes::userspace::forward::Forwarder;
+use modes::userspace::bound::{self, Bound};
+use modes::userspace::forward::{self, Forwarder};
 use modes::{Mode, Settings};
 use tracing::subscriber::NoSubscriber;
+
+use crate::cli::Entry;
 
 /// What `--proxy-mode` can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,10 @@ pub struct Asked {
     pub iptables_backend: Option<Backend>,
     /// What only ipvs mode is told.
     pub ipvs: ipvs::Options,
+    /// How connections come to userspace mode.
+    pub entry: Entry,
+    /// What only bound entry is told.
+    pub bound: bound::Options,
 }
 
 /// Makes ready the mode that was asked for. Nothing is programmed yet.
@@ -84,7 +91,7 @@ pub struct Asked {
 /// # Errors
 /// When the mode is not built yet, or the node lacks what it needs.
 pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
-    let Asked { name, settings, iptables_backend, ipvs } = asked;
+    let Asked { name, settings, iptables_backend, ipvs, entry, bound } = asked;
     let excluded = ipvs.exclude_cidrs.clone();
     match name {
         ModeName::Nftables => {
@@ -110,8 +117,20 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
                 move || Ok(retire_kube_proxy()? + retire_nftables()? + retire_iptables(&others)?);
             Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others), forwarder: None })
         }
+        ModeName::Userspace if entry.is_bound() => {
+            let forwarder = Forwarder::start(forward::Options::default());
+            let forwarder = Arc::new(forwarder.context("cannot start the forwarder")?);
+            let mode = Bound::new(Arc::clone(&forwarder), bound).context("cannot use bound entry")?;
+            // It programs nothing that others could be in the way of.
+            let retire_others = || Ok(0);
+            Ok(Chosen {
+                mode: Box::new(mode),
+                retire_others: Box::new(retire_others),
+                forwarder: Some(forwarder),
+            })
+        }
         ModeName::Userspace => {
-            bail!("--proxy-mode={name} does not work yet: use --proxy-mode=nftables, iptables or ipvs")
+            bail!("--proxy-mode={name} works with --userspace-entry=bound only, so far")
         }
     }
 }

@@ -51,8 +51,12 @@ fn what_cannot_be_done_is_status_1() {
     refuses(1, &["--master", "https://a b"], &["--master", "a b", "https://10.0.0.1:6443"]);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
-    let userspace = ["--manifests", folder, "--proxy-mode", "userspace"];
-    refuses(1, &userspace, &["userspace", "--proxy-mode=nftables"]);
+    let captured = ["--manifests", folder, "--proxy-mode", "userspace", "--userspace-entry", "captured"];
+    refuses(1, &captured, &["userspace", "--userspace-entry=bound"]);
+    let nowhere = "--userspace-bound-address=192.0.2.1,2001:db8::1";
+    let bound = ["--manifests", folder, "--proxy-mode=userspace", "--userspace-entry=bound", nowhere];
+    let (code, _, stderr) = run(&bound).unwrap();
+    assert!(code == Some(1) && stderr.contains("cannot listen on"), "{stderr}");
 }
 
 #[test]

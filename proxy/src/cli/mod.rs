@@ -2,6 +2,7 @@
 //!
 //! What the flags mean together is checked and worked out in [`crate::options`].
 
+mod bound;
 mod ipvs;
 mod status;
 
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 use modes::iptables::Backend;
 
+pub use self::bound::{BoundFlags, Entry};
 pub use self::ipvs::IpvsFlags;
 pub use self::status::{Output, StatusFlags};
 use crate::mode::ModeName;
@@ -23,6 +25,7 @@ const NODE: &str = "Node";
 const SOURCE: &str = "Where Services come from";
 const TRAFFIC: &str = "Traffic";
 const KERNEL: &str = "Kernel";
+const USERSPACE: &str = "Userspace mode";
 const TELEMETRY: &str = "Health and metrics";
 const OTHER: &str = "Other";
 
@@ -37,6 +40,12 @@ every save of a file there:
   pointsman --manifests ./manifests --cluster-cidr 10.244.0.0/16
 
 The folder can hold what `kubectl get services,endpointslices -A -o yaml` prints.
+
+Example: reach the Services of a cluster from this machine, as an ordinary user,
+each at a port of its own on 127.0.0.1 that `pointsman status` shows:
+
+  pointsman --proxy-mode userspace --kubeconfig ~/.kube/config
+
 See how the process stands:
 
   pointsman status
@@ -79,7 +88,7 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", default_value = "150s", value_parser = duration, help_heading = SOURCE)]
     pub watch_silence: Duration,
 
-    /// How to program the node. Working now: nftables, iptables and ipvs.
+    /// How to program the node. The modes are nftables, iptables, ipvs and userspace.
     #[arg(long, value_name = "MODE", default_value = "nftables", help_heading = KERNEL)]
     #[arg(hide_possible_values = true)]
     pub proxy_mode: ModeName,
@@ -104,6 +113,10 @@ pub struct Cli {
     /// What only ipvs mode asks.
     #[command(flatten)]
     pub ipvs: IpvsFlags,
+
+    /// What only bound entry to userspace mode asks.
+    #[command(flatten)]
+    pub bound: BoundFlags,
 
     /// Have conntrack let TCP packets outside the window pass (net.netfilter.nf_conntrack_tcp_be_liberal=1).
     #[arg(long, value_name = "BOOL", help_heading = KERNEL)]

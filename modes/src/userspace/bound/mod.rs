@@ -100,7 +100,7 @@ impl Bound {
                 continue;
             };
             if !is_same(&was, service) {
-                self.forwarder.change(&key, target(service, endpoints));
+                self.forwarder.change(&key, &target(service, endpoints));
                 changed += 1;
             }
             place.open.insert(family, Arc::clone(service));
@@ -123,7 +123,7 @@ impl Bound {
             });
             let Some((family, address, (service, endpoints))) = waiting else { break };
             let address = SocketAddr::new(address, port);
-            match self.forwarder.open(key(name, family), address, target(service, endpoints)) {
+            match self.forwarder.open(key(name, family), address, &target(service, endpoints)) {
                 Ok(()) => {
                     place.open.insert(family, Arc::clone(service));
                     opened += 1;
@@ -244,11 +244,11 @@ impl Watch for Undisturbed {
 /// The addresses that this machine has, by family. It may have no IPv6, for one.
 fn usable(addresses: &[IpAddr]) -> Result<BTreeMap<Family, IpAddr>, Error> {
     let (mut usable, mut refused) = (BTreeMap::new(), None);
-    for address in addresses.iter().copied() {
+    let last: BTreeMap<_, _> = addresses.iter().map(|address| (Family::of(*address), *address)).collect();
+    for (family, address) in last {
         match UdpSocket::bind((address, 0)) {
-            Ok(_) => _ = usable.insert(Family::of(address), address),
+            Ok(_) => _ = usable.insert(family, address),
             Err(cause) => {
-                let family = Family::of(address);
                 tracing::warn!("cannot listen on {address}: {cause}; {family} Services are not served");
                 refused = Some(OpenError::Io { address: (address, 0).into(), cause });
             }

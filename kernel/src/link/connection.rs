@@ -69,6 +69,28 @@ impl Links {
         }
     }
 
+    /// The device of an index.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn get(&mut self, index: u32) -> Result<Option<Link>, Error> {
+        let mut header = [0; IFINFOMSG];
+        header[4..8].copy_from_slice(&index.to_ne_bytes());
+        let request = |sequence| {
+            let mut writer = Writer::default();
+            writer.message_with(GETLINK, NLM_F_REQUEST | NLM_F_ACK, sequence, header, |_| {});
+            writer
+        };
+        let found = self.socket.dump(&format!("device {index}"), request, |message, found| {
+            found.extend(read::link(message));
+        });
+        match found {
+            Ok(found) => Ok(found.into_iter().next()),
+            Err(Error::Refused { errno: Errno::ENODEV | Errno::EINVAL, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The dummy device of a name, which is made if it is not there.
     ///
     /// It is left down, on purpose: addresses of a device that is down are local all the same, and nobody can route

@@ -121,7 +121,10 @@ impl Batch {
         let received = Errno::result(received).map(|count| usize::try_from(count).unwrap_or_default())?;
         for (index, (header, address)) in headers.iter().zip(addresses).take(received).enumerate() {
             self.lengths[index] = (header.msg_len as usize).min(LONGEST);
-            #[allow(unsafe_code, reason = "there is no other way to make an address of what the kernel wrote")]
+            #[allow(
+                unsafe_code,
+                reason = "there is no other way to make an address of what the kernel wrote"
+            )]
             // SAFETY: the kernel has written an address of this length there.
             let address = unsafe { SockAddr::new(address, header.msg_hdr.msg_namelen) };
             self.senders[index] = address.as_socket();

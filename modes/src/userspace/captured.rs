@@ -26,7 +26,8 @@ use kernel::nft::Nftables as Connection;
 
 use super::forward::{self, Forwarder, OpenError, SourceAddress, Target, TargetKey};
 use super::ports::Ports;
-use super::return_path::{self, BORROWED, ReturnPath};
+use super::return_path::{self, ReturnPath};
+pub use super::return_path::{BORROWED, LED_BACK};
 use super::rules::Tables;
 use super::sources::Sources;
 use super::targets::{self, Kept, Wanted};

@@ -20,9 +20,9 @@ use crate::iptables::Backend;
 use crate::{Error, Report};
 
 /// Bit of the mark of packets that bear a client's address, and of their connections.
-pub(super) const BORROWED: u32 = 0x1000;
+pub const BORROWED: u32 = 0x1000;
 /// Bit of the mark of packets that are to be led back.
-pub(super) const LED_BACK: u32 = 0x2000;
+pub const LED_BACK: u32 = 0x2000;
 /// Where every address is this host's.
 const TABLE: u32 = 7777;
 /// Before all that asks the tables that everybody uses.

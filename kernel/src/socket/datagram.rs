@@ -69,7 +69,7 @@ impl AsFd for Datagrams {
 }
 
 /// Room for datagrams, and those that were received last.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Batch {
     room: Box<[u8]>,
     lengths: [usize; DATAGRAMS],
@@ -77,19 +77,20 @@ pub struct Batch {
     count: usize,
 }
 
-impl Default for Batch {
-    fn default() -> Self {
-        // Pages that no datagram reaches are never touched, so they take no memory.
-        Self {
-            room: vec![0; DATAGRAMS * LONGEST].into(),
-            lengths: [0; DATAGRAMS],
-            senders: [None; DATAGRAMS],
-            count: 0,
-        }
-    }
-}
-
 impl Batch {
+    /// Room for as many as are taken at a time. By default there is none.
+    #[must_use]
+    pub fn new() -> Self {
+        // Pages that no datagram reaches are never touched, so they take no memory.
+        Self { room: vec![0; DATAGRAMS * LONGEST].into(), ..Self::default() }
+    }
+
+    /// How many datagrams there is room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.room.len() / LONGEST
+    }
+
     /// Receives the datagrams that a socket has, as many as fit, and returns how many.
     ///
     /// # Errors
@@ -113,7 +114,7 @@ impl Batch {
             libc::recvmmsg(
                 socket.0.as_raw_fd(),
                 headers.as_mut_ptr(),
-                DATAGRAMS as u32,
+                u32::try_from(self.room.len() / LONGEST).unwrap_or_default(),
                 libc::MSG_DONTWAIT,
                 std::ptr::null_mut(),
             )

@@ -82,7 +82,7 @@ fn datagrams_are_received_and_passed_on_in_batches() {
     let receiver = Datagrams::bind(ANY).unwrap();
     let sent = [&b"one"[..], b"", b"three"];
     sent.iter().for_each(|datagram| client.send(datagram).unwrap());
-    let mut batch = Batch::default();
+    let mut batch = Batch::new();
     assert_eq!(batch.receive(&front).unwrap(), 3);
     let from = client.address().unwrap();
     assert!(batch.datagrams().eq(sent.map(|datagram| (datagram, Some(from)))));

@@ -90,11 +90,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         settings,
         iptables_backend: cli.iptables_backend.0,
         ipvs: cli.ipvs.options(),
-        entry: cli.bound.userspace_entry,
-        bound: cli.bound.options(),
+        userspace: cli.userspace.clone(),
     };
-    let Chosen { mode, retire_others, forwarder } = mode::choose(asked)?;
-    let carries = forwarder.is_some();
+    let Chosen { mode, retire_others, programs_kernel, forwarder } = mode::choose(asked)?;
     if let Some(forwarder) = forwarder {
         telemetry.traffic.is_carried_by(forwarder);
     }
@@ -106,7 +104,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         _ => None,
     };
-    warn_of_gaps(cli);
+    warn_of_gaps(cli, programs_kernel);
 
     let (inbox, inputs) = sync_loop::channel();
     signals::watch(inbox.clone()).context("cannot watch for signals")?;
@@ -120,9 +118,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let sync_loop = SyncLoop::new(Cache::new(&node_name), mode, telemetry).with_notices(notices);
     match sync_loop.after_first_sync(move || retire(retire_others)).run(inbox, &inputs) {
         Outcome::Stopped => {
-            match carries {
-                true => tracing::info!("stopped; connections that it carried have ended"),
-                false => tracing::info!("stopped; the rules stay in force"),
+            match programs_kernel {
+                true => tracing::info!("stopped; the rules stay in force"),
+                false => tracing::info!("stopped; nothing stays behind"),
             }
             Ok(())
         }
@@ -141,9 +139,11 @@ fn status_socket(cli: &Cli) -> Option<(Socket, UnixListener)> {
 }
 
 /// What was asked for in good faith and will not come true.
-fn warn_of_gaps(cli: &Cli) {
-    let is_bound = cli.proxy_mode == ModeName::Userspace && cli.bound.userspace_entry.is_bound();
-    if !is_bound && cli.detect_local_mode == DetectLocalMode::ClusterCidr && cli.cluster_cidr.0.is_empty() {
+fn warn_of_gaps(cli: &Cli, programs_kernel: bool) {
+    if programs_kernel
+        && cli.detect_local_mode == DetectLocalMode::ClusterCidr
+        && cli.cluster_cidr.0.is_empty()
+    {
         tracing::warn!(
             "no --cluster-cidr: traffic to ClusterIPs from outside the cluster is not masqueraded"
         );
@@ -155,7 +155,7 @@ fn warn_of_gaps(cli: &Cli) {
 }
 
 fn cleanup(cli: &Cli) -> anyhow::Result<()> {
-    let removed = mode::cleanup(&cli.ipvs.ipvs_exclude_cidrs)?;
+    let removed = mode::cleanup(&cli.ipvs.ipvs_exclude_cidrs, &cli.userspace.userspace_capture_addresses)?;
     tracing::info!(removed, "cleaned up");
     Ok(())
 }

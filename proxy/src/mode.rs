@@ -1,20 +1,22 @@
 //! Which mode programs the node: the one place that names them all.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ipnet::IpNet;
 use modes::iptables::{self, Backend, Iptables};
 use modes::ipvs::{self, Ipvs};
 use modes::nftables::{self, Nftables};
-use modes::userspace::bound::{self, Bound};
-use modes::userspace::forward::{self, Forwarder};
+use modes::userspace::bound::Bound;
+use modes::userspace::captured::{self, Captured, LedBy};
+use modes::userspace::forward::Forwarder;
 use modes::{Mode, Settings};
 use tracing::subscriber::NoSubscriber;
 
-use crate::cli::Entry;
+use crate::cli::{Entry, UserspaceFlags};
 
 /// What `--proxy-mode` can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +63,24 @@ pub struct Chosen {
     pub mode: Box<dyn Mode>,
     /// To be called once the mode has programmed the node.
     pub retire_others: RetireOthers,
-    /// What carries traffic in userspace mode.
+    /// Whether it leaves rules in the kernel.
+    pub programs_kernel: bool,
+    /// What carries the traffic, in userspace mode.
     pub forwarder: Option<Arc<Forwarder>>,
+}
+
+impl Chosen {
+    fn new(
+        mode: impl Mode + 'static,
+        retire_others: impl FnOnce() -> anyhow::Result<usize> + 'static,
+    ) -> Self {
+        Self {
+            mode: Box::new(mode),
+            retire_others: Box::new(retire_others),
+            programs_kernel: true,
+            forwarder: None,
+        }
+    }
 }
 
 /// Takes away what other modes programmed earlier, and kube-proxy in them: connections would go on by what was there
@@ -80,59 +98,107 @@ pub struct Asked {
     pub iptables_backend: Option<Backend>,
     /// What only ipvs mode is told.
     pub ipvs: ipvs::Options,
-    /// How connections come to userspace mode.
-    pub entry: Entry,
-    /// What only bound entry is told.
-    pub bound: bound::Options,
+    /// What only userspace mode asks.
+    pub userspace: UserspaceFlags,
 }
 
 /// Makes ready the mode that was asked for. Nothing is programmed yet.
 ///
 /// # Errors
-/// When the mode is not built yet, or the node lacks what it needs.
+/// When the node lacks what it needs.
 pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
-    let Asked { name, settings, iptables_backend, ipvs, entry, bound } = asked;
+    let Asked { name, settings, iptables_backend, ipvs, userspace } = asked;
     let excluded = ipvs.exclude_cidrs.clone();
+    let capture_addresses = userspace.userspace_capture_addresses.clone();
     match name {
         ModeName::Nftables => {
             let mode = Nftables::new(settings).context("cannot use nftables")?;
-            let retire_others =
-                move || Ok(retire_kube_proxy()? + retire_iptables(&Backend::BOTH)? + retire_ipvs(&excluded)?);
-            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others), forwarder: None })
+            Ok(Chosen::new(mode, move || {
+                let rules = retire_kube_proxy()? + retire_iptables(&Backend::BOTH)?;
+                Ok(rules + retire_ipvs(&excluded)? + retire_userspace(&capture_addresses)?)
+            }))
         }
         ModeName::Iptables => {
             let mode = Iptables::new(settings, iptables_backend).context("cannot use iptables")?;
             let others = other_backends(mode.backend());
-            let retire_others = move || {
+            Ok(Chosen::new(mode, move || {
                 let chains = retire_nftables()? + retire_iptables(&others)?;
-                Ok(retire_kube_proxy()? + chains + retire_ipvs(&excluded)?)
-            };
-            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others), forwarder: None })
+                let rules = retire_kube_proxy()? + chains + retire_ipvs(&excluded)?;
+                Ok(rules + retire_userspace(&capture_addresses)?)
+            }))
         }
         ModeName::Ipvs => {
             let mode = Ipvs::new(settings.clone(), ipvs, iptables_backend);
             let mode = mode.with_context(|| cannot_use_ipvs(&settings, iptables_backend))?;
             let others = other_backends(mode.backend());
-            let retire_others =
-                move || Ok(retire_kube_proxy()? + retire_nftables()? + retire_iptables(&others)?);
-            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others), forwarder: None })
+            Ok(Chosen::new(mode, move || {
+                let rules = retire_kube_proxy()? + retire_nftables()? + retire_iptables(&others)?;
+                Ok(rules + retire_userspace(&capture_addresses)?)
+            }))
         }
-        ModeName::Userspace if entry.is_bound() => {
-            let forwarder = Forwarder::start(forward::Options::default());
-            let forwarder = Arc::new(forwarder.context("cannot start the forwarder")?);
-            let mode = Bound::new(Arc::clone(&forwarder), bound).context("cannot use bound entry")?;
-            // It programs nothing that others could be in the way of.
-            let retire_others = || Ok(0);
-            Ok(Chosen {
-                mode: Box::new(mode),
-                retire_others: Box::new(retire_others),
-                forwarder: Some(forwarder),
-            })
-        }
-        ModeName::Userspace => {
-            bail!("--proxy-mode={name} works with --userspace-entry=bound only, so far")
-        }
+        ModeName::Userspace => choose_entry(settings, &userspace, iptables_backend, excluded),
     }
+}
+
+fn choose_entry(
+    settings: Settings,
+    flags: &UserspaceFlags,
+    iptables_backend: Option<Backend>,
+    excluded: Vec<IpNet>,
+) -> anyhow::Result<Chosen> {
+    match flags.userspace_entry {
+        Entry::Captured => capture(settings, flags, iptables_backend, excluded),
+        Entry::Auto if is_privileged() => capture(settings, flags, iptables_backend, excluded),
+        Entry::Auto | Entry::Bound => bind(flags),
+    }
+}
+
+/// The bound entry. It programs nothing that others could be in the way of.
+fn bind(flags: &UserspaceFlags) -> anyhow::Result<Chosen> {
+    let forwarder = Arc::new(Forwarder::start(flags.forward()).context("cannot start the forwarder")?);
+    let mode = Bound::new(Arc::clone(&forwarder), flags.bound()).context("cannot bind local ports")?;
+    Ok(Chosen { forwarder: Some(forwarder), programs_kernel: false, ..Chosen::new(mode, || Ok(0)) })
+}
+
+/// Whether this process may program the kernel, whatever the kernel can do.
+fn is_privileged() -> bool {
+    let answer = kernel::nft::Nftables::open().and_then(|mut nftables| nftables.generation());
+    !matches!(answer, Err(kernel::Error::Permission { .. }))
+}
+
+/// The captured entry: by nftables, unless a back end of iptables is asked for, or there are no nftables.
+fn capture(
+    settings: Settings,
+    flags: &UserspaceFlags,
+    iptables_backend: Option<Backend>,
+    excluded: Vec<IpNet>,
+) -> anyhow::Result<Chosen> {
+    let open = |led_by| Captured::new(settings.clone(), flags.captured(), led_by);
+    let iptables = LedBy::Iptables(iptables_backend);
+    let mode = match iptables_backend {
+        Some(_) => open(iptables).context("cannot capture traffic by iptables")?,
+        None => open(LedBy::Nftables).or_else(|error| {
+            let mode = open(iptables);
+            if mode.is_ok() {
+                tracing::info!("capturing traffic by iptables: {error}");
+            }
+            mode.with_context(|| format!("cannot capture traffic by nftables ({error}) or iptables"))
+        })?,
+    };
+    let led_by = mode.led_by();
+    let forwarder = Some(mode.forwarder());
+    let retire_others = move || {
+        let rules = match led_by {
+            LedBy::Nftables => retire_iptables(&Backend::BOTH)?,
+            LedBy::Iptables(backend) => {
+                let others = backend.map_or(Vec::new(), other_backends);
+                retire_nftables()? + retire_iptables(&others)?
+            }
+        };
+        let rules = rules + captured::retire_rules(led_by).context(CANNOT_RETIRE_USERSPACE)?;
+        Ok(retire_kube_proxy()? + rules + retire_ipvs(&excluded)?)
+    };
+    Ok(Chosen { forwarder, ..Chosen::new(mode, retire_others) })
 }
 
 fn other_backends(kept: Backend) -> Vec<Backend> {
@@ -154,13 +220,15 @@ fn cannot_use_ipvs(settings: &Settings, backend: Option<Backend>) -> String {
     }
 }
 
-/// Takes away what any mode programmed, but for virtual servers of IPVS within some ranges. Returns how many tables,
-/// chains, rules, sets and servers went.
+/// Takes away what any mode programmed, but for virtual servers of IPVS within some ranges; the captured entry of
+/// userspace mode may have had other addresses than its usual ones. Returns how many tables, chains, rules, sets, servers
+/// and addresses went.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn cleanup(exclude_cidrs: &[IpNet]) -> anyhow::Result<usize> {
-    Ok(retire_nftables()? + retire_iptables(&Backend::BOTH)? + retire_ipvs(exclude_cidrs)?)
+pub fn cleanup(exclude_cidrs: &[IpNet], capture_addresses: &[IpAddr]) -> anyhow::Result<usize> {
+    let rules = retire_nftables()? + retire_iptables(&Backend::BOTH)?;
+    Ok(rules + retire_ipvs(exclude_cidrs)? + retire_userspace(capture_addresses)?)
 }
 
 fn retire_nftables() -> anyhow::Result<usize> {
@@ -178,4 +246,11 @@ fn retire_iptables(backends: &[Backend]) -> anyhow::Result<usize> {
 /// Not before the rules that use its sets.
 fn retire_ipvs(exclude_cidrs: &[IpNet]) -> anyhow::Result<usize> {
     ipvs::cleanup(exclude_cidrs).context("cannot remove the virtual servers, addresses and sets of IPVS")
+}
+
+const CANNOT_RETIRE_USERSPACE: &str = "cannot remove the rules, routes and addresses of userspace mode";
+
+/// Not before what leads to it.
+fn retire_userspace(capture_addresses: &[IpAddr]) -> anyhow::Result<usize> {
+    captured::cleanup(capture_addresses).context(CANNOT_RETIRE_USERSPACE)
 }

@@ -139,7 +139,7 @@ impl Bound {
                         name.protocol
                     );
                 }
-                Err(error) => return Err(error.into()),
+                Err(cause) => return Err(Error::Listen { service: name.to_string(), cause }),
             }
         }
         Ok(opened)
@@ -255,7 +255,7 @@ fn usable(addresses: &[IpAddr]) -> Result<BTreeMap<Family, IpAddr>, Error> {
         }
     }
     match refused {
-        Some(error) if usable.is_empty() => Err(error.into()),
+        Some(error) if usable.is_empty() => Err(Error::NoAddress(error)),
         _ => Ok(usable),
     }
 }

@@ -67,7 +67,10 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    fn new(mode: impl Mode + 'static, retire_others: impl FnOnce() -> anyhow::Result<usize> + 'static) -> Self {
+    fn new(
+        mode: impl Mode + 'static,
+        retire_others: impl FnOnce() -> anyhow::Result<usize> + 'static,
+    ) -> Self {
         Self { mode: Box::new(mode), retire_others: Box::new(retire_others), forwarder: None }
     }
 }
@@ -125,12 +128,12 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
                 Ok(rules + retire_userspace(&capture_addresses)?)
             }))
         }
-        ModeName::Userspace => choose_entry(settings, &userspace, iptables_backend, excluded),
+        ModeName::Userspace => choose_entry(&settings, &userspace, iptables_backend, excluded),
     }
 }
 
 fn choose_entry(
-    settings: Settings,
+    settings: &Settings,
     flags: &UserspaceFlags,
     iptables_backend: Option<Backend>,
     excluded: Vec<IpNet>,
@@ -138,7 +141,9 @@ fn choose_entry(
     match flags.userspace_entry {
         Entry::Captured => capture(settings, flags, iptables_backend, excluded),
         Entry::Auto if is_privileged() => capture(settings, flags, iptables_backend, excluded),
-        Entry::Auto | Entry::Bound => bail!("--userspace-entry=bound does not work yet: use captured, as root"),
+        Entry::Auto | Entry::Bound => {
+            bail!("--userspace-entry=bound does not work yet: use captured, as root")
+        }
     }
 }
 
@@ -150,7 +155,7 @@ fn is_privileged() -> bool {
 
 /// The captured entry: by nftables, unless a back end of iptables is asked for, or there are no nftables.
 fn capture(
-    settings: Settings,
+    settings: &Settings,
     flags: &UserspaceFlags,
     iptables_backend: Option<Backend>,
     excluded: Vec<IpNet>,

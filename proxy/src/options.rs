@@ -36,7 +36,9 @@ pub enum Invalid {
     #[error("the node has a blank name: give its name in the cluster with --hostname-override")]
     BlankHostname,
     /// A bit of the mark that is taken.
-    #[error("--iptables-masquerade-bit={0} is taken in userspace mode, which marks packets with bits 12 and 13")]
+    #[error(
+        "--iptables-masquerade-bit={0} is taken in userspace mode, which marks packets with bits 12 and 13"
+    )]
     TakenBit(u8),
     /// The host has no name to go by.
     #[error("cannot read the host name: {0}; give --hostname-override")]

@@ -200,7 +200,7 @@ impl Captured {
             return Ok(());
         }
         let target = self.target(&wanted);
-        if had.is_none() || !self.forwarder.change(&wanted.key, target.clone()) {
+        if had.is_none() || !self.forwarder.change(&wanted.key, &target) {
             // Where the address cannot be had, that has been said.
             let Some(address) = self.in_place.address(wanted.key.family) else { return Ok(()) };
             self.open_at(&wanted.key, address, &target)?;
@@ -215,7 +215,7 @@ impl Captured {
         let ports = self.ports.get_mut(&(key.family, key.name.protocol)).ok_or_else(no_port)?;
         let mut port = ports.assign(key).ok_or_else(no_port)?;
         for tries_left in (0..TRIES).rev() {
-            match self.forwarder.open(key.clone(), (address, port).into(), target.clone()) {
+            match self.forwarder.open(key.clone(), (address, port).into(), target) {
                 Ok(()) => return Ok(()),
                 Err(OpenError::InUse(taken)) if tries_left > 0 => {
                     tracing::info!(%taken, "in use by another program: {key} gets another port");

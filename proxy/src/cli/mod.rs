@@ -372,7 +372,11 @@ mod tests {
         let default = of(&[]).unwrap();
         assert_eq!(default.forward, modes::userspace::forward::Options::default());
         assert_eq!((default.ports.clone(), default.addresses.len()), (1024..=65_535, 0));
-        let flags = ["--userspace-balancing=least-connections", "--userspace-max-connections=10", "--udp-timeout=250ms"];
+        let flags = [
+            "--userspace-balancing=least-connections",
+            "--userspace-max-connections=10",
+            "--udp-timeout=250ms",
+        ];
         let asked = of(&flags).unwrap().forward;
         assert_eq!(asked.balancing, modes::userspace::forward::Balancing::LeastConnections);
         assert_eq!(asked.max_connections.map(std::num::NonZeroUsize::get), Some(10));

@@ -29,7 +29,13 @@ const TEST: &str = "POINTSMAN_TEST";
 pub fn modes() -> &'static [Mode] {
     match vm::is_guest() {
         true => &[mode::NFTABLES, mode::IPTABLES_NFT, mode::IPTABLES_LEGACY, mode::IPVS],
-        false => &[mode::NFTABLES, mode::IPTABLES_NFT, mode::IPTABLES_LEGACY],
+        false => &[
+            mode::NFTABLES,
+            mode::IPTABLES_NFT,
+            mode::IPTABLES_LEGACY,
+            mode::USERSPACE,
+            mode::USERSPACE_IPTABLES,
+        ],
     }
 }
 
@@ -156,7 +162,8 @@ pub fn run_everywhere<T: 'static>(
 }
 
 fn differs(mode: &Mode, scenario: &str) -> bool {
-    DIFFERENCES.iter().any(|difference| mode.is(difference.0) && difference.1 == scenario)
+    let is_of = |mode: &Mode| DIFFERENCES.iter().any(|(of, name, _)| mode.is(of) && *name == scenario);
+    is_of(mode) || is_of(&mode.of_frontends())
 }
 
 /// A test that runs in namespaces of its own.

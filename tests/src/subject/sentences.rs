@@ -103,6 +103,8 @@ impl Subject {
     fn seen_as(&self, who: Who<'_>, pod: &str, seen: Seen) -> IpAddr {
         match seen {
             Seen::AsItself => who.ip,
+            // As a client of its own, which the route to the pod gives the address.
+            Seen::Masqueraded if self.mode().is_userspace() => self.family().node(),
             // The node's address on the way to that pod.
             Seen::Masqueraded if pod.starts_with("remote") => self.family().node(),
             Seen::Masqueraded => self.family().gateway(),

@@ -80,6 +80,7 @@ async fn route(
     if request.method() == Method::POST
         && let Some(namespace) = event::namespace(request.uri().path()).map(str::to_owned)
     {
+        shared.events.admit()?;
         let event = event::read(request.into_body(), &namespace).await?;
         shared.events.push(event.clone());
         return Ok(plain(201, JSON, event.to_string()));

@@ -1,5 +1,6 @@
 //! Events that clients post: checked as the real server does, and kept for tests to read.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,12 +18,22 @@ const LARGEST: usize = 64 << 10;
 pub(crate) struct Events {
     all: Mutex<Vec<Value>>,
     changed: Condvar,
+    refused: AtomicBool,
 }
 
 impl Events {
     pub(crate) fn push(&self, event: Value) {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).push(event);
         self.changed.notify_all();
+    }
+
+    pub(crate) fn refuse(&self, refuse: bool) {
+        self.refused.store(refuse, Ordering::Relaxed);
+    }
+
+    /// Fails if they are refused.
+    pub(crate) fn admit(&self) -> Result<(), Status> {
+        if self.refused.load(Ordering::Relaxed) { Err(Status::forbidden("events")) } else { Ok(()) }
     }
 
     pub(crate) fn all(&self) -> Vec<Value> {

@@ -371,6 +371,11 @@ impl ApiServer {
         self.shared.events.all()
     }
 
+    /// Whether whoever has the token may not post events, from now on.
+    pub fn refuse_events(&self, refuse: bool) {
+        self.shared.events.refuse(refuse);
+    }
+
     /// Waits until at least so many events were posted, and returns all.
     ///
     /// # Errors

@@ -95,7 +95,7 @@ impl Writer {
         }
         let event = event(notice, &key.1, &self.instance, Timestamp::now());
         let events: Api<Event> = Api::namespaced(client, &notice.service.namespace);
-        events.create(&PostParams::default(), &event).await.map_err(|error| anyhow!(with_causes(&error)))?;
+        events.create(&PostParams::default(), &event).await.map_err(|error| told(&error))?;
         if self.told.len() >= REMEMBERED {
             self.told.clear();
         }
@@ -109,8 +109,16 @@ impl Writer {
 async fn uid(client: &Client, service: &ObjectName) -> anyhow::Result<Option<String>> {
     let services: Api<Service> = Api::namespaced(client.clone(), &service.namespace);
     let this = ListParams::default().fields(&format!("metadata.name={}", service.name)).limit(1);
-    let found = services.list(&this).await.map_err(|error| anyhow!(with_causes(&error)))?;
+    let found = services.list(&this).await.map_err(|error| told(&error))?;
     Ok(found.items.into_iter().next().map(|service| service.metadata.uid.unwrap_or_default()))
+}
+
+/// What went wrong; in the server's words, if it said no.
+fn told(error: &kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow!("the API server answered {} {}", status.code, status.message),
+        error => anyhow!(with_causes(error)),
+    }
 }
 
 fn event(notice: &Notice, uid: &str, instance: &str, now: Timestamp) -> Event {

@@ -15,7 +15,7 @@ use super::entrance::{Choice, Entrance};
 use super::flow::{Flow, Progress};
 use super::proxy_protocol;
 use super::token::{Kind, Token, same_generation};
-use super::worker::{Shared, Tools};
+use super::worker::{Command, Shared, Tools};
 
 /// Connections accepted of a door before others have their turn.
 const ACCEPTED_AT_ONCE: usize = 64;
@@ -75,7 +75,10 @@ impl Connections {
     ) -> Result<(), NoDescriptors> {
         for _ in 0..ACCEPTED_AT_ONCE {
             match listener.accept() {
-                Ok((stream, address)) => self.take_in(entrance, stream, address, tools),
+                Ok((stream, address)) => match tools.less_busy() {
+                    Some(other) => other.tell(Command::Carry(entrance.clone(), stream, address)),
+                    None => self.take_in(entrance, stream, address, tools),
+                },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if Listener::is_exhausted(&error) => {
                     tools.counters.shed_by_descriptors.raise();
@@ -91,8 +94,14 @@ impl Connections {
         Ok(())
     }
 
-    /// Has an accepted connection served, if the bounds allow it.
-    fn take_in(&mut self, entrance: &Arc<Entrance>, client: Stream, address: SocketAddr, tools: &mut Tools) {
+    /// Serves an accepted connection, if the bounds allow it.
+    pub(super) fn take_in(
+        &mut self,
+        entrance: &Arc<Entrance>,
+        client: Stream,
+        address: SocketAddr,
+        tools: &mut Tools,
+    ) {
         tools.counters.connections.raise();
         if let Err(bound) = admit(entrance, tools) {
             tools.counters.closed_connections.raise();
@@ -382,12 +391,14 @@ fn admit(entrance: &Entrance, tools: &mut Tools) -> Result<(), &'static str> {
         tools.counters.shed_by_descriptors.raise();
         return Err("there are no file descriptors left (raise the limit of open files)");
     }
+    tools.count_connection();
     Ok(())
 }
 
 /// Gives back what a connection took.
 fn release(tools: &mut Tools) {
     tools.counters.closed_connections.raise();
+    tools.discount_connection();
     tools.shared.bounds.connections.give_back(1);
     tools.shared.bounds.descriptors.give_back(DESCRIPTORS);
 }

@@ -188,6 +188,10 @@ impl Tools {
     /// An endpoint did not take a connection or datagram: others are preferred for a while.
     pub(super) fn set_aside(&mut self, lease: &Lease, error: &io::Error) {
         self.counters.connect_failures.raise();
+        // There are no ports left to reach it from, which is no fault of its own.
+        if error.kind() == io::ErrorKind::AddrNotAvailable {
+            return;
+        }
         let endpoint = &lease.endpoint;
         let known = endpoint.is_aside(self.now);
         let time = endpoint.failed(self.now);

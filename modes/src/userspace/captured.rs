@@ -235,6 +235,7 @@ impl Captured {
         let sources = Arc::clone(&self.sources);
         Target {
             endpoints: Arc::clone(&wanted.endpoints),
+            serving: Arc::clone(&wanted.serving),
             affinity: wanted.affinity_seconds.map(|seconds| Duration::from_secs(seconds.into())),
             proxy_protocol: false,
             source: match kept {

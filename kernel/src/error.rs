@@ -110,6 +110,12 @@ impl Error {
         matches!(self, Self::Refused { errno: Errno::EBUSY, .. })
     }
 
+    /// Whether the kernel was built or started without the address family.
+    #[must_use]
+    pub fn lacks_family(&self) -> bool {
+        matches!(self, Self::Refused { errno: Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP, .. })
+    }
+
     /// Whether it may be for what was asked, as opposed to a lack of memory, room or permission, something that is in
     /// use, or an outcome that is unknown.
     #[must_use]

@@ -93,6 +93,8 @@ fn found() -> Result<()> {
     ensure!(!down.up && down.kind == veth, "{down:?}");
     let lo = links.find("lo")?.context("lo is not found")?;
     ensure!(lo.kind.is_none() && lo.up, "{lo:?}");
+    ensure!(links.get(index)? == Some(wanted), "veth-a is not found by its index");
+    ensure!(links.get(9_999)?.is_none(), "a device that is not there is found by its index");
     for missing in ["none", "", "a-name-that-no-device-has"] {
         ensure!(links.find(missing)?.is_none(), "{missing} is found");
     }

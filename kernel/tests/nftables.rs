@@ -241,6 +241,14 @@ fn rules() -> Vec<(Vec<Expr>, &'static str)> {
         ),
         (
             vec![
+                Expr::Load(Load::Ct { key: CtKey::Mark, into: R }),
+                bits(!8, 8),
+                Expr::Action(Action::SetConnectionMark { from: R }),
+            ],
+            "ct mark set ct mark | 0x00000008",
+        ),
+        (
+            vec![
                 Expr::Load(Load::Ct { key: CtKey::State, into: R }),
                 bits(CtKey::STATE_NEW, 0),
                 cmp(Comparison::Ne, &[0; 4]),

@@ -125,6 +125,32 @@ pub enum Error {
         /// Which.
         service: String,
     },
+    /// There is no way to put answers in.
+    #[error("there is no {family} table of iptables")]
+    NoTables {
+        /// The family.
+        family: endpoint_cache::Family,
+    },
+    /// The sysctl that makes the kernel look for sources by the mark.
+    #[error("net.ipv4.conf.all.src_valid_mark is 1: answers to clients' addresses would be dropped")]
+    MarkedSources,
+    /// There is no device `lo`.
+    #[error("there is no device lo to give the forwarder an address on")]
+    NoLoopback,
+    /// The forwarder cannot listen.
+    #[error("{service} is not served: {cause}")]
+    Listen {
+        /// The target of a service port.
+        service: String,
+        /// Why not.
+        cause: userspace::forward::OpenError,
+    },
+    /// Every port is taken.
+    #[error("{service} is not served: no port is free for it (--proxy-port-range)")]
+    NoPort {
+        /// The target of a service port.
+        service: String,
+    },
     /// There is no thread to be had.
     #[error("cannot start a thread: {0}")]
     NoThread(String),

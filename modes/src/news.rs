@@ -1,4 +1,7 @@
-//! News of what others change in nftables, for every mode whose rules are there.
+//! News of what others change: in nftables, for every mode whose rules are there, and from several sources at once.
+
+use std::sync::mpsc::Sender;
+use std::thread;
 
 use kernel::nft::{Monitor, Nftables};
 
@@ -55,5 +58,25 @@ impl Watch for News {
             return Ok(Disturbance::Damage("somebody changed nftables during the first sync".to_owned()));
         }
         Ok(Disturbance::Damage(self.monitor.next_disturbance()?.to_string()))
+    }
+}
+
+/// Starts a thread that listens to one source of news.
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map(drop).map_err(|cause| Error::NoThread(cause.to_string()))
+}
+
+/// Passes on what one source has to tell, until it fails or nobody listens any more.
+pub(crate) fn tell(
+    to: Sender<Result<Disturbance, Error>>,
+    mut next: impl FnMut() -> Result<Option<Disturbance>, Error> + Send,
+) -> impl FnOnce() + Send {
+    move || loop {
+        let news = next();
+        let failed = news.is_err();
+        if news.transpose().is_some_and(|news| to.send(news).is_err()) || failed {
+            return;
+        }
     }
 }

@@ -82,8 +82,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         settings,
         iptables_backend: cli.iptables_backend.0,
         ipvs: cli.ipvs.options(),
+        userspace: cli.userspace.clone(),
     };
-    let Chosen { mode, retire_others } = mode::choose(asked)?;
+    let Chosen { mode, retire_others, forwarder: _ } = mode::choose(asked)?;
 
     warn_of_gaps(cli);
 
@@ -118,7 +119,7 @@ fn warn_of_gaps(cli: &Cli) {
 }
 
 fn cleanup(cli: &Cli) -> anyhow::Result<()> {
-    let removed = mode::cleanup(&cli.ipvs.ipvs_exclude_cidrs)?;
+    let removed = mode::cleanup(&cli.ipvs.ipvs_exclude_cidrs, &cli.userspace.userspace_capture_addresses)?;
     tracing::info!(removed, "cleaned up");
     Ok(())
 }

@@ -1,15 +1,21 @@
 //! Which mode programs the node: the one place that names them all.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 use modes::iptables::{self, Backend, Iptables};
 use modes::ipvs::{self, Ipvs};
 use modes::nftables::{self, Nftables};
+use modes::userspace::captured::{self, Captured, LedBy};
+use modes::userspace::forward::Forwarder;
 use modes::{Mode, Settings};
 use tracing::subscriber::NoSubscriber;
+
+use crate::cli::{Entry, UserspaceFlags};
 
 /// What `--proxy-mode` can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +62,17 @@ pub struct Chosen {
     pub mode: Box<dyn Mode>,
     /// To be called once the mode has programmed the node.
     pub retire_others: RetireOthers,
+    /// What carries the traffic, in userspace mode.
+    pub forwarder: Option<Arc<Forwarder>>,
+}
+
+impl Chosen {
+    fn new(
+        mode: impl Mode + 'static,
+        retire_others: impl FnOnce() -> anyhow::Result<usize> + 'static,
+    ) -> Self {
+        Self { mode: Box::new(mode), retire_others: Box::new(retire_others), forwarder: None }
+    }
 }
 
 /// Takes away what other modes programmed earlier, and kube-proxy in them: connections would go on by what was there
@@ -73,43 +90,102 @@ pub struct Asked {
     pub iptables_backend: Option<Backend>,
     /// What only ipvs mode is told.
     pub ipvs: ipvs::Options,
+    /// What only userspace mode asks.
+    pub userspace: UserspaceFlags,
 }
 
 /// Makes ready the mode that was asked for. Nothing is programmed yet.
 ///
 /// # Errors
-/// When the mode is not built yet, or the node lacks what it needs.
+/// When the node lacks what it needs.
 pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
-    let Asked { name, settings, iptables_backend, ipvs } = asked;
+    let Asked { name, settings, iptables_backend, ipvs, userspace } = asked;
     let excluded = ipvs.exclude_cidrs.clone();
+    let capture_addresses = userspace.userspace_capture_addresses.clone();
     match name {
         ModeName::Nftables => {
             let mode = Nftables::new(settings).context("cannot use nftables")?;
-            let retire_others =
-                move || Ok(retire_kube_proxy()? + retire_iptables(&Backend::BOTH)? + retire_ipvs(&excluded)?);
-            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others) })
+            Ok(Chosen::new(mode, move || {
+                let rules = retire_kube_proxy()? + retire_iptables(&Backend::BOTH)?;
+                Ok(rules + retire_ipvs(&excluded)? + retire_userspace(&capture_addresses)?)
+            }))
         }
         ModeName::Iptables => {
             let mode = Iptables::new(settings, iptables_backend).context("cannot use iptables")?;
             let others = other_backends(mode.backend());
-            let retire_others = move || {
+            Ok(Chosen::new(mode, move || {
                 let chains = retire_nftables()? + retire_iptables(&others)?;
-                Ok(retire_kube_proxy()? + chains + retire_ipvs(&excluded)?)
-            };
-            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others) })
+                let rules = retire_kube_proxy()? + chains + retire_ipvs(&excluded)?;
+                Ok(rules + retire_userspace(&capture_addresses)?)
+            }))
         }
         ModeName::Ipvs => {
             let mode = Ipvs::new(settings.clone(), ipvs, iptables_backend);
             let mode = mode.with_context(|| cannot_use_ipvs(&settings, iptables_backend))?;
             let others = other_backends(mode.backend());
-            let retire_others =
-                move || Ok(retire_kube_proxy()? + retire_nftables()? + retire_iptables(&others)?);
-            Ok(Chosen { mode: Box::new(mode), retire_others: Box::new(retire_others) })
+            Ok(Chosen::new(mode, move || {
+                let rules = retire_kube_proxy()? + retire_nftables()? + retire_iptables(&others)?;
+                Ok(rules + retire_userspace(&capture_addresses)?)
+            }))
         }
-        ModeName::Userspace => {
-            bail!("--proxy-mode={name} does not work yet: use --proxy-mode=nftables, iptables or ipvs")
+        ModeName::Userspace => choose_entry(&settings, &userspace, iptables_backend, excluded),
+    }
+}
+
+fn choose_entry(
+    settings: &Settings,
+    flags: &UserspaceFlags,
+    iptables_backend: Option<Backend>,
+    excluded: Vec<IpNet>,
+) -> anyhow::Result<Chosen> {
+    match flags.userspace_entry {
+        Entry::Captured => capture(settings, flags, iptables_backend, excluded),
+        Entry::Auto if is_privileged() => capture(settings, flags, iptables_backend, excluded),
+        Entry::Auto | Entry::Bound => {
+            bail!("--userspace-entry=bound does not work yet: use captured, as root")
         }
     }
+}
+
+/// Whether this process may program the kernel, whatever the kernel can do.
+fn is_privileged() -> bool {
+    let answer = kernel::nft::Nftables::open().and_then(|mut nftables| nftables.generation());
+    !matches!(answer, Err(kernel::Error::Permission { .. }))
+}
+
+/// The captured entry: by nftables, unless a back end of iptables is asked for, or there are no nftables.
+fn capture(
+    settings: &Settings,
+    flags: &UserspaceFlags,
+    iptables_backend: Option<Backend>,
+    excluded: Vec<IpNet>,
+) -> anyhow::Result<Chosen> {
+    let open = |led_by| Captured::new(settings.clone(), flags.captured(), led_by);
+    let iptables = LedBy::Iptables(iptables_backend);
+    let mode = match iptables_backend {
+        Some(_) => open(iptables).context("cannot capture traffic by iptables")?,
+        None => open(LedBy::Nftables).or_else(|error| {
+            let mode = open(iptables);
+            if mode.is_ok() {
+                tracing::info!("capturing traffic by iptables: {error}");
+            }
+            mode.with_context(|| format!("cannot capture traffic by nftables ({error}) or iptables"))
+        })?,
+    };
+    let led_by = mode.led_by();
+    let forwarder = Some(mode.forwarder());
+    let retire_others = move || {
+        let rules = match led_by {
+            LedBy::Nftables => retire_iptables(&Backend::BOTH)?,
+            LedBy::Iptables(backend) => {
+                let others = backend.map_or(Vec::new(), other_backends);
+                retire_nftables()? + retire_iptables(&others)?
+            }
+        };
+        let rules = rules + captured::retire_rules(led_by).context(CANNOT_RETIRE_USERSPACE)?;
+        Ok(retire_kube_proxy()? + rules + retire_ipvs(&excluded)?)
+    };
+    Ok(Chosen { forwarder, ..Chosen::new(mode, retire_others) })
 }
 
 fn other_backends(kept: Backend) -> Vec<Backend> {
@@ -131,13 +207,15 @@ fn cannot_use_ipvs(settings: &Settings, backend: Option<Backend>) -> String {
     }
 }
 
-/// Takes away what any mode programmed, but for virtual servers of IPVS within some ranges. Returns how many tables,
-/// chains, rules, sets and servers went.
+/// Takes away what any mode programmed, but for virtual servers of IPVS within some ranges; the captured entry of
+/// userspace mode may have had other addresses than its usual ones. Returns how many tables, chains, rules, sets, servers
+/// and addresses went.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn cleanup(exclude_cidrs: &[IpNet]) -> anyhow::Result<usize> {
-    Ok(retire_nftables()? + retire_iptables(&Backend::BOTH)? + retire_ipvs(exclude_cidrs)?)
+pub fn cleanup(exclude_cidrs: &[IpNet], capture_addresses: &[IpAddr]) -> anyhow::Result<usize> {
+    let rules = retire_nftables()? + retire_iptables(&Backend::BOTH)?;
+    Ok(rules + retire_ipvs(exclude_cidrs)? + retire_userspace(capture_addresses)?)
 }
 
 fn retire_nftables() -> anyhow::Result<usize> {
@@ -155,4 +233,11 @@ fn retire_iptables(backends: &[Backend]) -> anyhow::Result<usize> {
 /// Not before the rules that use its sets.
 fn retire_ipvs(exclude_cidrs: &[IpNet]) -> anyhow::Result<usize> {
     ipvs::cleanup(exclude_cidrs).context("cannot remove the virtual servers, addresses and sets of IPVS")
+}
+
+const CANNOT_RETIRE_USERSPACE: &str = "cannot remove the rules, routes and addresses of userspace mode";
+
+/// Not before what leads to it.
+fn retire_userspace(capture_addresses: &[IpAddr]) -> anyhow::Result<usize> {
+    captured::cleanup(capture_addresses).context(CANNOT_RETIRE_USERSPACE)
 }

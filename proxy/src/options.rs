@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use endpoint_cache::Family;
 use ipnet::IpNet;
+use modes::userspace::captured::{BORROWED, LED_BACK};
 use modes::{DetectLocal, NodePortAddresses, Settings};
 
 use crate::cli::{self, Cli, DetectLocalMode};
+use crate::mode::ModeName;
 use crate::source::kubernetes::Access;
 
 /// Why a command line whose every flag is readable makes no sense as a whole.
@@ -33,6 +35,11 @@ pub enum Invalid {
     /// No name is left.
     #[error("the node has a blank name: give its name in the cluster with --hostname-override")]
     BlankHostname,
+    /// A bit of the mark that is taken.
+    #[error(
+        "--iptables-masquerade-bit={0} is taken in userspace mode, which marks packets with bits 12 and 13"
+    )]
+    TakenBit(u8),
     /// The host has no name to go by.
     #[error("cannot read the host name: {0}; give --hostname-override")]
     NoHostname(nix::Error),
@@ -43,6 +50,10 @@ pub enum Invalid {
 /// # Errors
 /// When flags contradict each other.
 pub fn settings(cli: &Cli) -> Result<Settings, Invalid> {
+    let bit = cli.iptables_masquerade_bit;
+    if cli.proxy_mode == ModeName::Userspace && matches!(1 << bit, BORROWED | LED_BACK) {
+        return Err(Invalid::TakenBit(bit));
+    }
     Ok(Settings {
         masquerade_bit: cli.iptables_masquerade_bit,
         masquerade_all: cli.masquerade_all,
@@ -155,6 +166,15 @@ mod tests {
         assert_eq!(settings(&cli(&["--bind-address=::"])).unwrap().node_address, None);
         let address = settings(&cli(&["--bind-address=192.0.2.1"])).unwrap().node_address;
         assert_eq!(address, Some("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn bits_that_userspace_mode_marks_with_are_its_own() {
+        for (bit, taken) in [(11, false), (12, true), (13, true), (14, false)] {
+            let flag = format!("--iptables-masquerade-bit={bit}");
+            assert_eq!(settings(&cli(&[&flag, "--proxy-mode=userspace"])).is_err(), taken, "{bit}");
+            assert!(settings(&cli(&[&flag])).is_ok());
+        }
     }
 
     #[test]

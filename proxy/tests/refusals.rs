@@ -36,6 +36,9 @@ fn bad_usage_is_status_2() {
     refuses(2, &["--proxy-mode", "pigeon"], &["--proxy-mode", "pigeon", "nftables"]);
     refuses(2, &["--detect-local-mode", "BridgeInterface"], &["--pod-bridge-interface"]);
     refuses(2, &["--iptables-masquerade-bit", "32"], &["--iptables-masquerade-bit", "32"]);
+    let taken = ["--proxy-mode=userspace", "--iptables-masquerade-bit=13"];
+    refuses(2, &taken, &["--iptables-masquerade-bit=13", "userspace"]);
+    refuses(2, &["--proxy-port-range", "9-1"], &["--proxy-port-range", "1024-65535"]);
     refuses(2, &["--hostname-override= "], &["--hostname-override"]);
     refuses(2, &["--manifest", "x"], &["--manifest", "--manifests"]);
     refuses(2, &["--manifests"], &["--manifests"]);
@@ -51,8 +54,8 @@ fn what_cannot_be_done_is_status_1() {
     refuses(1, &["--master", "https://a b"], &["--master", "a b", "https://10.0.0.1:6443"]);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
-    let userspace = ["--manifests", folder, "--proxy-mode", "userspace"];
-    refuses(1, &userspace, &["userspace", "--proxy-mode=nftables"]);
+    let bound = ["--manifests", folder, "--proxy-mode", "userspace", "--userspace-entry", "bound"];
+    refuses(1, &bound, &["--userspace-entry=bound", "captured"]);
 }
 
 #[test]

@@ -87,6 +87,30 @@ pub const IPTABLES_LEGACY: Mode = Mode {
 pub const IPVS: Mode =
     Mode { name: "ipvs", args: &["--proxy-mode", "ipvs"], tool: Tool::Ipvs, privileges: Privileges::Machine };
 
+/// The userspace mode, led to by nftables.
+pub const USERSPACE: Mode = Mode {
+    name: "userspace",
+    args: &["--proxy-mode", "userspace", "--userspace-entry", "captured"],
+    tool: Tool::Nft,
+    privileges: Privileges::Namespace,
+};
+
+/// The userspace mode, led to by iptables on the older back end.
+pub const USERSPACE_IPTABLES: Mode = Mode {
+    name: "userspace-iptables-legacy",
+    args: &["--proxy-mode", "userspace", "--userspace-entry", "captured", "--iptables-backend", "legacy"],
+    tool: Tool::Iptables(Backend::Legacy),
+    privileges: Privileges::Namespace,
+};
+
+/// The userspace mode, led to by iptables on the back end that keeps its rules in nftables.
+pub const USERSPACE_IPTABLES_NFT: Mode = Mode {
+    name: "userspace-iptables-nft",
+    args: &["--proxy-mode", "userspace", "--userspace-entry", "captured", "--iptables-backend", "nft"],
+    tool: Tool::Iptables(Backend::Nft),
+    privileges: Privileges::Namespace,
+};
+
 /// The iptables mode on either back end.
 pub const IPTABLES: &[Mode] = &[IPTABLES_NFT, IPTABLES_LEGACY];
 
@@ -96,5 +120,22 @@ impl Mode {
     pub fn is(&self, word: &str) -> bool {
         let rest = self.name.strip_prefix(word);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
+    /// Whether connections are carried by the process itself.
+    #[must_use]
+    pub fn is_userspace(&self) -> bool {
+        self.is("userspace")
+    }
+
+    /// The mode whose rules frontends are served by: another one's, if connections are carried by the process.
+    #[must_use]
+    pub fn of_frontends(&self) -> Self {
+        match self.tool {
+            Tool::Nft if self.is_userspace() => NFTABLES,
+            Tool::Iptables(Backend::Legacy) if self.is_userspace() => IPTABLES_LEGACY,
+            Tool::Iptables(Backend::Nft) if self.is_userspace() => IPTABLES_NFT,
+            _ => *self,
+        }
     }
 }

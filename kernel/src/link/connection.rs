@@ -7,8 +7,9 @@ use nix::errno::Errno;
 use super::read;
 use super::types::{Address, AddressEdit, Link};
 use super::uapi::{
-    AF_INET, AF_INET6, AF_UNSPEC, DELADDR, DELLINK, GETADDR, GETLINK, IFA_ADDRESS, IFA_LOCAL, IFADDRMSG,
-    IFINFOMSG, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, MAX_NAME, NEWADDR, NEWLINK, NODAD,
+    AF_INET, AF_INET6, AF_UNSPEC, DELADDR, DELLINK, DEPRECATED, GETADDR, GETLINK, IFA_ADDRESS, IFA_CACHEINFO,
+    IFA_LOCAL, IFADDRMSG, IFINFOMSG, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, MAX_NAME, NEWADDR, NEWLINK,
+    NODAD, SCOPE_HOST,
 };
 use crate::Error;
 use crate::netlink::{
@@ -64,6 +65,28 @@ impl Links {
             // The kernel knows devices by other names as well.
             Ok(found) => Ok(found.into_iter().find(|link| link.name == name)),
             Err(Error::Refused { errno: Errno::ENODEV, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The device of an index.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn get(&mut self, index: u32) -> Result<Option<Link>, Error> {
+        let mut header = [0; IFINFOMSG];
+        header[4..8].copy_from_slice(&index.to_ne_bytes());
+        let request = |sequence| {
+            let mut writer = Writer::default();
+            writer.message_with(GETLINK, NLM_F_REQUEST | NLM_F_ACK, sequence, header, |_| {});
+            writer
+        };
+        let found = self.socket.dump(&format!("device {index}"), request, |message, found| {
+            found.extend(read::link(message));
+        });
+        match found {
+            Ok(found) => Ok(found.into_iter().next()),
+            Err(Error::Refused { errno: Errno::ENODEV | Errno::EINVAL, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -141,6 +164,26 @@ impl Links {
         })
     }
 
+    /// Adds an address with a prefix of its own that the kernel never chooses as a source by itself: of scope host
+    /// (IPv4), deprecated (IPv6). Says whether it was not there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn add_passive(&mut self, link: u32, address: IpAddr) -> Result<bool, Error> {
+        let edit = AddressEdit { link, add: true, address };
+        let sequence = self.socket.next_sequence(1);
+        let mut writer = Writer::default();
+        write_edit(&mut writer, sequence, &edit, Choice::Never);
+        writer.acknowledge_last();
+        let (acknowledged, refusals) = self.socket.exchange(&writer, || edit.to_string())?;
+        match refusals.into_iter().find(|refusal| refusal.sequence == sequence) {
+            Some(Refusal { errno: Errno::EEXIST, .. }) => Ok(false),
+            Some(Refusal { errno, extended, .. }) => Err(refused(&edit, errno, extended)),
+            None if acknowledged == 0 => Err(Error::AnswerLost { operation: edit.to_string() }),
+            None => Ok(true),
+        }
+    }
+
     /// Adds and removes addresses, in this order. To add what is there and to remove what is not is no error.
     ///
     /// # Errors
@@ -161,7 +204,7 @@ impl Links {
         let first = self.socket.next_sequence(count);
         let mut writer = Writer::default();
         for (sequence, edit) in (first..).zip(edits) {
-            write_edit(&mut writer, sequence, edit);
+            write_edit(&mut writer, sequence, edit, Choice::Possible);
         }
         let (_, refusals) = self.socket.exchange(&writer, || "change addresses".to_owned())?;
         Ok(refusals.into_iter().find_map(|Refusal { sequence, errno, extended, .. }| {
@@ -203,8 +246,15 @@ fn refused(edit: &AddressEdit, errno: Errno, extended: Option<String>) -> Error 
     }
 }
 
+/// Whether the kernel may choose an address as a source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    Possible,
+    Never,
+}
+
 /// Only its refusal is answered.
-fn write_edit(writer: &mut Writer, sequence: u32, edit: &AddressEdit) {
+fn write_edit(writer: &mut Writer, sequence: u32, edit: &AddressEdit, choice: Choice) {
     let (kind, flags) = if edit.add { (NEWADDR, NLM_F_CREATE | NLM_F_EXCL) } else { (DELADDR, 0) };
     let mut octets = [0; 16];
     let (family, octets, flag) = match edit.address {
@@ -220,10 +270,14 @@ fn write_edit(writer: &mut Writer, sequence: u32, edit: &AddressEdit) {
     };
     let prefix = if edit.address.is_ipv4() { 32 } else { 128 };
     let mut header = [0; IFADDRMSG];
-    header[..4].copy_from_slice(&[family, prefix, flag, 0]);
+    let scope = if choice == Choice::Never { SCOPE_HOST } else { 0 };
+    header[..4].copy_from_slice(&[family, prefix, flag, scope]);
     header[4..].copy_from_slice(&edit.link.to_ne_bytes());
     writer.message_with(kind, NLM_F_REQUEST | flags, sequence, header, |w| {
         w.attribute(IFA_LOCAL, octets);
         w.attribute(IFA_ADDRESS, octets);
+        if choice == Choice::Never && edit.address.is_ipv6() {
+            w.attribute(IFA_CACHEINFO, &DEPRECATED);
+        }
     });
 }

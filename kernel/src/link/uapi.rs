@@ -30,7 +30,12 @@ pub(super) const UP: u32 = 1;
 
 pub(super) const IFA_ADDRESS: u16 = 1;
 pub(super) const IFA_LOCAL: u16 = 2;
+pub(super) const IFA_CACHEINFO: u16 = 6;
+/// `struct ifa_cacheinfo` with `ifa_prefered` 0 and `ifa_valid` for ever; the kernel fills in the rest.
+pub(super) const DEPRECATED: [u8; 16] = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
 /// `IFA_F_NODAD`
 pub(super) const NODAD: u8 = 2;
 /// `RT_SCOPE_LINK`
 pub(super) const SCOPE_LINK: u8 = 253;
+/// `RT_SCOPE_HOST`
+pub(super) const SCOPE_HOST: u8 = 254;

@@ -97,6 +97,11 @@ impl Iptables {
         self.tables.backend
     }
 
+    /// The programs of each family.
+    pub(crate) fn programs(&self) -> Vec<Programs> {
+        self.families.iter().map(|family| family.programs.clone()).collect()
+    }
+
     fn resync_family(&mut self, at: usize, desired: &Desired, report: &mut Report) -> Result<(), Error> {
         let family = &mut self.families[at];
         let context = Context::new(family.family, &self.settings, desired);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use super::edge::{DEVICE, Node};
 use super::installed::Installed;
 use super::program::Plan;
 use super::sets::SetName;
+use crate::news::{spawn, tell};
 use crate::{Disturbance, Error, Watch};
 
 /// How often we look.
@@ -156,25 +157,6 @@ impl Watch for News {
                 thread::sleep(self.sync_period);
                 Ok(Disturbance::Checkup)
             }
-        }
-    }
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
-    spawned.map(drop).map_err(|cause| Error::NoThread(cause.to_string()))
-}
-
-/// Passes on what one source has to tell, until it fails or nobody listens any more.
-fn tell(
-    to: Sender<Result<Disturbance, Error>>,
-    mut next: impl FnMut() -> Result<Option<Disturbance>, Error> + Send,
-) -> impl FnOnce() + Send {
-    move || loop {
-        let news = next();
-        let failed = news.is_err();
-        if news.transpose().is_some_and(|news| to.send(news).is_err()) || failed {
-            return;
         }
     }
 }

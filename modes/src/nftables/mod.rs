@@ -41,13 +41,13 @@ mod bytes;
 mod elements;
 mod found;
 mod installed;
-mod layout;
+pub(crate) mod layout;
 mod numbers;
 mod ops;
 mod pick;
 mod probe;
 mod program;
-mod rules;
+pub(crate) mod rules;
 mod slots;
 mod sticky;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! What the flags mean together is checked and worked out in [`crate::options`].
 
 mod ipvs;
+mod userspace;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,7 @@ use jiff::SignedDuration;
 use modes::iptables::Backend;
 
 pub use self::ipvs::IpvsFlags;
+pub use self::userspace::{Entry, UserspaceFlags};
 use crate::mode::ModeName;
 
 const NODE: &str = "Node";
@@ -68,7 +70,7 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", default_value = "150s", value_parser = duration, help_heading = SOURCE)]
     pub watch_silence: Duration,
 
-    /// How to program the node. Working now: nftables, iptables and ipvs.
+    /// How to program the node: nftables, iptables, ipvs, or userspace, which carries connections itself.
     #[arg(long, value_name = "MODE", default_value = "nftables", help_heading = KERNEL)]
     #[arg(hide_possible_values = true)]
     pub proxy_mode: ModeName,
@@ -93,6 +95,10 @@ pub struct Cli {
     /// What only ipvs mode asks.
     #[command(flatten)]
     pub ipvs: IpvsFlags,
+
+    /// What only userspace mode asks.
+    #[command(flatten)]
+    pub userspace: UserspaceFlags,
 
     /// Have conntrack let TCP packets outside the window pass (net.netfilter.nf_conntrack_tcp_be_liberal=1).
     #[arg(long, value_name = "BOOL", help_heading = KERNEL)]
@@ -353,6 +359,41 @@ mod tests {
             ("--ipvs-tcp-timeout=1.5s", "whole seconds"),
             ("--ipvs-tcpfin-timeout=-1s", "whole seconds"),
             ("--ipvs-exclude-cidrs=10.0.0.0/33", "10.0.0.0/33"),
+        ] {
+            let error = of(&[flag]).unwrap_err();
+            let name = flag.split('=').next().unwrap();
+            assert!(error.contains(name) && error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn userspace_is_told_what_its_flags_say() {
+        let of = |args: &[&str]| read(args).map(|cli| cli.userspace.captured());
+        let default = of(&[]).unwrap();
+        assert_eq!(default.forward, modes::userspace::forward::Options::default());
+        assert_eq!((default.ports.clone(), default.addresses.len()), (1024..=65_535, 0));
+        let flags = [
+            "--userspace-balancing=least-connections",
+            "--userspace-max-connections=10",
+            "--udp-timeout=250ms",
+        ];
+        let asked = of(&flags).unwrap().forward;
+        assert_eq!(asked.balancing, modes::userspace::forward::Balancing::LeastConnections);
+        assert_eq!(asked.max_connections.map(std::num::NonZeroUsize::get), Some(10));
+        assert_eq!(asked.udp_idle, Duration::from_millis(250));
+        let addresses = of(&["--userspace-capture-addresses=192.0.2.1,fd00::1"]).unwrap().addresses;
+        assert_eq!(addresses, ["192.0.2.1".parse::<IpAddr>().unwrap(), "fd00::1".parse().unwrap()]);
+        for (text, ports) in
+            [("", 1024..=65_535), ("0-0", 1024..=65_535), ("2000-3000", 2000..=3000), ("2000+5", 2000..=2005)]
+        {
+            assert_eq!(of(&[&*format!("--proxy-port-range={text}")]).unwrap().ports, ports, "{text}");
+        }
+        for (flag, part) in [
+            ("--proxy-port-range=3000-2000", "1024-65535"),
+            ("--proxy-port-range=70000", "70000"),
+            ("--userspace-capture-addresses=127.0.0.1", "loopback"),
+            ("--userspace-workers=0", "0"),
+            ("--userspace-entry=window", "captured"),
         ] {
             let error = of(&[flag]).unwrap_err();
             let name = flag.split('=').next().unwrap();

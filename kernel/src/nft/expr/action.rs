@@ -1,6 +1,6 @@
 //! Expressions that do something to the packet: verdict, meta set, nat, masquerade, reject, counter.
 
-use super::{MetaKey, Register, VERDICT_REGISTER};
+use super::{CtKey, MetaKey, Register, VERDICT_REGISTER};
 use crate::netlink::Writer;
 use crate::nft::types::{Family, Verdict};
 use crate::nft::write::verdict;
@@ -33,6 +33,11 @@ pub enum Action {
         /// Register that holds the mark.
         from: Register,
     },
+    /// Sets the connection's mark from a register, host order.
+    SetConnectionMark {
+        /// Register that holds the mark.
+        from: Register,
+    },
     /// Rewrites an address and port, once for the connection.
     Nat {
         /// Which.
@@ -57,6 +62,7 @@ impl Action {
         match self {
             Self::Verdict(_) => "immediate",
             Self::SetMark { .. } => "meta",
+            Self::SetConnectionMark { .. } => "ct",
             Self::Nat { .. } => "nat",
             Self::Masquerade => "masq",
             Self::Reject(_) => "reject",
@@ -73,6 +79,10 @@ impl Action {
             Self::SetMark { from } => {
                 w.be32(2, MetaKey::Mark.number());
                 w.be32(3, from.number());
+            }
+            Self::SetConnectionMark { from } => {
+                w.be32(2, CtKey::Mark.number());
+                w.be32(4, from.number());
             }
             Self::Nat { kind, family, address, port } => {
                 w.be32(

@@ -41,6 +41,8 @@ pub enum CtKey {
     State,
     /// Status bits: see [`CtKey::STATUS_DNAT`].
     Status,
+    /// The mark of the connection.
+    Mark,
 }
 
 impl CtKey {
@@ -49,10 +51,11 @@ impl CtKey {
     /// `IPS_DST_NAT`: the destination was translated.
     pub const STATUS_DNAT: u32 = 0x20;
 
-    fn number(self) -> u32 {
+    pub(super) fn number(self) -> u32 {
         match self {
             Self::State => 0,
             Self::Status => 2,
+            Self::Mark => 3,
         }
     }
 }

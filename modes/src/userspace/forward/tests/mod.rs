@@ -34,6 +34,7 @@ fn target(addresses: &[SocketAddr]) -> Target {
         |address: &SocketAddr| Endpoint { address: address.ip(), port: address.port(), local: false };
     Target {
         endpoints: addresses.iter().map(endpoint).collect(),
+        serving: [].into(),
         affinity: None,
         proxy_protocol: false,
         source: SourceAddress::Node,

@@ -1,0 +1,146 @@
+//! The way to the kernel: changes rules and routes, and asks for ways.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+
+use super::read;
+use super::types::{Change, Family, LocalRoute, MarkRule, Way};
+use super::uapi::{
+    AF_INET, AF_INET6, DELROUTE, DELRULE, FIB_RULE_HDR, FRA_FWMARK, FRA_FWMASK, FRA_PRIORITY, FRA_PROTOCOL,
+    FRA_TABLE, GETROUTE, LOCAL, NEWROUTE, NEWRULE, RTA_DST, RTA_MARK, RTA_OIF, RTA_TABLE, RTMSG, SCOPE_HOST,
+    STATIC, TO_TABLE,
+};
+use crate::Error;
+use crate::netlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Protocol, Refusal, Socket, Writer};
+
+/// A connection to the routing of the network namespace that the process is in.
+pub struct Routes {
+    socket: Socket,
+}
+
+impl Routes {
+    /// Opens a connection. It may be kept for as long as the process lives.
+    ///
+    /// # Errors
+    /// When the kernel refuses the socket.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self { socket: Socket::open(Protocol::Route)? })
+    }
+
+    /// Makes or removes a rule; says whether that changed anything.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn rule(&mut self, change: Change, rule: &MarkRule) -> Result<bool, Error> {
+        let mut header = [0; FIB_RULE_HDR];
+        (header[0], header[7]) = (number(rule.family), TO_TABLE);
+        let (kind, gone) = match change {
+            Change::Add => (NEWRULE, Errno::EEXIST),
+            Change::Remove => (DELRULE, Errno::ENOENT),
+        };
+        self.command(change, rule, kind, header, gone, |w| {
+            host32(w, FRA_PRIORITY, rule.priority);
+            host32(w, FRA_FWMARK, rule.mark);
+            host32(w, FRA_FWMASK, rule.mask);
+            host32(w, FRA_TABLE, rule.table);
+            w.attribute(FRA_PROTOCOL, &[STATIC]);
+        })
+    }
+
+    /// Makes or removes a route; says whether that changed anything.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn local_route(&mut self, change: Change, route: &LocalRoute) -> Result<bool, Error> {
+        let mut header = [0; RTMSG];
+        (header[0], header[5], header[6], header[7]) = (number(route.family), STATIC, SCOPE_HOST, LOCAL);
+        let (kind, gone) = match change {
+            Change::Add => (NEWROUTE, Errno::EEXIST),
+            Change::Remove => (DELROUTE, Errno::ESRCH),
+        };
+        self.command(change, route, kind, header, gone, |w| {
+            host32(w, RTA_OIF, route.link);
+            host32(w, RTA_TABLE, route.table);
+        })
+    }
+
+    /// The way that packets to an address take which have this mark; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn way(&mut self, to: IpAddr, mark: u32) -> Result<Option<Way>, Error> {
+        let mut octets = [0; 16];
+        let (family, octets) = match to {
+            IpAddr::V4(to) => {
+                octets[..4].copy_from_slice(&to.octets());
+                (AF_INET, &octets[..4])
+            }
+            IpAddr::V6(to) => {
+                octets = to.octets();
+                (AF_INET6, &octets[..])
+            }
+        };
+        let mut header = [0; RTMSG];
+        (header[0], header[1]) = (family, if to.is_ipv4() { 32 } else { 128 });
+        let request = |sequence| {
+            let mut writer = Writer::default();
+            writer.message_with(GETROUTE, NLM_F_REQUEST | NLM_F_ACK, sequence, header, |w| {
+                w.attribute(RTA_DST, octets);
+                host32(w, RTA_MARK, mark);
+            });
+            writer
+        };
+        let found = self.socket.dump(&format!("the way to {to}"), request, |message, found| {
+            found.extend(read::way(message));
+        });
+        match found {
+            Ok(found) => Ok(found.first().copied()),
+            Err(Error::Refused { errno, .. }) if is_no_way(errno) => Ok(None),
+            Err(Error::Permission { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends one message that changes something. `so_already` is how the kernel says that it changes nothing.
+    fn command(
+        &mut self,
+        change: Change,
+        what: &impl Display,
+        kind: u16,
+        header: [u8; 12],
+        so_already: Errno,
+        body: impl FnOnce(&mut Writer),
+    ) -> Result<bool, Error> {
+        let operation = || format!("{change} {what}");
+        let flags = if change == Change::Add { NLM_F_CREATE | NLM_F_EXCL } else { 0 };
+        let sequence = self.socket.next_sequence(1);
+        let mut writer = Writer::default();
+        writer.message_with(kind, NLM_F_REQUEST | NLM_F_ACK | flags, sequence, header, body);
+        let (acknowledged, refusals) = self.socket.exchange(&writer, operation)?;
+        match refusals.into_iter().find(|refusal| refusal.sequence == sequence) {
+            Some(Refusal { errno, .. }) if errno == so_already => Ok(false),
+            Some(Refusal { errno, extended, .. }) => Err(Error::from_errno(operation(), errno, extended)),
+            None if acknowledged == 0 => Err(Error::AnswerLost { operation: operation() }),
+            None => Ok(true),
+        }
+    }
+}
+
+/// How the kernel says that there is no way, or one that leads nowhere: `unreachable`, `blackhole`. A way that is
+/// `prohibit` looks like a lack of permission.
+fn is_no_way(errno: Errno) -> bool {
+    matches!(errno, Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EINVAL | Errno::ESRCH)
+}
+
+fn number(family: Family) -> u8 {
+    match family {
+        Family::V4 => AF_INET,
+        Family::V6 => AF_INET6,
+    }
+}
+
+fn host32(writer: &mut Writer, kind: u16, value: u32) {
+    writer.attribute(kind, &value.to_ne_bytes());
+}

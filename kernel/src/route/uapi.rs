@@ -1,0 +1,40 @@
+//! Numbers of `linux/rtnetlink.h` and `linux/fib_rules.h`.
+
+pub(super) const AF_INET: u8 = 2;
+pub(super) const AF_INET6: u8 = 10;
+
+/// `RTM_*`
+pub(super) const NEWROUTE: u16 = 24;
+pub(super) const DELROUTE: u16 = 25;
+pub(super) const GETROUTE: u16 = 26;
+pub(super) const NEWRULE: u16 = 32;
+pub(super) const DELRULE: u16 = 33;
+
+/// `struct rtmsg`: family, lengths of the destination's and the source's prefix, `rtm_tos`, `rtm_table`, `rtm_protocol`,
+/// `rtm_scope`, `rtm_type` (8 bits each), `rtm_flags` (32 bits).
+pub(super) const RTMSG: usize = 12;
+/// `struct fib_rule_hdr`: family, lengths of the destination's and the source's prefix, `tos`, `table`, two that are
+/// reserved, `action` (8 bits each), `flags` (32 bits).
+pub(super) const FIB_RULE_HDR: usize = 12;
+
+pub(super) const RTA_DST: u16 = 1;
+pub(super) const RTA_OIF: u16 = 4;
+pub(super) const RTA_GATEWAY: u16 = 5;
+pub(super) const RTA_TABLE: u16 = 15;
+pub(super) const RTA_MARK: u16 = 16;
+pub(super) const RTA_VIA: u16 = 18;
+
+/// `RTN_LOCAL`
+pub(super) const LOCAL: u8 = 2;
+/// `RTPROT_STATIC`: made by an administrator, not by the kernel or a routing daemon.
+pub(super) const STATIC: u8 = 4;
+/// `RT_SCOPE_HOST`
+pub(super) const SCOPE_HOST: u8 = 254;
+
+pub(super) const FRA_PRIORITY: u16 = 6;
+pub(super) const FRA_FWMARK: u16 = 10;
+pub(super) const FRA_TABLE: u16 = 15;
+pub(super) const FRA_FWMASK: u16 = 16;
+pub(super) const FRA_PROTOCOL: u16 = 21;
+/// `FR_ACT_TO_TBL`
+pub(super) const TO_TABLE: u8 = 1;

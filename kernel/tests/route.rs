@@ -1,0 +1,167 @@
+//! Rules and routes against the kernel: what is made is what `ip` shows and what packets follow.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use kernel::link::Links;
+use kernel::route::{Change, Family, LocalRoute, MarkRule, Routes, Way};
+use testbed::suite::{Test, run};
+
+const MARK: u32 = 0x2000;
+const TABLE: u32 = 7777;
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+fn main() -> ExitCode {
+    run(vec![
+        Test::new("marked_packets_are_led_to_this_host", led),
+        Test::new("what_is_there_is_not_made_twice", repeated),
+        Test::new("what_is_not_ours_is_left", foreign),
+        Test::new("ways_are_told_apart", ways),
+        Test::new("a_refusal_names_what_was_refused", refusal),
+        Test::new("a_passive_address_is_local_and_never_chosen", passive),
+    ])
+}
+
+fn ip(command: &str) -> Result<String> {
+    let output = Command::new("ip").args(command.split(' ')).output().context("apt-get install iproute2")?;
+    ensure!(output.status.success(), "ip {command}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn rule(family: Family) -> MarkRule {
+    MarkRule { family, priority: 77, mark: MARK, mask: MARK, table: TABLE }
+}
+
+fn loopback() -> Result<u32> {
+    ip("link set lo up")?;
+    Ok(Links::open()?.find("lo")?.context("no loopback device")?.index)
+}
+
+fn route(family: Family) -> Result<LocalRoute> {
+    Ok(LocalRoute { family, table: TABLE, link: loopback()? })
+}
+
+/// Addresses that no host has.
+fn nobody(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(192, 0, 2, 1).into(),
+        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    }
+}
+
+fn led() -> Result<()> {
+    let mut routes = Routes::open()?;
+    let here = Some(Way { local: true, gateway: false, link: loopback()? });
+    for family in FAMILIES {
+        ensure!(routes.way(nobody(family), MARK)? != here, "it is led here already");
+        ensure!(routes.rule(Change::Add, &rule(family))?);
+        ensure!(routes.local_route(Change::Add, &route(family)?)?);
+        ensure!(routes.way(nobody(family), MARK | 1)? == here, "{family}: marked packets are not led here");
+        ensure!(routes.way(nobody(family), 1)? != here, "{family}: other packets are led here");
+        let flag = if family == Family::V4 { "-4" } else { "-6" };
+        let rules = ip(&format!("{flag} rule"))?;
+        ensure!(rules.contains("77:\tfrom all fwmark 0x2000/0x2000 lookup 7777"), "{rules}");
+        ensure!(routes.rule(Change::Remove, &rule(family))?);
+        ensure!(routes.way(nobody(family), MARK)? != here);
+        ensure!(routes.local_route(Change::Remove, &route(family)?)?);
+        ensure!(!ip(&format!("{flag} route show table all"))?.contains("7777"), "the route stays");
+    }
+    Ok(())
+}
+
+fn repeated() -> Result<()> {
+    let mut routes = Routes::open()?;
+    for family in FAMILIES {
+        for first in [true, false] {
+            ensure!(routes.rule(Change::Add, &rule(family))? == first, "{family}: made twice");
+            ensure!(routes.local_route(Change::Add, &route(family)?)? == first, "{family}: made twice");
+        }
+        for first in [true, false] {
+            ensure!(routes.rule(Change::Remove, &rule(family))? == first);
+            ensure!(routes.local_route(Change::Remove, &route(family)?)? == first);
+        }
+    }
+    Ok(())
+}
+
+fn foreign() -> Result<()> {
+    let mut routes = Routes::open()?;
+    ip("rule add fwmark 0x1/0x1 lookup 7777 priority 77")?;
+    ip("rule add fwmark 0x2000/0x2000 lookup 7778 priority 77")?;
+    let before = ip("rule")?;
+    ensure!(routes.rule(Change::Add, &rule(Family::V4))?, "a rule of others was taken for it");
+    ensure!(routes.rule(Change::Remove, &rule(Family::V4))?);
+    ensure!(!routes.rule(Change::Remove, &rule(Family::V4))?, "a rule of others was removed");
+    ensure!(ip("rule")? == before);
+    Ok(())
+}
+
+fn ways() -> Result<()> {
+    let mut routes = Routes::open()?;
+    let loopback = loopback()?;
+    ip("link add veth-a type veth peer name veth-b")?;
+    ip("link set veth-a up")?;
+    ip("link set veth-b up")?;
+    ip("addr add 192.0.2.1/24 dev veth-a")?;
+    ip("addr add 2001:db8::1/64 dev veth-a nodad")?;
+    ip("route add default via 192.0.2.254 dev veth-a")?;
+    ip("route add default via 2001:db8::fe dev veth-a")?;
+    ip("route add 198.51.100.0/24 via inet6 2001:db8::fe dev veth-a")?;
+    ip("route add unreachable 203.0.113.0/24")?;
+    ip("route add prohibit 203.0.113.1/32")?;
+    ip("route add blackhole 203.0.113.2/32")?;
+    let veth = Links::open()?.find("veth-a")?.context("no veth-a")?.index;
+    let (near, far) =
+        (Way { local: false, gateway: false, link: veth }, Way { local: false, gateway: true, link: veth });
+    for (to, wanted) in [
+        ("192.0.2.1", Some(Way { local: true, gateway: false, link: loopback })),
+        ("192.0.2.7", Some(near)),
+        ("8.8.8.8", Some(far)),
+        ("198.51.100.1", Some(far)),
+        ("203.0.113.7", None),
+        ("203.0.113.1", None),
+        ("203.0.113.2", None),
+        ("2001:db8::1", Some(Way { local: true, gateway: false, link: loopback })),
+        ("2001:db8::7", Some(near)),
+        ("2001:db8:1::1", Some(far)),
+    ] {
+        let way = routes.way(to.parse()?, 0)?;
+        // IPv6 names the device that has the address.
+        let way = way.map(|way| if way.local { Way { link: loopback, ..way } } else { way });
+        ensure!(way == wanted, "{to}: {way:?}, not {wanted:?}");
+    }
+    Ok(())
+}
+
+fn refusal() -> Result<()> {
+    let mut routes = Routes::open()?;
+    let nowhere = LocalRoute { family: Family::V4, table: TABLE, link: 9999 };
+    let error = routes.local_route(Change::Add, &nowhere).err().context("a route over no device was made")?;
+    let message = error.to_string();
+    ensure!(message.contains("table 7777") && message.contains("9999"), "{message}");
+    Ok(())
+}
+
+fn passive() -> Result<()> {
+    let (mut routes, mut links, loopback) = (Routes::open()?, Links::open()?, loopback()?);
+    let addresses: [IpAddr; 2] = ["169.254.112.77".parse()?, "fd70:6f69:6e74::1".parse()?];
+    // Without an address of its own: the kernel looks for one on other devices, loopback first.
+    ip("link add veth-a type veth peer name veth-b")?;
+    ip("link set veth-a up")?;
+    ip("route add 198.51.100.1 dev veth-a")?;
+    ip("route add fd70::/32 dev veth-a")?;
+    for address in addresses {
+        ensure!(links.add_passive(loopback, address)?, "{address} was there");
+        ensure!(!links.add_passive(loopback, address)?, "{address} is added twice");
+        let way = routes.way(address, 0)?.context("no way")?;
+        ensure!(way.local, "{address}: {way:?}");
+    }
+    ip("addr add 192.0.2.1/32 dev veth-b")?;
+    ip("addr add 2001:db8::1/128 dev veth-b nodad")?;
+    let v4 = ip("route get 198.51.100.1")?;
+    ensure!(v4.contains("src 192.0.2.1"), "{v4}");
+    let v6 = ip("route get fd70::7")?;
+    ensure!(v6.contains("src 2001:db8::1"), "{v6}");
+    Ok(())
+}

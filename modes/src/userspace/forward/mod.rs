@@ -97,8 +97,11 @@ impl Forwarder {
     /// When the address cannot be listened on.
     pub fn open(&self, key: TargetKey, listen: SocketAddr, target: &Target) -> Result<(), OpenError> {
         let mut entrances = self.entrances();
-        if entrances.contains_key(&key) || !self.shared.bounds.descriptors.take(1) {
+        if entrances.contains_key(&key) {
             return Err(refusal(listen, ErrorKind::AddrInUse.into()));
+        }
+        if !self.shared.bounds.descriptors.take(1) {
+            return Err(refusal(listen, io::Error::other("there are no file descriptors left")));
         }
         let opened = self.build(key.clone(), listen, target).inspect_err(|_| {
             self.shared.bounds.descriptors.give_back(1);

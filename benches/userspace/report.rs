@@ -122,9 +122,10 @@ impl Report {
         );
         write!(
             text,
-            "In brackets: how many times as good as HAProxy's, so that more than 1 is better in every row. Each figure \
+            "In brackets: how many times as good as HAProxy's (as nginx's, over UDP), so that more than 1 is better in \
+             every row. Each figure \
              is the median of {} rounds of {} s; subjects take turns within a round. The last column tells by how much \
-             HAProxy's own figures of these rounds differ, from the least to the most: ratios within that are a draw.\n\n\
+             the figures of these rounds differ that all are compared with, from the least to the most: ratios within that are a draw.\n\n\
              How even the connections are that one client makes one after the other: how many more the most used \
              endpoint got than the least used.\n\n{}\n\n{}",
             self.rounds,
@@ -192,7 +193,7 @@ impl Report {
         let mut table = Table::new();
         table.load_style(style);
         let names = self.columns().map(Subject::name);
-        table.set_header(["what"].into_iter().chain(names).chain(["HAProxy's rounds differ by"]));
+        table.set_header(["what"].into_iter().chain(names).chain(["rounds differ by"]));
         for what in ALL {
             if self.columns().all(|subject| self.of(what, subject).is_none()) {
                 continue;
@@ -203,14 +204,20 @@ impl Report {
         right(table)
     }
 
+    /// Whom others are compared with: HAProxy, where it can do it.
+    fn base(&self, what: &str) -> Option<Subject> {
+        [Subject::Haproxy, Subject::Nginx].into_iter().find(|subject| self.of(what, *subject).is_some())
+    }
+
     fn cell(&self, what: &str, subject: Subject) -> String {
         let Some(value) = self.of(what, subject).map(|values| middle(values)) else { return "-".to_owned() };
         if OF_PROXIES.contains(&what) && !subject.is_a_proxy() {
             return "-".to_owned();
         }
-        match self.of(what, Subject::Haproxy).map(|values| middle(values)) {
-            Some(base) if subject != Subject::Haproxy => {
-                let ratio = if RATES.contains(&what) { value / base } else { base / value };
+        let base = self.base(what);
+        match base.and_then(|base| self.of(what, base)).map(|values| middle(values)) {
+            Some(base_value) if base != Some(subject) => {
+                let ratio = if RATES.contains(&what) { value / base_value } else { base_value / value };
                 format!("{} ({ratio:.2})", digits(value))
             }
             _ => digits(value),
@@ -218,7 +225,9 @@ impl Report {
     }
 
     fn noise(&self, what: &str) -> String {
-        let Some(values) = self.of(what, Subject::Haproxy).filter(|values| values.len() > 1) else {
+        let Some(values) =
+            self.base(what).and_then(|base| self.of(what, base)).filter(|values| values.len() > 1)
+        else {
             return "-".to_owned();
         };
         let (least, most) = values

@@ -149,7 +149,7 @@ impl Row {
             }
             Self::RequestLatency => latency(sample, [what::REQUEST_P50, what::REQUEST_P99], &mut tally),
             Self::Upload | Self::Download => {
-                // Nanoseconds for a byte are seconds for a gigabyte.
+                // A microsecond for a byte is a million milliseconds for a gigabyte.
                 sample.add_all(self.names(), [rate / 1e6, each(own) * 1e6, each(all) * 1e6]);
             }
             _ => sample.add_all(self.names(), [rate, each(own), each(all)]),

@@ -1,214 +1,176 @@
 //! The forwarder: carries connections and datagrams between clients and endpoints.
 //!
-//! It knows nothing of how traffic gets to it. A [`Target`] is a place where it listens and the endpoints that serve
-//! what arrives there.
+//! It knows nothing of how traffic gets to it. A [`Target`] is a place where it listens (an *entrance*, once it is open)
+//! and the endpoints that serve what arrives there.
+//!
+//! # Theory of operation
+//!
+//! A few threads (`worker`) wait for sockets to become ready, each with sockets of its own. A TCP entrance is watched
+//! by all of them, and whoever is free accepts (`tcp`); a UDP entrance belongs to one (`udp`). From then on a
+//! connection or session stays with its thread, so nothing of it needs a lock. What threads share is an entrance's
+//! endpoints, with whose turn it is (`balance`), and the bounds of the whole (`bounds`).
+//!
+//! A connection is accepted, an endpoint chosen and connected to, and only then is the client listened to: nothing of
+//! it can be lost or sent twice when the next endpoint must be tried. Each direction (`flow`) then copies small amounts
+//! and sends large ones through a pipe. What a connection keeps while it is idle is its two sockets and some two
+//! hundred bytes.
 
-use std::net::{IpAddr, SocketAddr};
+mod balance;
+mod bounds;
+mod clock;
+mod endpoint;
+mod entrance;
+mod figures;
+mod flow;
+mod options;
+mod pipes;
+mod proxy_protocol;
+mod sparingly;
+mod target;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod token;
+mod udp;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use endpoint_cache::{Endpoint, Family, ServicePortName, TrafficPolicy};
+use endpoint_cache::Protocol;
+use kernel::socket::{Datagrams, Listener, raise_descriptor_limit};
 
-/// How an endpoint is chosen for a new connection or session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Balancing {
-    /// In turn.
-    #[default]
-    RoundRobin,
-    /// The one with the fewest connections under way; in turn among equals.
-    LeastConnections,
-}
+use self::bounds::{Bounds, Quota};
+use self::clock::Clock;
+use self::entrance::{Door, Entrance, EntranceId, Opened};
+use self::worker::{Command, Shared, Worker};
+pub use figures::Figures;
+pub use options::{Balancing, Options};
+pub use target::{EndpointStatus, OpenError, SourceAddress, Target, TargetKey, TargetStatus};
 
-/// Bounds and times of a forwarder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Threads that carry traffic.
-    pub workers: NonZeroUsize,
-    /// How endpoints are chosen.
-    pub balancing: Balancing,
-    /// TCP connections under way at most; `None` for what the limit of file descriptors allows.
-    pub max_connections: Option<NonZeroUsize>,
-    /// The same for a single target; `None` for no bound of its own.
-    pub max_connections_per_target: Option<NonZeroUsize>,
-    /// UDP sessions at most; `None` for what the limit of file descriptors allows.
-    pub max_sessions: Option<NonZeroUsize>,
-    /// After how long without a byte a TCP connection is closed.
-    pub tcp_idle: Duration,
-    /// The same once one side has closed.
-    pub tcp_half_closed: Duration,
-    /// After how long without a datagram a UDP session ends.
-    pub udp_idle: Duration,
-    /// How long each attempt to connect to an endpoint may take; as many attempts as there are times.
-    pub connect_timeouts: Vec<Duration>,
-    /// The mark of packets that bear a client's address ([`SourceAddress`]), so that answers can be led back here.
-    pub mark: Option<u32>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            balancing: Balancing::default(),
-            max_connections: None,
-            max_connections_per_target: None,
-            max_sessions: None,
-            tcp_idle: Duration::from_secs(24 * 60 * 60),
-            tcp_half_closed: Duration::from_secs(60 * 60),
-            udp_idle: Duration::from_secs(30),
-            connect_timeouts: [250, 500, 1000, 2000].map(Duration::from_millis).to_vec(),
-            mark: None,
-        }
-    }
-}
-
-/// Which target it is: a service port has one for each traffic policy in use.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TargetKey {
-    /// Service port.
-    pub name: Arc<ServicePortName>,
-    /// Family of both its clients and its endpoints.
-    pub family: Family,
-    /// Whose endpoints these are.
-    pub policy: TrafficPolicy,
-}
-
-/// From which address endpoints are connected to.
-#[derive(Clone)]
-pub enum SourceAddress {
-    /// The node's.
-    Node,
-    /// The client's, where this says so; else the node's. A client that is the endpoint itself always appears under
-    /// the node's address. Called by the threads that carry traffic, so it should be quick.
-    Client(Arc<dyn Fn(IpAddr, &Endpoint) -> bool + Send + Sync>),
-}
-
-/// What a target forwards to, and how.
-#[derive(Clone)]
-pub struct Target {
-    /// Where to spread what arrives. If empty, connections are refused.
-    pub endpoints: Arc<[Endpoint]>,
-    /// For how long a client is remembered after its last connection, if at all.
-    pub affinity: Option<Duration>,
-    /// Whether connections begin with a PROXY protocol header, version 2 (TCP only).
-    pub proxy_protocol: bool,
-    /// From which address.
-    pub source: SourceAddress,
-}
-
-/// The state of a target, for people and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetStatus {
-    /// Which.
-    pub key: TargetKey,
-    /// Where it listens.
-    pub listens: SocketAddr,
-    /// Connections or sessions under way.
-    pub active: usize,
-    /// Its endpoints, in the order in which they are used.
-    pub endpoints: Vec<EndpointStatus>,
-}
-
-/// The state of an endpoint of a target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointStatus {
-    /// Which.
-    pub endpoint: Endpoint,
-    /// Connections or sessions under way.
-    pub active: usize,
-    /// All there ever were.
-    pub total: u64,
-    /// Attempts to connect that failed.
-    pub failures: u64,
-    /// For how much longer others are preferred because it failed, if they are.
-    pub set_aside: Option<Duration>,
-}
-
-/// What all targets did, since the start but for the gauges.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// TCP connections accepted.
-    pub connections: u64,
-    /// TCP connections under way (a gauge).
-    pub active_connections: u64,
-    /// TCP connections closed at once because a bound was reached.
-    pub shed_by_bound: u64,
-    /// TCP connections closed at once because there were no file descriptors left.
-    pub shed_by_descriptors: u64,
-    /// Attempts to connect to an endpoint that failed.
-    pub connect_failures: u64,
-    /// TCP connections that no endpoint took.
-    pub unserved: u64,
-    /// UDP sessions begun.
-    pub sessions: u64,
-    /// UDP sessions under way (a gauge).
-    pub active_sessions: u64,
-    /// UDP sessions ended early to make room.
-    pub sessions_evicted: u64,
-    /// Datagrams that were not passed on.
-    pub datagrams_dropped: u64,
-    /// Bytes from clients to endpoints.
-    pub bytes_in: u64,
-    /// Bytes from endpoints to clients.
-    pub bytes_out: u64,
-}
-
-/// Why a target cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The address is taken.
-    #[error("{0} is in use by another program")]
-    InUse(SocketAddr),
-    /// Something else.
-    #[error("cannot listen on {address}: {cause}")]
-    Io {
-        /// Where.
-        address: SocketAddr,
-        /// The system's error.
-        cause: std::io::Error,
-    },
-}
+/// Descriptors that are left for everything but traffic: listening, programming the kernel, sources and so on.
+const DESCRIPTORS_RESERVED: usize = 256;
 
 /// Threads that carry traffic, and the targets that they serve. Dropping it ends every connection.
-pub struct Forwarder {}
+pub struct Forwarder {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    entrances: Mutex<BTreeMap<TargetKey, Opened>>,
+    next: AtomicU32,
+}
 
 impl Forwarder {
     /// Starts the threads. There are no targets yet.
     ///
     /// # Errors
     /// When the system has no thread or descriptor for it.
-    pub fn start(_options: Options) -> Result<Self, crate::Error> {
-        Ok(Self {})
+    pub fn start(options: Options) -> Result<Self, crate::Error> {
+        let limit = usize::try_from(raise_descriptor_limit()?).unwrap_or(usize::MAX);
+        let bound = |most: Option<NonZeroUsize>| Quota::new(most.map_or(usize::MAX, NonZeroUsize::get));
+        let bounds = Bounds {
+            descriptors: Quota::new(limit.saturating_sub(DESCRIPTORS_RESERVED)),
+            connections: bound(options.max_connections),
+            sessions: bound(options.max_sessions),
+            held: Quota::new(options.max_held_bytes),
+        };
+        let count = options.workers.get();
+        let shared = Arc::new(Shared { options, bounds, clock: Clock::start() });
+        let workers =
+            (0..count).map(|number| Worker::start(number, shared.clone())).collect::<io::Result<_>>();
+        let workers = workers.map_err(|error| crate::Error::NoThread(error.to_string()))?;
+        Ok(Self { shared, workers, entrances: Mutex::default(), next: AtomicU32::new(0) })
     }
 
     /// Begins to listen for a target that is not open yet. Connections wait from now on.
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub fn open(&self, _key: TargetKey, _listen: SocketAddr, _target: Target) -> Result<(), OpenError> {
+    pub fn open(&self, key: TargetKey, listen: SocketAddr, target: &Target) -> Result<(), OpenError> {
+        let mut entrances = self.entrances();
+        if entrances.contains_key(&key) || !self.shared.bounds.descriptors.take(1) {
+            return Err(refusal(listen, ErrorKind::AddrInUse.into()));
+        }
+        let opened = self.build(key.clone(), listen, target).inspect_err(|_| {
+            self.shared.bounds.descriptors.give_back(1);
+        })?;
+        self.serving(&opened).for_each(|worker| worker.tell(Command::Open(opened.clone())));
+        entrances.insert(key, opened);
         Ok(())
+    }
+
+    fn build(&self, key: TargetKey, listen: SocketAddr, target: &Target) -> Result<Opened, OpenError> {
+        let id = EntranceId(self.next.fetch_add(1, Ordering::Relaxed));
+        let door = match key.name.protocol {
+            Protocol::Tcp => Listener::bind(listen).and_then(|door| Ok((door.address()?, Door::Tcp(door)))),
+            Protocol::Udp => Datagrams::bind(listen).and_then(|door| Ok((door.address()?, Door::Udp(door)))),
+            Protocol::Sctp => Err(io::Error::new(ErrorKind::Unsupported, "SCTP is not carried")),
+        };
+        let (listens, door) = door.map_err(|cause| refusal(listen, cause))?;
+        let entrance = Arc::new(Entrance::new(id, key, listens, target));
+        Ok(Opened { entrance, door: Arc::new(door) })
     }
 
     /// Changes an open target. Connections under way stay, sessions to endpoints that are gone end. False when it is
     /// not open.
-    pub fn change(&self, _key: &TargetKey, _target: Target) -> bool {
-        false
+    pub fn change(&self, key: &TargetKey, target: &Target) -> bool {
+        let entrances = self.entrances();
+        let Some(opened) = entrances.get(key) else { return false };
+        opened.entrance.change(target);
+        if let Door::Udp(_) = *opened.door {
+            self.serving(opened).for_each(|worker| worker.tell(Command::Changed(opened.entrance.id)));
+        }
+        true
     }
 
     /// No longer listens. Connections under way stay, sessions end. False when it is not open.
-    pub fn close(&self, _key: &TargetKey) -> bool {
-        false
+    pub fn close(&self, key: &TargetKey) -> bool {
+        let Some(opened) = self.entrances().remove(key) else { return false };
+        let closing: Vec<_> = self.serving(&opened).map(|worker| worker.close(opened.entrance.id)).collect();
+        // A thread that has ended serves nothing. When all have let go, the address is free.
+        for done in closing {
+            let _ = done.recv();
+        }
+        self.shared.bounds.descriptors.give_back(1);
+        true
     }
 
     /// The state of every target, sorted by key.
     #[must_use]
     pub fn status(&self) -> Vec<TargetStatus> {
-        Vec::new()
+        let now = self.shared.clock.now();
+        self.entrances().values().map(|opened| opened.entrance.status(now)).collect()
     }
 
     /// What all targets did.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        Figures::default()
+        let mut figures = Figures::default();
+        self.workers.iter().for_each(|worker| worker.counters().add_to(&mut figures));
+        figures
+    }
+
+    /// The threads that serve an entrance: all for TCP, one for UDP, so that a client's session is in one place.
+    fn serving(&self, opened: &Opened) -> impl Iterator<Item = &Worker> {
+        let (first, count) = match *opened.door {
+            Door::Tcp(_) => (0, self.workers.len()),
+            Door::Udp(_) => (opened.entrance.id.0 as usize % self.workers.len(), 1),
+        };
+        self.workers.iter().skip(first).take(count)
+    }
+
+    fn entrances(&self) -> MutexGuard<'_, BTreeMap<TargetKey, Opened>> {
+        // Whoever panicked while holding it left a whole map behind.
+        self.entrances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refusal(address: SocketAddr, cause: io::Error) -> OpenError {
+    match cause.kind() {
+        ErrorKind::AddrInUse => OpenError::InUse(address),
+        _ => OpenError::Io { address, cause },
     }
 }

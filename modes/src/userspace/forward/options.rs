@@ -1,0 +1,60 @@
+//! Bounds and times.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// How an endpoint is chosen for a new connection or session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balancing {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest connections under way; in turn among equals.
+    LeastConnections,
+}
+
+/// Bounds and times of a forwarder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Threads that carry traffic.
+    pub workers: NonZeroUsize,
+    /// How endpoints are chosen.
+    pub balancing: Balancing,
+    /// TCP connections under way at most; `None` for what the limit of file descriptors allows.
+    pub max_connections: Option<NonZeroUsize>,
+    /// The same for a single target; `None` for no bound of its own.
+    pub max_connections_per_target: Option<NonZeroUsize>,
+    /// UDP sessions at most; `None` for what the limit of file descriptors allows.
+    pub max_sessions: Option<NonZeroUsize>,
+    /// Bytes that may wait to be taken by slow receivers, in all, outside of pipes. Beyond that, bytes stay in the
+    /// kernel until they are taken.
+    pub max_held_bytes: usize,
+    /// After how long without a byte a TCP connection is closed.
+    pub tcp_idle: Duration,
+    /// The same once one side has closed.
+    pub tcp_half_closed: Duration,
+    /// After how long without a datagram a UDP session ends.
+    pub udp_idle: Duration,
+    /// How long each attempt to connect to an endpoint may take; as many attempts as there are times.
+    pub connect_timeouts: Vec<Duration>,
+    /// The mark of packets that bear a client's address ([`SourceAddress`]), so that answers can be led back here.
+    pub mark: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            balancing: Balancing::default(),
+            max_connections: None,
+            max_connections_per_target: None,
+            max_sessions: None,
+            max_held_bytes: 64 << 20,
+            tcp_idle: Duration::from_secs(24 * 60 * 60),
+            tcp_half_closed: Duration::from_secs(60 * 60),
+            udp_idle: Duration::from_secs(30),
+            connect_timeouts: [250, 500, 1000, 2000].map(Duration::from_millis).to_vec(),
+            mark: None,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! UDP.
+
+use std::net::UdpSocket;
+
+use super::*;
+
+/// A server that answers each datagram with its own port and what it was told.
+fn introduce_and_echo_datagrams() -> (SocketAddr, Arc<UdpSocket>) {
+    let socket = Arc::new(UdpSocket::bind(ANY).unwrap());
+    let (address, at) = (socket.local_addr().unwrap(), socket.clone());
+    // It ends when it is told nothing.
+    std::thread::spawn(move || {
+        let mut room = vec![0; 65_536];
+        while let Ok((length, from)) = at.recv_from(&mut room)
+            && length > 0
+        {
+            let answer = [&address.port().to_be_bytes()[..], &room[..length]].concat();
+            at.send_to(&answer, from).unwrap();
+        }
+    });
+    (address, socket)
+}
+
+fn client(of: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind(ANY).unwrap();
+    socket.connect(of).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// Sends a datagram, and returns which server answered what.
+fn ask(client: &UdpSocket, what: &[u8]) -> (u16, Vec<u8>) {
+    client.send(what).unwrap();
+    let mut room = vec![0; 65_536];
+    let length = client.recv(&mut room).unwrap();
+    (u16::from_be_bytes([room[0], room[1]]), room[2..length].to_vec())
+}
+
+#[test]
+fn datagrams_of_a_client_go_to_one_endpoint_and_answers_come_back() {
+    let servers: Vec<_> = (0..3).map(|_| introduce_and_echo_datagrams().0).collect();
+    let (forwarder, at) = forwarding(options(), Protocol::Udp, &target(&servers));
+    let clients: Vec<_> = (0..6).map(|_| client(at)).collect();
+    for size in [1, 0, 1400, 60_000] {
+        let what = vec![9; size];
+        if size == 0 {
+            // Nothing can be told from an answer to nothing; it ends the server of this test.
+            continue;
+        }
+        for (index, client) in clients.iter().enumerate() {
+            assert_eq!(ask(client, &what), (servers[index % 3].port(), what.clone()));
+        }
+    }
+    assert_eq!((forwarder.figures().sessions, forwarder.figures().active_sessions), (6, 6));
+}
+
+#[test]
+fn whoever_is_not_there_is_set_aside_and_the_client_sent_elsewhere() {
+    let nobody = UdpSocket::bind(ANY).unwrap().local_addr().unwrap();
+    let (server, _socket) = introduce_and_echo_datagrams();
+    let (forwarder, at) = forwarding(options(), Protocol::Udp, &target(&[nobody, server]));
+    let client = client(at);
+    client.send(b"lost").unwrap();
+    await_that("it is set aside", || forwarder.status()[0].endpoints[0].set_aside.is_some());
+    assert_eq!(ask(&client, b"again"), (server.port(), b"again".to_vec()));
+}
+
+#[test]
+fn sessions_end_with_their_endpoint_and_with_the_target() {
+    let servers = [introduce_and_echo_datagrams(), introduce_and_echo_datagrams()].map(|server| server.0);
+    let (forwarder, at) = forwarding(options(), Protocol::Udp, &target(&servers[..1]));
+    let client = client(at);
+    assert_eq!(ask(&client, b"1").0, servers[0].port());
+    forwarder.change(&key(Protocol::Udp), &target(&servers[1..]));
+    await_that("it has ended", || forwarder.figures().active_sessions == 0);
+    assert_eq!(ask(&client, b"2").0, servers[1].port());
+    assert!(forwarder.close(&key(Protocol::Udp)));
+    assert_eq!(forwarder.figures().active_sessions, 0);
+    // The address is free at once.
+    forwarder.open(key(Protocol::Udp), at, &target(&servers)).unwrap();
+    ask(&client, b"3");
+}
+
+#[test]
+fn idle_sessions_end() {
+    let (server, _socket) = introduce_and_echo_datagrams();
+    let options = Options { udp_idle: Duration::from_millis(200), ..options() };
+    let (forwarder, at) = forwarding(options, Protocol::Udp, &target(&[server]));
+    ask(&client(at), b"x");
+    await_that("it has ended", || forwarder.figures().active_sessions == 0);
+    assert_eq!(forwarder.figures().sessions_evicted, 0);
+}
+
+#[test]
+fn the_number_of_sessions_is_bounded_and_the_longest_idle_makes_room() {
+    let (server, _socket) = introduce_and_echo_datagrams();
+    let options = Options { max_sessions: NonZeroUsize::new(8), ..options() };
+    let (forwarder, at) = forwarding(options, Protocol::Udp, &target(&[server]));
+    let clients: Vec<_> = (0..30).map(|_| client(at)).collect();
+    for client in clients.iter().chain(&clients) {
+        assert_eq!(ask(client, b"x").1, b"x");
+    }
+    let figures = forwarder.figures();
+    assert_eq!((figures.active_sessions, figures.sessions_evicted), (8, figures.sessions - 8));
+}
+
+#[test]
+fn sessions_that_cannot_be_had_cost_nothing() {
+    let (forwarder, at) = forwarding(options(), Protocol::Udp, &target(&[]));
+    client(at).send(b"x").unwrap();
+    await_that("it is dropped", || forwarder.figures().datagrams_dropped == 1);
+    assert_eq!((forwarder.figures().sessions, forwarder.shared.bounds.sessions.taken()), (0, 0));
+}

@@ -22,7 +22,7 @@ pub(crate) fn forward(address: IpAddr) -> Result<()> {
     let forwarder = Forwarder::start(Options::default())?;
     for frontend in frontend::all() {
         let listen = SocketAddr::new(address, frontend.port);
-        forwarder.open(key(&frontend), listen, target(&frontend))?;
+        forwarder.open(key(&frontend), listen, &target(&frontend))?;
     }
     loop {
         std::thread::park();

@@ -101,7 +101,9 @@ impl Report {
     pub(crate) fn failed(&mut self, subject: Subject, row: Row, error: &anyhow::Error) {
         let sentence = format!("{row:?} of {} failed: {error:#}.", subject.name());
         eprintln!("{sentence}");
-        self.failures.push(sentence);
+        if !self.failures.contains(&sentence) {
+            self.failures.push(sentence);
+        }
     }
 
     /// Prints the report, and writes `userspace.md` into a folder if there is one.

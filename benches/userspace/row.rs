@@ -145,7 +145,7 @@ impl Row {
         let each = |time: Duration| time.as_secs_f64() * 1e6 / done;
         match self {
             Self::ConnectionLatency => {
-                latency(sample, [what::CONNECTION_P50, what::CONNECTION_P99], &mut tally)
+                latency(sample, [what::CONNECTION_P50, what::CONNECTION_P99], &mut tally);
             }
             Self::RequestLatency => latency(sample, [what::REQUEST_P50, what::REQUEST_P99], &mut tally),
             Self::Upload | Self::Download => {

@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn if_all_failed_they_are_tried_all_the_same() {
         let mut balancer = balancer(1..=2, None);
-        balancer.endpoints().iter().for_each(|state| drop(state.failed(at(0))));
+        balancer.endpoints().iter().for_each(|state| _ = state.failed(at(0)));
         assert_eq!([1, 2].map(|_| next(&mut balancer, 1)), [1, 2]);
     }
 

@@ -201,12 +201,13 @@ impl Connections {
         let Some(attempt) = connection.attempt.take() else { return };
         connection.lease.endpoint.worked();
         if attempt.proxy_protocol {
-            match connection.client.original_destination() {
-                Ok(destination) => {
-                    let header = proxy_protocol::header(attempt.client, destination);
-                    connection.there = Flow::beginning_with(header, tools);
+            let destination = connection.client.original_destination();
+            match destination.and_then(|destination| proxy_protocol::header(attempt.client, destination)) {
+                Ok(header) => connection.there = Flow::beginning_with(header, tools),
+                Err(error) => {
+                    tracing::warn!("cannot tell an endpoint who its client is: {error}");
+                    return self.abort(place, tools);
                 }
-                Err(_) => return self.abort(place, tools),
             }
         }
         connection.there.writable = true;

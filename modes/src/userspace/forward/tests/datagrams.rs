@@ -2,23 +2,23 @@
 
 use std::net::UdpSocket;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
 
 /// A server that answers each datagram with its own port and what it was told.
-fn introduce_and_echo_datagrams() -> (SocketAddr, Arc<UdpSocket>) {
-    let socket = Arc::new(UdpSocket::bind(ANY).unwrap());
-    let (address, at) = (socket.local_addr().unwrap(), socket.clone());
-    // It ends when it is told nothing.
+fn introduce_and_echo_datagrams() -> SocketAddr {
+    let at = UdpSocket::bind(ANY).unwrap();
+    let address = at.local_addr().unwrap();
     std::thread::spawn(move || {
         let mut room = vec![0; 65_536];
-        while let Ok((length, from)) = at.recv_from(&mut room)
-            && length > 0
-        {
+        while let Ok((length, from)) = at.recv_from(&mut room) {
             let answer = [&address.port().to_be_bytes()[..], &room[..length]].concat();
             at.send_to(&answer, from).unwrap();
         }
     });
-    (address, socket)
+    address
 }
 
 fn client(of: SocketAddr) -> UdpSocket {
@@ -38,15 +38,11 @@ fn ask(client: &UdpSocket, what: &[u8]) -> (u16, Vec<u8>) {
 
 #[test]
 fn datagrams_of_a_client_go_to_one_endpoint_and_answers_come_back() {
-    let servers: Vec<_> = (0..3).map(|_| introduce_and_echo_datagrams().0).collect();
+    let servers: Vec<_> = (0..3).map(|_| introduce_and_echo_datagrams()).collect();
     let (forwarder, at) = forwarding(options(), Protocol::Udp, &target(&servers));
     let clients: Vec<_> = (0..6).map(|_| client(at)).collect();
     for size in [1, 0, 1400, 60_000] {
         let what = vec![9; size];
-        if size == 0 {
-            // Nothing can be told from an answer to nothing; it ends the server of this test.
-            continue;
-        }
         for (index, client) in clients.iter().enumerate() {
             assert_eq!(ask(client, &what), (servers[index % 3].port(), what.clone()));
         }
@@ -57,7 +53,7 @@ fn datagrams_of_a_client_go_to_one_endpoint_and_answers_come_back() {
 #[test]
 fn whoever_is_not_there_is_set_aside_and_the_client_sent_elsewhere() {
     let nobody = UdpSocket::bind(ANY).unwrap().local_addr().unwrap();
-    let (server, _socket) = introduce_and_echo_datagrams();
+    let server = introduce_and_echo_datagrams();
     let (forwarder, at) = forwarding(options(), Protocol::Udp, &target(&[nobody, server]));
     let client = client(at);
     client.send(b"lost").unwrap();
@@ -67,7 +63,7 @@ fn whoever_is_not_there_is_set_aside_and_the_client_sent_elsewhere() {
 
 #[test]
 fn sessions_end_with_their_endpoint_and_with_the_target() {
-    let servers = [introduce_and_echo_datagrams(), introduce_and_echo_datagrams()].map(|server| server.0);
+    let servers = [introduce_and_echo_datagrams(), introduce_and_echo_datagrams()];
     let (forwarder, at) = forwarding(options(), Protocol::Udp, &target(&servers[..1]));
     let client = client(at);
     assert_eq!(ask(&client, b"1").0, servers[0].port());
@@ -83,7 +79,7 @@ fn sessions_end_with_their_endpoint_and_with_the_target() {
 
 #[test]
 fn idle_sessions_end() {
-    let (server, _socket) = introduce_and_echo_datagrams();
+    let server = introduce_and_echo_datagrams();
     let options = Options { udp_idle: Duration::from_millis(200), ..options() };
     let (forwarder, at) = forwarding(options, Protocol::Udp, &target(&[server]));
     ask(&client(at), b"x");
@@ -93,7 +89,7 @@ fn idle_sessions_end() {
 
 #[test]
 fn the_number_of_sessions_is_bounded_and_the_longest_idle_makes_room() {
-    let (server, _socket) = introduce_and_echo_datagrams();
+    let server = introduce_and_echo_datagrams();
     let options = Options { max_sessions: NonZeroUsize::new(8), ..options() };
     let (forwarder, at) = forwarding(options, Protocol::Udp, &target(&[server]));
     let clients: Vec<_> = (0..30).map(|_| client(at)).collect();
@@ -110,4 +106,69 @@ fn sessions_that_cannot_be_had_cost_nothing() {
     client(at).send(b"x").unwrap();
     await_that("it is dropped", || forwarder.figures().datagrams_dropped == 1);
     assert_eq!((forwarder.figures().sessions, forwarder.shared.bounds.sessions.taken()), (0, 0));
+}
+
+/// What a client, an endpoint or the cluster may do.
+#[derive(Clone, Debug)]
+enum Deed {
+    /// A client sends a datagram.
+    Send { client: usize, datagram: Vec<u8> },
+    /// Other endpoints serve the target: those of the bits that are set.
+    Change { servers: u8 },
+    /// The target goes and comes back.
+    Reopen,
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let datagram = prop_oneof![vec(any::<u8>(), 0..40), (0..60_000_usize).prop_map(|length| vec![3; length])];
+    let deed = prop_oneof![
+        8 => (0..6_usize, datagram).prop_map(|(client, datagram)| Deed::Send { client, datagram }),
+        2 => any::<u8>().prop_map(|servers| Deed::Change { servers }),
+        1 => Just(Deed::Reopen),
+    ];
+    vec(deed, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever comes, every answer is to what its client asked, by an endpoint there is, and nothing is left over.
+    #[test]
+    fn answers_are_to_what_was_asked(deeds in deeds()) {
+        let servers = [introduce_and_echo_datagrams(), introduce_and_echo_datagrams()];
+        let absent = UdpSocket::bind(ANY).unwrap().local_addr().unwrap();
+        let all = [servers[0], servers[1], absent];
+        let chosen = |bits: u8| {
+            let chosen = all.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
+            target(&chosen.map(|(_, server)| *server).collect::<Vec<_>>())
+        };
+        let options = Options { max_sessions: NonZeroUsize::new(4), ..options() };
+        let mut present = 0b011;
+        let (forwarder, at) = forwarding(options, Protocol::Udp, &chosen(present));
+        let clients: Vec<_> = (0..6).map(|_| client(at)).collect();
+        for deed in deeds {
+            match deed {
+                Deed::Send { client, datagram } if present & 0b011 != 0 && present & 0b100 == 0 => {
+                    let (port, answer) = ask(&clients[client], &datagram);
+                    let server = servers.iter().position(|server| server.port() == port);
+                    prop_assert!(server.is_some_and(|server| present >> server & 1 == 1));
+                    prop_assert!(answer == datagram);
+                }
+                // It may be lost; then no answer may come later, to another question.
+                Deed::Send { datagram, .. } => drop(client(at).send(&datagram)),
+                Deed::Change { servers } => {
+                    present = servers & 0b111;
+                    prop_assert!(forwarder.change(&key(Protocol::Udp), &chosen(present)));
+                }
+                Deed::Reopen => {
+                    prop_assert!(forwarder.close(&key(Protocol::Udp)));
+                    forwarder.open(key(Protocol::Udp), at, &chosen(present)).unwrap();
+                }
+            }
+        }
+        forwarder.close(&key(Protocol::Udp));
+        prop_assert_eq!(forwarder.figures().active_sessions, 0);
+        let bounds = &forwarder.shared.bounds;
+        prop_assert_eq!((bounds.sessions.taken(), bounds.descriptors.taken()), (0, 0));
+    }
 }

@@ -125,9 +125,9 @@ impl Report {
         write!(
             text,
             "In brackets: how many times as good as HAProxy's (as nginx's, over UDP), so that more than 1 is better in \
-             every row. Each figure \
-             is the median of {} rounds of {} s; subjects take turns within a round. The last column tells by how much \
-             the figures of these rounds differ that all are compared with, from the least to the most: ratios within that are a draw.\n\n\
+             every row. Each figure is the median of {} rounds of {} s; subjects take turns within a round. The last column tells by how much \
+             those figures of the rounds differ that all are compared with, from the least to the most: ratios within \
+             that are a draw.\n\n\
              How even the connections are that one client makes one after the other: how many more the most used \
              endpoint got than the least used.\n\n{}\n\n{}",
             self.rounds,
@@ -158,14 +158,17 @@ impl Report {
              Requests and UDP requests: {CONCURRENCY} connections or flows, 64 bytes each way. Bulk: four connections; \
              client and server neither make nor look at the bytes, and only those that have arrived count.\n\
              - Latency: {} new connections, or {} requests, are due each second, whatever becomes of those before; it is \
-             counted from when each was due.\n\
-             - Memory: {connections} connections that have exchanged a byte and are silent, less what was used before, \
-             of all processes. A process may have {descriptors} descriptors here, and a connection takes two. What the \
+             counted from when each was due. The 99th percentile is mostly that of waiting for a processor, even \
+             without a proxy.\n\
+             - Memory: {} connections that have exchanged a byte and are silent, less what was used before, \
+             of all processes. A process may have {} descriptors here, and a connection takes two. What the \
              kernel holds for sockets and pipes is not in it, hence the row of descriptors.\n",
             machine::description(),
             machine::others(),
             thousands(f64::from(MODERATE_CONNECTIONS)),
             thousands(f64::from(MODERATE_REQUESTS)),
+            thousands(connections as f64),
+            thousands(descriptors as f64),
         )
     }
 

@@ -31,6 +31,7 @@ fn configuration(place: &Place, limits: Limits, splices: bool) -> Result<String>
          timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n"
     );
     for frontend in frontend::all().filter(|frontend| frontend.protocol == Protocol::Tcp) {
+        // `shards by-thread` makes no difference here.
         writeln!(text, "listen {}\n  bind {}:{}", frontend.name, place.node(), frontend.port)?;
         for (number, target) in frontend.targets().enumerate() {
             writeln!(text, "  server s{number} {target}")?;

@@ -103,6 +103,14 @@ pub const USERSPACE_IPTABLES: Mode = Mode {
     privileges: Privileges::Namespace,
 };
 
+/// The userspace mode, led to by iptables on the back end that keeps its rules in nftables.
+pub const USERSPACE_IPTABLES_NFT: Mode = Mode {
+    name: "userspace-iptables-nft",
+    args: &["--proxy-mode", "userspace", "--userspace-entry", "captured", "--iptables-backend", "nft"],
+    tool: Tool::Iptables(Backend::Nft),
+    privileges: Privileges::Namespace,
+};
+
 /// The iptables mode on either back end.
 pub const IPTABLES: &[Mode] = &[IPTABLES_NFT, IPTABLES_LEGACY];
 

@@ -104,8 +104,25 @@ pub const DIFFERENCES: &[(&str, &str, &str)] = &[
         "an_idle_client_is_forgotten",
         "a client is remembered at least as long as IPVS remembers one of its connections: two minutes after a FIN",
     ),
+    ("userspace", "external_local_keeps_everybody_on_this_node_while_it_can", GO_ANYWHERE),
+    ("userspace", "a_crash_and_restart_under_traffic_fails_no_connection", DIES),
+    ("userspace", "an_ordinary_end_leaves_everything_in_force", DIES),
+    ("userspace", "a_restart_forgets_nobody", FORGETS),
+    ("userspace", "udp_flows_survive_a_restart", FORGETS),
+    (
+        "userspace",
+        "without_a_way_to_tell_pods_cluster_ips_are_not_masqueraded",
+        "addresses are kept where answers are sure to come back: without a way to tell pods, of nobody",
+    ),
+    (
+        "userspace",
+        "pods_are_told_by_their_bridge",
+        "pods on one bridge may answer each other past the node, so they see its address; see the suite `userspace`",
+    ),
 ];
 
+const DIES: &str = "connections are carried by the process, and end with it";
+const FORGETS: &str = "what the process remembers of clients ends with it";
 const USES_ENDPOINTS_HERE: &str = "a virtual server has one list of endpoints: under policy Local those here, for pods and the node as well";
 const GO_ANYWHERE: &str = "pods and the node go to any endpoint, whatever the external policy";
 

@@ -36,8 +36,8 @@ enum Chore {
     Lint,
     /// Check dependencies for known holes. Downloads the advisory database.
     Audit,
-    /// Run the benchmarks; `scale` or `iptables` alone runs those of whole clusters, as root, and `ipvs` that of IPVS mode,
-    /// in the virtual machine: `cargo xtask bench scale --help`.
+    /// Run the benchmarks; `scale` or `iptables` alone runs those of whole clusters, as root, `userspace` that of userspace
+    /// mode beside other proxies, and `ipvs` that of IPVS mode, in the virtual machine: `cargo xtask bench scale --help`.
     Bench(Passed),
 }
 
@@ -105,11 +105,14 @@ fn test(args: &[String]) -> Result<()> {
 }
 
 fn bench(args: &[String]) -> Result<()> {
-    let of_clusters = |first: &str| ["scale", "iptables", "ipvs"].contains(&first);
+    let of_clusters = |first: &str| ["scale", "iptables", "ipvs", "userspace"].contains(&first);
     let Some((program, args)) = args.split_first().filter(|(first, _)| of_clusters(first)) else {
         return cargo(&["bench", "--package", "benches"], args);
     };
     setup::packages()?;
+    if program == "userspace" {
+        setup::proxies()?;
+    }
     // It measures the real binary, which has to be built first.
     cargo(&["build", "--release", "--package", "pointsman", "--package", "benches"], &[])?;
     cargo(&["run", "--release", "--quiet", "--package", "benches", "--bin", program, "--"], args)

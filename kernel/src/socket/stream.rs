@@ -55,15 +55,6 @@ impl Listener {
     }
 }
 
-impl Listener {
-    /// Whether an error of [`Self::accept`] says that there are no descriptors or memory for another connection.
-    #[must_use]
-    pub fn is_exhausted(error: &io::Error) -> bool {
-        const EXHAUSTION: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-        error.raw_os_error().is_some_and(|code| EXHAUSTION.contains(&code))
-    }
-}
-
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

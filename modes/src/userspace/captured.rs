@@ -226,6 +226,7 @@ impl Captured {
         let sources = Arc::clone(&self.sources);
         Target {
             endpoints: Arc::clone(&wanted.endpoints),
+            serving: Arc::clone(&wanted.serving),
             affinity: wanted.affinity_seconds.map(|seconds| Duration::from_secs(seconds.into())),
             proxy_protocol: wanted.proxy_protocol,
             source: match kept {

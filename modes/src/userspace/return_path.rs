@@ -6,6 +6,8 @@
 //! packets and of connections, stay as they are.
 
 use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
 
 use endpoint_cache::Family;
 use kernel::iptables::Iptables as Programs;
@@ -30,6 +32,10 @@ const PRIORITY: u32 = 77;
 
 const LOOPBACK: &str = "lo";
 
+/// How often it is looked whether a new address is of use, and how long is waited in between.
+const ADDRESS_TRIES: usize = 1000;
+const ADDRESS_WAIT: Duration = Duration::from_millis(1);
+
 /// What there is in the kernel besides what the mode for frontends has.
 pub(super) struct ReturnPath {
     routes: Routes,
@@ -45,7 +51,21 @@ impl ReturnPath {
     /// Gives this host the address that the forwarder listens on.
     pub(super) fn add_address(&mut self, address: IpAddr, report: &mut Report) -> Result<(), Error> {
         let loopback = loopback(&mut self.links)?;
-        report.operations += usize::from(self.links.add_passive(loopback, address)?);
+        if self.links.add_passive(loopback, address)? {
+            report.operations += 1;
+            self.await_address(address)?;
+        }
+        Ok(())
+    }
+
+    /// The kernel goes on with an IPv6 address when it has said that it is there, and nothing tells when it is done.
+    fn await_address(&mut self, address: IpAddr) -> Result<(), Error> {
+        for _ in 0..ADDRESS_TRIES {
+            if self.routes.way(address, 0)?.is_some_and(|way| way.local) {
+                break;
+            }
+            thread::sleep(ADDRESS_WAIT);
+        }
         Ok(())
     }
 

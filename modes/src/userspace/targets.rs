@@ -30,6 +30,7 @@ pub(crate) struct Wanted {
     pub(crate) key: TargetKey,
     /// Never empty.
     pub(crate) endpoints: Arc<[Endpoint]>,
+    pub(crate) serving: Arc<[Endpoint]>,
     pub(crate) affinity_seconds: Option<u32>,
     pub(crate) proxy_protocol: bool,
     pub(crate) kept: Kept,
@@ -47,6 +48,7 @@ pub(crate) fn of(service: &ServicePort, masquerade_all: bool) -> impl Iterator<I
     POLICIES.into_iter().filter(in_use).map(move |policy| Wanted {
         key: TargetKey { name: Arc::clone(&service.name), family: service.family, policy },
         endpoints: Arc::clone(endpoints(service, policy)),
+        serving: Arc::clone(&service.serving_endpoints),
         affinity_seconds: service.affinity_seconds,
         proxy_protocol: service.proxy_protocol,
         kept: kept(service, policy, masquerade_all),

@@ -28,6 +28,8 @@ pub enum Seen {
     AsItself,
     /// As this node.
     Masqueraded,
+    /// As this node; but a pod of this node as itself if the process connects for it, since answers come back to there.
+    MasqueradedUnlessCarried,
 }
 
 impl Subject {
@@ -100,15 +102,22 @@ impl Subject {
         Ok(counts)
     }
 
-    fn seen_as(&self, who: Who<'_>, pod: &str, seen: Seen) -> IpAddr {
+    /// The address that a pod sees.
+    #[must_use]
+    pub fn seen_as(&self, who: Who<'_>, pod: &str, seen: Seen) -> IpAddr {
         match seen {
             Seen::AsItself => who.ip,
+            Seen::MasqueradedUnlessCarried if self.mode().is_userspace() && self.is_pod(who) => who.ip,
             // As a client of its own, which the route to the pod gives the address.
-            Seen::Masqueraded if self.mode().is_userspace() => self.family().node(),
+            _ if self.mode().is_userspace() => self.family().node(),
             // The node's address on the way to that pod.
-            Seen::Masqueraded if pod.starts_with("remote") => self.family().node(),
-            Seen::Masqueraded => self.family().gateway(),
+            _ if pod.starts_with("remote") => self.family().node(),
+            _ => self.family().gateway(),
         }
+    }
+
+    fn is_pod(&self, who: Who<'_>) -> bool {
+        who.place.namespace.name().starts_with("pod-")
     }
 
     /// Waits until exactly these pods answer a pod. A sync that was awaited may have been a repair.

@@ -80,7 +80,8 @@ fn a_pod_that_reaches_itself_is_masqueraded(s: &mut Subject) -> Result<()> {
     s.serve_web(&["pod-1", "pod-2"])?;
     let counts = s.pod(1).place.connect_times(Protocol::Tcp, s.web_address(), 60)?;
     let answered = |by: &str, seen_as| Outcome::Answered { by: by.to_owned(), seen_as };
-    let expected = [answered("pod-1", s.family().gateway()), answered("pod-2", s.pod(1).ip)];
+    let expected =
+        [answered("pod-1", s.seen_as(s.pod(1), "pod-1", Masqueraded)), answered("pod-2", s.pod(1).ip)];
     ensure!(counts.keys().eq(&expected), "{counts:?}");
     Ok(())
 }

@@ -20,6 +20,8 @@ const CANDIDATES: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Balancer {
     endpoints: Vec<Arc<EndpointState>>,
+    /// Those that nothing new goes to, and that keep the sessions they have.
+    leaving: Vec<Arc<EndpointState>>,
     next: usize,
     affinity: Option<Duration>,
     clients: HashMap<IpAddr, Remembered>,
@@ -32,19 +34,31 @@ struct Remembered {
 }
 
 impl Balancer {
-    /// Takes other endpoints. What is known of those that stay is kept.
-    pub(super) fn replace(&mut self, endpoints: &[Endpoint], affinity: Option<Duration>) {
+    /// Takes other endpoints. What is known of those that stay is kept; those that still serve keep their sessions.
+    pub(super) fn replace(
+        &mut self,
+        endpoints: &[Endpoint],
+        serving: &[Endpoint],
+        affinity: Option<Duration>,
+    ) {
+        let known = self.endpoints.drain(..).chain(self.leaving.drain(..));
         let mut known: HashMap<Endpoint, Arc<EndpointState>> =
-            self.endpoints.drain(..).map(|state| (state.endpoint, state)).collect();
+            known.map(|state| (state.endpoint, state)).collect();
         let state = |endpoint: &Endpoint| {
             known.remove(endpoint).unwrap_or_else(|| Arc::new(EndpointState::new(*endpoint)))
         };
         self.endpoints = endpoints.iter().map(state).collect();
-        known.values().for_each(|state| state.set_gone());
+        let leaves = |state: &Arc<EndpointState>| serving.contains(&state.endpoint);
+        let (leaving, gone): (Vec<_>, Vec<_>) = known.into_values().partition(leaves);
+        gone.iter().for_each(|state| state.set_gone());
+        self.leaving = leaving;
         self.next = self.next.checked_rem(self.endpoints.len()).unwrap_or(0);
         self.affinity = affinity;
+        let leaving = |state: &Arc<EndpointState>| self.leaving.iter().any(|other| Arc::ptr_eq(other, state));
         match affinity {
-            Some(_) => self.clients.retain(|_, client| !client.endpoint.is_gone()),
+            Some(_) => {
+                self.clients.retain(|_, client| !client.endpoint.is_gone() && !leaving(&client.endpoint))
+            }
             None => self.clients = HashMap::new(),
         }
     }
@@ -135,7 +149,7 @@ mod tests {
 
     fn balancer(hosts: impl IntoIterator<Item = u8>, affinity: Option<Duration>) -> Balancer {
         let mut balancer = Balancer::default();
-        balancer.replace(&endpoints(hosts), affinity);
+        balancer.replace(&endpoints(hosts), &[], affinity);
         balancer
     }
 
@@ -233,9 +247,25 @@ mod tests {
     fn a_client_whose_endpoint_goes_is_sent_elsewhere() {
         let mut balancer = balancer(1..=3, Some(MINUTE));
         let first = balancer.choose(CLIENT, &[], Balancing::RoundRobin, at(0)).unwrap();
-        balancer.replace(&endpoints(2..=3), Some(MINUTE));
+        balancer.replace(&endpoints(2..=3), &[], Some(MINUTE));
         assert!(first.is_gone());
         assert_ne!(next(&mut balancer, 1), 1);
+    }
+
+    #[test]
+    fn an_endpoint_that_still_serves_keeps_its_sessions_and_gets_no_others() {
+        let mut balancer = balancer(1..=2, Some(MINUTE));
+        let first = balancer.choose(CLIENT, &[], Balancing::RoundRobin, at(0)).unwrap();
+        assert_eq!(host(&first), 1);
+        balancer.replace(&endpoints(2..=2), &endpoints(1..=2), Some(MINUTE));
+        assert!(!first.is_gone());
+        assert_eq!([1, 2, 3].map(|now| next(&mut balancer, now)), [2, 2, 2]);
+        // It comes back, and is still the same.
+        balancer.replace(&endpoints(1..=2), &endpoints(1..=2), None);
+        assert!(balancer.endpoints().iter().any(|state| Arc::ptr_eq(state, &first)));
+        balancer.replace(&endpoints(2..=2), &endpoints(1..=2), None);
+        balancer.replace(&endpoints(2..=2), &endpoints(2..=2), None);
+        assert!(first.is_gone());
     }
 
     #[test]
@@ -252,7 +282,7 @@ mod tests {
     fn what_stays_keeps_what_is_known_of_it() {
         let mut balancer = balancer(1..=3, None);
         balancer.endpoints()[1].failed(at(0));
-        balancer.replace(&endpoints(2..=4), None);
+        balancer.replace(&endpoints(2..=4), &[], None);
         let failures: Vec<_> =
             balancer.endpoints().iter().map(|state| state.status(at(0)).failures).collect();
         assert_eq!(failures, [1, 0, 0]);

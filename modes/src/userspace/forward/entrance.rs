@@ -69,7 +69,7 @@ impl Entrance {
 
     pub(super) fn change(&self, target: &Target) {
         let mut inside = self.inside();
-        inside.balancer.replace(&target.endpoints, target.affinity);
+        inside.balancer.replace(&target.endpoints, &target.serving, target.affinity);
         inside.proxy_protocol = target.proxy_protocol;
         inside.source = target.source.clone();
     }
@@ -112,7 +112,8 @@ impl Entrance {
         };
         let listens = SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), 1);
         let source = SourceAddress::Node;
-        let target = Target { endpoints: [].into(), affinity: None, proxy_protocol: false, source };
+        let (endpoints, serving) = ([].into(), [].into());
+        let target = Target { endpoints, serving, affinity: None, proxy_protocol: false, source };
         Arc::new(Self::new(EntranceId(0), key, listens, &target))
     }
 

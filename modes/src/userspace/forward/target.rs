@@ -32,6 +32,8 @@ pub enum SourceAddress {
 pub struct Target {
     /// Where to spread what arrives. If empty, connections are refused.
     pub endpoints: Arc<[Endpoint]>,
+    /// Endpoints that keep the sessions they have, though nothing new goes there unless they are among `endpoints`.
+    pub serving: Arc<[Endpoint]>,
     /// For how long a client is remembered after its last connection, if at all.
     pub affinity: Option<Duration>,
     /// Whether connections begin with a PROXY protocol header, version 2 (TCP only).

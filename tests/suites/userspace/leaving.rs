@@ -1,0 +1,89 @@
+//! From other modes to this one and back: nothing is left of the old one.
+
+use anyhow::{Result, ensure};
+use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT, Mode, NFTABLES, USERSPACE, USERSPACE_IPTABLES};
+use testbed::subject::Seen::AsItself;
+use testbed::{Subject, await_that};
+
+use crate::{dns, put_dns, routing};
+
+testbed::scenarios![
+    Subject:
+    a_node_goes_to_nftables_and_back,
+    a_node_goes_to_iptables_and_back,
+    a_node_goes_to_another_way_of_leading_traffic,
+];
+
+const PODS: [&str; 2] = ["pod-1", "remote-1"];
+
+/// What is there of this mode besides frontends.
+fn remains(s: &Subject) -> Result<String> {
+    let mut found = routing(s)?;
+    for (program, args) in [
+        ("nft", &["list", "tables"][..]),
+        ("iptables-legacy-save", &["-t", "mangle"]),
+        ("ip6tables-legacy-save", &["-t", "mangle"]),
+        ("iptables-nft-save", &["-t", "mangle"]),
+        ("ip6tables-nft-save", &["-t", "mangle"]),
+    ] {
+        found += &s.bed.node.output(program, args)?;
+    }
+    let words = ["7777", "169.254.112.77", "fd70:6f69", "pointsman-userspace", "POINTSMAN"];
+    let ours = found.lines().filter(|line| words.iter().any(|word| line.contains(word)));
+    Ok(ours.map(|line| format!("{line}\n")).collect())
+}
+
+fn run_in(s: &mut Subject, mode: Mode) -> Result<()> {
+    if let Ok(mut proxy) = s.take_proxy() {
+        proxy.kill()?;
+    }
+    s.forget_proxy();
+    s.ask_for_mode(mode.args);
+    s.sync()?;
+    s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
+    Ok(())
+}
+
+fn to_and_back(s: &mut Subject, other: Mode) -> Result<()> {
+    let (own, dns) = (s.mode(), dns(s));
+    put_dns(s, dns, &PODS);
+    let (web, slice) = (s.web(), s.slice("web", &PODS));
+    s.cluster.put(web).put_slice(slice);
+    run_in(s, own)?;
+    ensure!(!remains(s)?.is_empty(), "the test does not see what there is of {}", own.name);
+    let flow = s.pod(3).place.flow((s.family().cluster_ip(53), 53).into())?;
+    let answered = |outcome| testbed::subject::answerer(&outcome).map(drop);
+    answered(flow.ask()?)?;
+    run_in(s, other)?;
+    await_that(&format!("nothing is left of {}", own.name), || Ok(remains(s)?.is_empty()))?;
+    // A flow that went through the process goes on without it.
+    answered(flow.ask()?)?;
+    run_in(s, own)?;
+    answered(flow.ask()?)
+}
+
+fn a_node_goes_to_nftables_and_back(s: &mut Subject) -> Result<()> {
+    to_and_back(s, NFTABLES)
+}
+
+fn a_node_goes_to_iptables_and_back(s: &mut Subject) -> Result<()> {
+    to_and_back(s, IPTABLES_NFT)?;
+    to_and_back(s, IPTABLES_LEGACY)
+}
+
+fn a_node_goes_to_another_way_of_leading_traffic(s: &mut Subject) -> Result<()> {
+    let own = s.mode();
+    let other = if own == USERSPACE { USERSPACE_IPTABLES } else { USERSPACE };
+    let (web, slice) = (s.web(), s.slice("web", &PODS));
+    s.cluster.put(web).put_slice(slice);
+    run_in(s, own)?;
+    run_in(s, other)?;
+    let table = "pointsman-userspace";
+    let is_nft = other == USERSPACE;
+    await_that("only one way is left", || {
+        let found = remains(s)?;
+        Ok(found.contains(table) == is_nft && found.contains("POINTSMAN") != is_nft)
+    })?;
+    s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
+    Ok(())
+}

@@ -115,7 +115,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     telemetry::serve(telemetry::Endpoints { health, metrics, status }, reporter)?;
     source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;
     tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
-    let sync_loop = SyncLoop::new(Cache::new(&node_name), mode, telemetry).with_notices(notices);
+    // What a developer runs is behind Services of a folder of his own; a cluster must not lead to this machine.
+    let own_folder = !programs_kernel && matches!(origin, Origin::Manifests(_));
+    let cache = Cache::new(&node_name).with_loopback_endpoints(own_folder);
+    let sync_loop = SyncLoop::new(cache, mode, telemetry).with_notices(notices);
     match sync_loop.after_first_sync(move || retire(retire_others)).run(inbox, &inputs) {
         Outcome::Stopped => {
             match programs_kernel {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -255,6 +255,20 @@ impl Proxy {
         let resident = resident.and_then(|value| value.trim().strip_suffix(" kB")).context("no VmRSS")?;
         let descriptors = fs::read_dir(process.join("fd"))?.count();
         Ok(Resources { resident_kb: resident.parse()?, descriptors })
+    }
+
+    /// Lets the running process have no more descriptors than this.
+    ///
+    /// # Errors
+    /// When it has ended, or `prlimit` is missing.
+    pub fn bound_descriptors(&self, most: usize) -> Result<()> {
+        let (process, bound) = (format!("--pid={}", self.child.id()), format!("--nofile={most}:{most}"));
+        let output = std::process::Command::new("prlimit")
+            .args([process, bound])
+            .output()
+            .context("cannot run prlimit")?;
+        ensure!(output.status.success(), "prlimit: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     /// Whether the process has a file open.

@@ -290,7 +290,7 @@ impl Mode for Captured {
         unwanted.iter().for_each(|key| self.close(key));
         // Everything else is done.
         failure.map_or(Ok(()), Err)?;
-        Ok(Report { notices: self.notices.of_all(desired), ..sum(report, led) })
+        Ok(Report { notices: self.notices.of_all(desired), ..sum(&report, led) })
     }
 
     fn apply(&mut self, delta: &Delta) -> Result<Report, Error> {
@@ -370,7 +370,7 @@ fn address(family: Family, asked: &[IpAddr]) -> IpAddr {
     asked.iter().copied().find(|address| Family::of(*address) == family).unwrap_or(default)
 }
 
-fn sum(one: Report, other: Report) -> Report {
+fn sum(one: &Report, other: Report) -> Report {
     Report { operations: one.operations + other.operations, bytes: one.bytes + other.bytes, ..other }
 }
 

@@ -43,6 +43,8 @@ pub enum Update {
 #[derive(Debug, Default)]
 pub struct Cache {
     node_name: Box<str>,
+    /// Whether endpoints may be at loopback addresses.
+    loopback_endpoints: bool,
     interner: Interner,
     services: HashMap<ObjectName, Box<Entry>>,
     /// Name of the Service that each slice belongs to, in the slice's namespace.
@@ -68,6 +70,13 @@ impl Cache {
     #[must_use]
     pub fn new(node_name: &str) -> Self {
         Self { node_name: node_name.trim().to_lowercase().into(), ..Self::default() }
+    }
+
+    /// The same, with endpoints at loopback addresses too, which no cluster has: for who writes objects by hand and
+    /// reaches them by a process of his own.
+    #[must_use]
+    pub fn with_loopback_endpoints(self, allowed: bool) -> Self {
+        Self { loopback_endpoints: allowed, ..self }
     }
 
     /// Takes one update in. What came of it is in the next delta.
@@ -151,7 +160,13 @@ impl Cache {
         let name = slice.object_name();
         self.relists.saw(Kind::EndpointSlice, &name);
         let mut findings = Findings::of(ObjectRef { kind: Kind::EndpointSlice, name: name.clone() });
-        let read = CompactSlice::read(slice, &self.node_name, &mut self.interner, &mut findings);
+        let read = CompactSlice::read(
+            slice,
+            &self.node_name,
+            self.loopback_endpoints,
+            &mut self.interner,
+            &mut findings,
+        );
         self.problems.replace(findings);
         let Some((service, compact)) = read else {
             self.remove_slice(&name);

@@ -9,7 +9,7 @@ use crate::problem::Findings;
 use crate::select::{Selection, select};
 use crate::service::{CompactPort, CompactService};
 use crate::slice::CompactSlice;
-use crate::{Change, Endpoint, Family, HealthCheck, ServicePort, TrafficPolicy};
+use crate::{Change, Endpoint, Family, HealthCheck, Protocol, ServicePort, TrafficPolicy};
 
 /// A Service with its slices, and what was published of it last.
 #[derive(Debug, Default)]
@@ -115,6 +115,7 @@ impl Entry {
             affinity_seconds: service.affinity_seconds,
             internal_policy: service.internal_policy,
             external_policy: service.external_policy,
+            proxy_protocol: service.proxy_protocol && port.name.protocol == Protocol::Tcp,
             cluster_endpoints: Arc::default(),
             local_endpoints: Arc::default(),
             serving_endpoints: Arc::default(),

@@ -11,10 +11,12 @@ use crate::field::{excerpt, optional_port, port_number, read_protocol, read_usab
 use crate::intern::Interner;
 use crate::object::{ObjectName, Port, Service};
 use crate::problem::Findings;
-use crate::{Family, ServicePortName, TrafficPolicy};
+use crate::{Family, Protocol, ServicePortName, TrafficPolicy};
 
 /// Another proxy serves a Service with this label, whatever its value.
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+/// Asks for a PROXY protocol header in front of each connection.
+const PROXY_PROTOCOL: &str = "pointsman.dev/proxy-protocol";
 /// How long a client sticks to its endpoint unless the Service says otherwise, and at most, in seconds.
 const AFFINITY_DEFAULT: u32 = 3 * 60 * 60;
 const AFFINITY_MOST: u32 = 24 * 60 * 60;
@@ -33,6 +35,8 @@ pub(crate) struct CompactService {
     pub(crate) internal_policy: TrafficPolicy,
     pub(crate) external_policy: TrafficPolicy,
     pub(crate) health_check_port: Option<u16>,
+    /// For its TCP ports.
+    pub(crate) proxy_protocol: bool,
 }
 
 /// Addresses besides the ClusterIPs, of both families, and who may use them.
@@ -83,11 +87,13 @@ impl CompactService {
         let external_policy =
             read_policy(&spec.external_traffic_policy, "spec.externalTrafficPolicy", findings);
         let balanced = service_type == ServiceType::LoadBalancer;
+        let ports = read_ports(service, service_type, name, interner, findings);
         Some(Self {
             created: read_time(service.metadata.creation_timestamp.as_deref()),
             cluster_v4,
             cluster_v6,
-            ports: read_ports(service, service_type, name, interner, findings),
+            proxy_protocol: read_proxy_protocol(service, &ports, findings),
+            ports,
             external: read_external(service, balanced, own, findings),
             affinity_seconds: read_affinity(service, findings),
             internal_policy: read_policy(
@@ -319,6 +325,20 @@ fn read_affinity(service: &Service, findings: &mut Findings) -> Option<u32> {
         );
     }
     seconds.or(Some(AFFINITY_DEFAULT))
+}
+
+fn read_proxy_protocol(service: &Service, ports: &[CompactPort], findings: &mut Findings) -> bool {
+    let Some(asked) = service.metadata.annotations.get(PROXY_PROTOCOL) else { return false };
+    let field = format!("metadata.annotations[{PROXY_PROTOCOL}]");
+    if asked != "v2" {
+        findings.add(field, format!("{} is not \"v2\": no PROXY protocol is used.", excerpt(asked)));
+        return false;
+    }
+    let has_tcp = ports.iter().any(|port| port.name.protocol == Protocol::Tcp);
+    if !has_tcp {
+        findings.add(field, "\"v2\" is for TCP ports, and there is none: no PROXY protocol is used.");
+    }
+    has_tcp
 }
 
 fn read_ports(

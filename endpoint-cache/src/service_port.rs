@@ -159,6 +159,9 @@ pub struct ServicePort {
     pub internal_policy: TrafficPolicy,
     /// Which endpoints node port, external IPs and load-balancer IPs may use for traffic from outside.
     pub external_policy: TrafficPolicy,
+    /// Whether connections to endpoints begin with a PROXY protocol header, version 2 (annotation
+    /// `pointsman.dev/proxy-protocol: v2`; TCP only). Only userspace mode can do that.
+    pub proxy_protocol: bool,
     /// Endpoints for traffic policy Cluster (topology applied). Sorted by address and port, unique.
     pub cluster_endpoints: Arc<[Endpoint]>,
     /// Endpoints for traffic policy Local. Empty where no frontend has that policy. Sorted, unique.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use crate::address::parse_address;
 use crate::field::{excerpt, port_number, read_protocol, read_usable};
 use crate::intern::Interner;
 use crate::object::{Conditions, EndpointSlice, Hint, SliceEndpoint};
@@ -55,6 +56,7 @@ impl CompactSlice {
     pub(crate) fn read<'a>(
         slice: &'a EndpointSlice,
         node_name: &str,
+        loopback: bool,
         interner: &mut Interner,
         findings: &mut Findings,
     ) -> Option<(&'a str, Self)> {
@@ -76,7 +78,7 @@ impl CompactSlice {
             }
         };
         for (index, endpoint) in slice.endpoints.iter().enumerate() {
-            if let Some(address) = read_address(index, endpoint, family, findings) {
+            if let Some(address) = read_address(index, endpoint, family, loopback, findings) {
                 let zone_set = zones.index(&endpoint.hints.for_zones);
                 found.push(CompactEndpoint { address, state: State::read(endpoint, node_name), zone_set });
             }
@@ -223,11 +225,13 @@ fn read_address(
     index: usize,
     endpoint: &SliceEndpoint,
     family: Family,
+    loopback: bool,
     findings: &mut Findings,
 ) -> Option<IpAddr> {
     let text = endpoint.addresses.first()?;
     let field = format!("endpoints[{index}].addresses[0]");
-    let address = read_usable(text, &field, findings)?;
+    let own = parse_address(text).filter(|address| loopback && address.is_loopback());
+    let address = own.or_else(|| read_usable(text, &field, findings))?;
     if Family::of(address) == family {
         return Some(address);
     }

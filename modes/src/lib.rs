@@ -17,6 +17,7 @@ mod settings;
 mod testing;
 pub mod userspace;
 
+use endpoint_cache::object::ObjectName;
 use endpoint_cache::{Delta, Desired};
 
 pub use settings::{DetectLocal, NodePortAddresses, Settings};
@@ -83,7 +84,7 @@ pub enum Disturbance {
 }
 
 /// What a sync did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Kernel operations: chains, rules and elements written or removed. 0 when everything was right already.
     pub operations: usize,
@@ -93,6 +94,19 @@ pub struct Report {
     pub flows_removed: usize,
     /// Whether there is something that can only be done later: [`Mode::tidy`] is to be called again after some seconds.
     pub unfinished: bool,
+    /// What the users of Services should know, each once.
+    pub notices: Vec<Notice>,
+}
+
+/// Something about a Service that its users should know, though nothing has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Which.
+    pub service: ObjectName,
+    /// What it is about: a word such as events of Kubernetes have for a reason.
+    pub reason: &'static str,
+    /// What is the matter and what to do about it, one sentence.
+    pub message: String,
 }
 
 /// Why a sync failed.
@@ -145,6 +159,9 @@ pub enum Error {
         /// Why not.
         cause: userspace::forward::OpenError,
     },
+    /// There is nowhere to listen.
+    #[error(transparent)]
+    NoAddress(userspace::forward::OpenError),
     /// Every port is taken.
     #[error("{service} is not served: no port is free for it (--proxy-port-range)")]
     NoPort {

@@ -116,6 +116,7 @@ pub(crate) fn service_port(index: usize, choice: &Choice, owners: &[usize]) -> S
         affinity_seconds: choice.affinity_seconds,
         internal_policy: choice.internal,
         external_policy: choice.external,
+        proxy_protocol: false,
         cluster_endpoints: Arc::clone(&endpoints),
         local_endpoints: local,
         serving_endpoints: endpoints,

@@ -12,25 +12,29 @@ pub mod mode;
 pub mod options;
 mod signals;
 pub mod source;
+mod status;
 mod sync_loop;
 mod telemetry;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
 use endpoint_cache::Cache;
+use jiff::Timestamp;
 
-use cli::{Cli, DetectLocalMode};
-use mode::{Asked, Chosen};
+use cli::{Cli, Command, DetectLocalMode};
+use mode::{Asked, Chosen, ModeName};
 use options::{Invalid, Origin};
 use source::Source;
-use source::kubernetes::Kubernetes;
+use source::kubernetes::{Kubernetes, Outlet};
 use source::manifests::Manifests;
+use status::Reporter;
 use sync_loop::{Outcome, SyncLoop};
-use telemetry::Telemetry;
+use telemetry::{Socket, Telemetry};
 
 const REFUSED: u8 = 1;
 const BAD_USAGE: u8 = 2;
@@ -58,10 +62,14 @@ fn fail(status: u8, message: &str) -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
+    if let Some(Command::Status(flags)) = &cli.command {
+        return status::show(flags, cli.socket.as_deref());
+    }
     logging::start(cli.verbosity);
     if cli.cleanup {
         return cleanup(cli);
     }
+    let started = Timestamp::now();
     let mut settings = options::settings(cli)?;
     settings.ipv6 = kernel_has_ipv6();
     let node_name = options::node_name(cli)?;
@@ -84,30 +92,61 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         ipvs: cli.ipvs.options(),
         userspace: cli.userspace.clone(),
     };
-    let Chosen { mode, retire_others, forwarder: _ } = mode::choose(asked)?;
+    let Chosen { mode, retire_others, programs_kernel, forwarder } = mode::choose(asked)?;
+    if let Some(forwarder) = forwarder {
+        telemetry.traffic.is_carried_by(forwarder);
+    }
 
-    warn_of_gaps(cli);
+    let notices = match &origin {
+        // No other mode has any.
+        Origin::Kubernetes(access) if cli.proxy_mode == ModeName::Userspace => {
+            Some(Outlet::start(access.clone(), &node_name).context("cannot post events")?)
+        }
+        _ => None,
+    };
+    warn_of_gaps(cli, programs_kernel);
 
     let (inbox, inputs) = sync_loop::channel();
     signals::watch(inbox.clone()).context("cannot watch for signals")?;
-    let endpoints =
-        telemetry::Endpoints { health: cli.healthz_bind_address.0, metrics: cli.metrics_bind_address.0 };
-    telemetry::serve(endpoints, mode.name(), Arc::clone(&telemetry))?;
+    let (_socket, status) = status_socket(cli).unzip();
+    let (health, metrics) = (cli.healthz_bind_address.0, cli.metrics_bind_address.0);
+    let reporter =
+        Reporter { mode: mode.name(), node: node_name.clone(), started, telemetry: Arc::clone(&telemetry) };
+    telemetry::serve(telemetry::Endpoints { health, metrics, status }, reporter)?;
     source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;
     tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
-    let sync_loop = SyncLoop::new(Cache::new(&node_name), mode, telemetry);
+    // What a developer runs is behind Services of a folder of his own; a cluster must not lead to this machine.
+    let own_folder = !programs_kernel && matches!(origin, Origin::Manifests(_));
+    let cache = Cache::new(&node_name).with_loopback_endpoints(own_folder);
+    let sync_loop = SyncLoop::new(cache, mode, telemetry).with_notices(notices);
     match sync_loop.after_first_sync(move || retire(retire_others)).run(inbox, &inputs) {
         Outcome::Stopped => {
-            tracing::info!("stopped; the rules stay in force");
+            match programs_kernel {
+                true => tracing::info!("stopped; the rules stay in force"),
+                false => tracing::info!("stopped; nothing stays behind"),
+            }
             Ok(())
         }
         Outcome::SourceFailed(error) => Err(error),
     }
 }
 
+/// Where `pointsman status` is to be answered; the work goes on without it.
+fn status_socket(cli: &Cli) -> Option<(Socket, UnixListener)> {
+    let path = status::place::to_answer(cli.socket.as_deref())?;
+    Socket::bind(&path)
+        .inspect_err(|error| {
+            tracing::warn!("pointsman status is not answered by this process: {error:#} (--socket)");
+        })
+        .ok()
+}
+
 /// What was asked for in good faith and will not come true.
-fn warn_of_gaps(cli: &Cli) {
-    if cli.detect_local_mode == DetectLocalMode::ClusterCidr && cli.cluster_cidr.0.is_empty() {
+fn warn_of_gaps(cli: &Cli, programs_kernel: bool) {
+    if programs_kernel
+        && cli.detect_local_mode == DetectLocalMode::ClusterCidr
+        && cli.cluster_cidr.0.is_empty()
+    {
         tracing::warn!(
             "no --cluster-cidr: traffic to ClusterIPs from outside the cluster is not masqueraded"
         );

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ipnet::IpNet;
 use modes::iptables::{self, Backend, Iptables};
 use modes::ipvs::{self, Ipvs};
 use modes::nftables::{self, Nftables};
+use modes::userspace::bound::Bound;
 use modes::userspace::captured::{self, Captured, LedBy};
 use modes::userspace::forward::Forwarder;
 use modes::{Mode, Settings};
@@ -62,6 +63,8 @@ pub struct Chosen {
     pub mode: Box<dyn Mode>,
     /// To be called once the mode has programmed the node.
     pub retire_others: RetireOthers,
+    /// Whether it leaves rules in the kernel.
+    pub programs_kernel: bool,
     /// What carries the traffic, in userspace mode.
     pub forwarder: Option<Arc<Forwarder>>,
 }
@@ -71,7 +74,12 @@ impl Chosen {
         mode: impl Mode + 'static,
         retire_others: impl FnOnce() -> anyhow::Result<usize> + 'static,
     ) -> Self {
-        Self { mode: Box::new(mode), retire_others: Box::new(retire_others), forwarder: None }
+        Self {
+            mode: Box::new(mode),
+            retire_others: Box::new(retire_others),
+            programs_kernel: true,
+            forwarder: None,
+        }
     }
 }
 
@@ -128,12 +136,12 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
                 Ok(rules + retire_userspace(&capture_addresses)?)
             }))
         }
-        ModeName::Userspace => choose_entry(&settings, &userspace, iptables_backend, excluded),
+        ModeName::Userspace => choose_entry(settings, &userspace, iptables_backend, excluded),
     }
 }
 
 fn choose_entry(
-    settings: &Settings,
+    settings: Settings,
     flags: &UserspaceFlags,
     iptables_backend: Option<Backend>,
     excluded: Vec<IpNet>,
@@ -141,10 +149,15 @@ fn choose_entry(
     match flags.userspace_entry {
         Entry::Captured => capture(settings, flags, iptables_backend, excluded),
         Entry::Auto if is_privileged() => capture(settings, flags, iptables_backend, excluded),
-        Entry::Auto | Entry::Bound => {
-            bail!("--userspace-entry=bound does not work yet: use captured, as root")
-        }
+        Entry::Auto | Entry::Bound => bind(flags),
     }
+}
+
+/// The bound entry. It programs nothing that others could be in the way of.
+fn bind(flags: &UserspaceFlags) -> anyhow::Result<Chosen> {
+    let forwarder = Arc::new(Forwarder::start(flags.forward()).context("cannot start the forwarder")?);
+    let mode = Bound::new(Arc::clone(&forwarder), flags.bound()).context("cannot bind local ports")?;
+    Ok(Chosen { forwarder: Some(forwarder), programs_kernel: false, ..Chosen::new(mode, || Ok(0)) })
 }
 
 /// Whether this process may program the kernel, whatever the kernel can do.
@@ -155,7 +168,7 @@ fn is_privileged() -> bool {
 
 /// The captured entry: by nftables, unless a back end of iptables is asked for, or there are no nftables.
 fn capture(
-    settings: &Settings,
+    settings: Settings,
     flags: &UserspaceFlags,
     iptables_backend: Option<Backend>,
     excluded: Vec<IpNet>,

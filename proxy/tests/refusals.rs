@@ -54,8 +54,10 @@ fn what_cannot_be_done_is_status_1() {
     refuses(1, &["--master", "https://a b"], &["--master", "a b", "https://10.0.0.1:6443"]);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
-    let bound = ["--manifests", folder, "--proxy-mode", "userspace", "--userspace-entry", "bound"];
-    refuses(1, &bound, &["--userspace-entry=bound", "captured"]);
+    let nowhere = "--userspace-bound-address=192.0.2.1,2001:db8::1";
+    let bound = ["--manifests", folder, "--proxy-mode=userspace", "--userspace-entry=bound", nowhere];
+    let (code, _, stderr) = run(&bound).unwrap();
+    assert!(code == Some(1) && stderr.contains("cannot bind local ports: cannot listen on"), "{stderr}");
 }
 
 #[test]

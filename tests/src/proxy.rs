@@ -1,14 +1,16 @@
 //! The real `pointsman`, running on the node of a [`Bed`](crate::Bed).
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -17,6 +19,7 @@ use crate::api_server::ApiServer;
 use crate::cluster::Cluster;
 use crate::log::Log;
 use crate::namespace::Namespace;
+use crate::ordinary::{User, program_as};
 use crate::vm;
 
 /// The file that says how to reach an API server.
@@ -25,6 +28,14 @@ const KUBECONFIG: &str = "kubeconfig";
 /// Variables besides those that are inherited.
 pub type Environment = Vec<(&'static str, String)>;
 
+/// What it is started with.
+#[derive(Debug)]
+struct Start {
+    user: User,
+    args: Vec<String>,
+    environment: Environment,
+}
+
 /// The proxy's process, its folder of manifests, and its log.
 #[derive(Debug)]
 pub struct Proxy {
@@ -32,8 +43,7 @@ pub struct Proxy {
     /// Reads its log until it ends.
     reader: Option<JoinHandle<()>>,
     /// All that it is started with.
-    args: Vec<String>,
-    environment: Environment,
+    start: Start,
     /// Its manifests, or its kubeconfig.
     folder: PathBuf,
     /// Where a file is written before it is moved into the folder, so that it appears whole.
@@ -142,10 +152,63 @@ impl Proxy {
         args: &[String],
         environment: Environment,
     ) -> Result<Self> {
+        let start = Start { user: User::Starter, args: args.to_vec(), environment };
+        Self::launch_with(node, folder, staging, start)
+    }
+
+    fn launch_with(node: &Namespace, folder: PathBuf, staging: TempDir, start: Start) -> Result<Self> {
         let log = Arc::new(Log::default());
-        let (child, reader) = spawn(node, args, &environment, &log)?;
-        let (reader, args) = (Some(reader), args.to_vec());
-        Ok(Self { child, reader, args, environment, folder, staging, log })
+        let (child, reader) = spawn(node, &start, &log)?;
+        Ok(Self { child, reader: Some(reader), start, folder, staging, log })
+    }
+
+    /// Starts it as an ordinary user, with these variables in its environment, and does not wait.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn launch_ordinary(
+        node: &Namespace,
+        source: Objects<'_>,
+        environment: Environment,
+        args: &[String],
+    ) -> Result<Self> {
+        let staging = tempfile::tempdir().context("cannot make a folder for objects")?;
+        fs::set_permissions(staging.path(), Permissions::from_mode(0o755))?;
+        let folder = staging.path().join("objects");
+        fs::create_dir(&folder)?;
+        let (flag, path) = match source {
+            Objects::Manifests(cluster) => {
+                fs::write(folder.join("cluster.json"), cluster.manifest())?;
+                ("--manifests", folder.clone())
+            }
+            Objects::Api(server) => {
+                fs::write(folder.join(KUBECONFIG), server.kubeconfig())?;
+                ("--kubeconfig", folder.join(KUBECONFIG))
+            }
+        };
+        let source = [flag.to_owned(), path.to_string_lossy().into_owned()];
+        let start = Start { user: User::Ordinary, args: [&source, args].concat(), environment };
+        Self::launch_with(node, folder, staging, start)
+    }
+
+    /// Waits until it has synced so often.
+    ///
+    /// # Errors
+    /// When it does not; with its log.
+    pub fn await_syncs(&self, count: usize) -> Result<()> {
+        self.log.await_syncs(count)
+    }
+
+    /// The effective user and capabilities of the process, as `/proc` writes them.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn identity(&self) -> Result<(String, String)> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).context("pointsman has ended")?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        let user = field("Uid:").split_whitespace().nth(1).unwrap_or_default();
+        Ok((user.to_owned(), field("CapEff:").trim().to_owned()))
     }
 
     /// The folder of manifests that it watches.
@@ -192,6 +255,20 @@ impl Proxy {
         let resident = resident.and_then(|value| value.trim().strip_suffix(" kB")).context("no VmRSS")?;
         let descriptors = fs::read_dir(process.join("fd"))?.count();
         Ok(Resources { resident_kb: resident.parse()?, descriptors })
+    }
+
+    /// Lets the running process have no more descriptors than this.
+    ///
+    /// # Errors
+    /// When it has ended, or `prlimit` is missing.
+    pub fn bound_descriptors(&self, most: usize) -> Result<()> {
+        let (process, bound) = (format!("--pid={}", self.child.id()), format!("--nofile={most}:{most}"));
+        let output = std::process::Command::new("prlimit")
+            .args([process, bound])
+            .output()
+            .context("cannot run prlimit")?;
+        ensure!(output.status.success(), "prlimit: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     /// Whether the process has a file open.
@@ -262,7 +339,7 @@ impl Proxy {
     /// As [`Proxy::start`].
     pub fn start_again(&mut self, node: &Namespace) -> Result<()> {
         let syncs = self.log.syncs();
-        let (child, reader) = spawn(node, &self.args, &self.environment, &self.log)?;
+        let (child, reader) = spawn(node, &self.start, &self.log)?;
         (self.child, self.reader) = (child, Some(reader));
         self.log.await_syncs(syncs + 1)
     }
@@ -302,6 +379,15 @@ impl Proxy {
     }
 }
 
+/// Where an ordinary user's proxy finds objects.
+#[derive(Clone, Copy)]
+pub enum Objects<'a> {
+    /// In a folder of manifests.
+    Manifests(&'a Cluster),
+    /// At an API server.
+    Api(&'a ApiServer),
+}
+
 /// What a process uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Resources {
@@ -329,14 +415,27 @@ pub fn binary() -> Result<PathBuf> {
     found.context("there is no pointsman beside this program: cargo build -p pointsman")
 }
 
-fn spawn(
-    node: &Namespace,
-    args: &[String],
-    environment: &Environment,
-    log: &Arc<Log>,
-) -> Result<(Child, JoinHandle<()>)> {
-    let mut command = Command::new(binary()?);
-    command.args(args).envs(environment.iter().map(|(name, value)| (name, value)));
+/// The binary where a user can run it: its own folder may be closed to others.
+///
+/// # Errors
+/// As [`binary`], and when it cannot be mounted elsewhere.
+pub fn binary_for(user: User) -> Result<PathBuf> {
+    let binary = binary()?;
+    if user == User::Starter {
+        return Ok(binary);
+    }
+    let open = std::env::temp_dir().join("pointsman");
+    if !open.exists() {
+        fs::write(&open, "")?;
+        mount(Some(&binary), &open, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .with_context(|| format!("cannot mount pointsman on {}", open.display()))?;
+    }
+    Ok(open)
+}
+
+fn spawn(node: &Namespace, start: &Start, log: &Arc<Log>) -> Result<(Child, JoinHandle<()>)> {
+    let mut command = program_as(start.user, &binary_for(start.user)?);
+    command.args(&start.args).envs(start.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = node.run(|| command.spawn())?.context("cannot start pointsman")?;
     let stderr = child.stderr.take().context("pointsman has no stderr")?;

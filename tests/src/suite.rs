@@ -160,6 +160,16 @@ pub fn run_everywhere<T: 'static>(
     prepare: fn(Circumstances) -> Result<T>,
     explain: fn(&T) -> String,
 ) -> ExitCode {
+    run(everywhere(modes, tables, prepare, explain))
+}
+
+/// The tests that [`run_everywhere`] runs.
+pub fn everywhere<T: 'static>(
+    modes: impl IntoIterator<Item = &'static Mode>,
+    tables: &[&'static [Scenario<T>]],
+    prepare: fn(Circumstances) -> Result<T>,
+    explain: fn(&T) -> String,
+) -> Vec<Test> {
     let mut tests = Vec::new();
     for mode in modes {
         for family in Family::BOTH {
@@ -175,7 +185,7 @@ pub fn run_everywhere<T: 'static>(
             }
         }
     }
-    run(tests)
+    tests
 }
 
 fn differs(mode: &Mode, scenario: &str) -> bool {

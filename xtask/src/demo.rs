@@ -1,5 +1,7 @@
 //! A demonstration: a node, three pods and an outside client, the real binary, and real connections.
 
+pub(crate) mod unprivileged;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;

@@ -27,7 +27,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Chore {
     /// Show Pointsman at work: a node, three pods and a client out of network namespaces, and real connections.
-    Demo,
+    Demo(DemoFlags),
     /// Check that the machine has what the tests need; as root, install what is missing.
     Setup,
     /// Build the binary and run every test.
@@ -36,9 +36,18 @@ enum Chore {
     Lint,
     /// Check dependencies for known holes. Downloads the advisory database.
     Audit,
-    /// Run the benchmarks; `scale` or `iptables` alone runs those of whole clusters, as root, and `ipvs` that of IPVS mode,
-    /// in the virtual machine: `cargo xtask bench scale --help`.
+    /// Run the benchmarks; `scale` or `iptables` alone runs those of whole clusters, as root, `userspace` that of userspace
+    /// mode beside other proxies, and `ipvs` that of IPVS mode, in the virtual machine: `cargo xtask bench scale --help`.
     Bench(Passed),
+}
+
+/// Which demonstration.
+#[derive(Args)]
+struct DemoFlags {
+    /// Show instead what needs no privileges: Services at local ports of this machine, forwarded by an ordinary user's
+    /// process.
+    #[arg(long)]
+    unprivileged: bool,
 }
 
 /// Arguments that are handed on.
@@ -61,7 +70,11 @@ fn main() -> ExitCode {
 
 fn run(chore: &Chore) -> Result<()> {
     match chore {
-        Chore::Demo => demo(),
+        Chore::Demo(DemoFlags { unprivileged: true }) => {
+            cargo(&["build", "--package", "pointsman"], &[])?;
+            demo::unprivileged::run()
+        }
+        Chore::Demo(_) => demo(),
         Chore::Setup => setup::packages(),
         Chore::Test(Passed { args }) => test(args),
         Chore::Lint => lint(),
@@ -92,11 +105,14 @@ fn test(args: &[String]) -> Result<()> {
 }
 
 fn bench(args: &[String]) -> Result<()> {
-    let of_clusters = |first: &str| ["scale", "iptables", "ipvs"].contains(&first);
+    let of_clusters = |first: &str| ["scale", "iptables", "ipvs", "userspace"].contains(&first);
     let Some((program, args)) = args.split_first().filter(|(first, _)| of_clusters(first)) else {
         return cargo(&["bench", "--package", "benches"], args);
     };
     setup::packages()?;
+    if program == "userspace" {
+        setup::proxies()?;
+    }
     // It measures the real binary, which has to be built first.
     cargo(&["build", "--release", "--package", "pointsman", "--package", "benches"], &[])?;
     cargo(&["run", "--release", "--quiet", "--package", "benches", "--bin", program, "--"], args)

@@ -1,5 +1,9 @@
 //! What the chores need besides Rust, in one place, with the reason of each.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 use crate::shell;
@@ -20,17 +24,46 @@ const PACKAGES: [(&str, &str); 12] = [
     ("util-linux", "tests enter namespaces of their own with `unshare`"),
 ];
 
+/// Debian packages that one benchmark measures beside, and nothing else needs.
+const PROXIES: [(&str, &str); 3] = [
+    ("haproxy", "the benchmark of the userspace mode measures beside it"),
+    ("libnginx-mod-stream", "so it does beside nginx's stream module"),
+    ("nginx-light", "which takes nginx"),
+];
+
+/// What keeps Debian packages from starting their services while they are installed.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
 /// The release of cargo-deny that deny.toml is written for.
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
 
 /// Checks the Debian packages; as root, installs those that are missing.
 pub(crate) fn packages() -> Result<()> {
+    install(&PACKAGES)
+}
+
+/// The same for the proxies that are measured beside. Their services are not started.
+pub(crate) fn proxies() -> Result<()> {
+    let forbidden = Path::new(POLICY).exists();
+    let root = is_root();
+    if root && !forbidden {
+        fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
+        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
+    }
+    let installed = install(&PROXIES);
+    if root && !forbidden {
+        fs::remove_file(POLICY)?;
+    }
+    installed
+}
+
+fn install(packages: &[(&str, &str)]) -> Result<()> {
     if shell::ask("dpkg-query", &["--version"]).is_none() {
-        let names = PACKAGES.map(|(name, _)| name).join(", ");
-        eprintln!("No Debian here: make sure that you have what Debian calls {names}.");
+        let names: Vec<&str> = packages.iter().map(|(name, _)| *name).collect();
+        eprintln!("No Debian here: make sure that you have what Debian calls {}.", names.join(", "));
         return Ok(());
     }
-    let missing: Vec<_> = PACKAGES.into_iter().filter(|(name, _)| !installed(name)).collect();
+    let missing: Vec<_> = packages.iter().filter(|(name, _)| !installed(name)).collect();
     for (name, reason) in &missing {
         eprintln!("Missing: {name} ({reason}).");
     }
@@ -39,12 +72,16 @@ pub(crate) fn packages() -> Result<()> {
         eprintln!("Every Debian package that is needed is installed.");
         return Ok(());
     }
-    if shell::ask("id", &["-u"]).is_none_or(|id| id.trim() != "0") {
+    if !is_root() {
         bail!("run this as root, then again what you ran now: apt-get install {}", names.join(" "));
     }
     shell::run("apt-get", &["update", "--quiet"])?;
     let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
     shell::run("apt-get", &[&install[..], &names].concat())
+}
+
+fn is_root() -> bool {
+    shell::ask("id", &["-u"]).is_some_and(|id| id.trim() == "0")
 }
 
 /// Builds cargo-deny if it is missing. The first time takes some minutes.

@@ -23,6 +23,19 @@ fn with_conditions(address: &str, conditions: Value) -> Value {
 }
 
 #[test]
+fn loopback_addresses_are_endpoints_only_if_allowed() {
+    let endpoints = json!([ready("127.0.0.2", "us"), ready("10.1.0.1", "us"), ready("169.254.0.1", "us")]);
+    let updates = [plain("web", "10.0.0.1"), slice("web-1", "web", endpoints)];
+    let served = |allowed: bool| {
+        let mut proxy = Proxy { cache: endpoint_cache::Cache::new(NODE).with_loopback_endpoints(allowed) };
+        let problems = proxy.tell_all(updates.clone()).problems.len();
+        (texts(&proxy.v4("ns/web").cluster_endpoints), problems)
+    };
+    assert_eq!(served(false), (vec!["10.1.0.1:8080".to_owned()], 2));
+    assert_eq!(served(true), (vec!["10.1.0.1:8080".to_owned(), "127.0.0.2:8080".to_owned()], 1));
+}
+
+#[test]
 fn conditions_have_defaults() {
     let endpoints = json!([
         {"addresses": ["10.1.0.1"]},

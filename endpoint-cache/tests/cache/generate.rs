@@ -73,8 +73,9 @@ fn service() -> impl Strategy<Value = Service> {
     let created = option::of(text(&["2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z", "2022-01-01T00:00:00Z"]));
     let foreign = prop::bool::weighted(0.1);
     let ingress = texts(&["192.0.2.1", "192.0.2.3", "2001:db8::1"]);
-    (metadata(&["s1", "s2", "s3", "s4", "s5"]), created, foreign, service_spec(), ingress).prop_map(
-        |(metadata, creation_timestamp, foreign, spec, ingress)| {
+    let proxied = option::weighted(0.3, text(&["v2", "v1"]));
+    (metadata(&["s1", "s2", "s3", "s4", "s5"]), created, foreign, service_spec(), ingress, proxied).prop_map(
+        |(metadata, creation_timestamp, foreign, spec, ingress, proxied)| {
             let mut service =
                 Service { metadata: Metadata { creation_timestamp, ..metadata }, spec, ..Service::default() };
             if foreign {
@@ -82,6 +83,10 @@ fn service() -> impl Strategy<Value = Service> {
                 service.metadata.labels.insert(label, String::new());
             }
             let vip = |ip| LoadBalancerIngress { ip, ip_mode: String::new() };
+            service
+                .metadata
+                .annotations
+                .extend(proxied.map(|value| ("pointsman.dev/proxy-protocol".to_owned(), value)));
             service.status.load_balancer.ingress = ingress.into_iter().map(vip).collect();
             service
         },

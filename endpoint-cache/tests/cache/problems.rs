@@ -95,6 +95,27 @@ fn unknown_words_of_a_service() {
 }
 
 #[test]
+fn a_proxy_protocol_that_cannot_be() {
+    let problems = |value: &str, protocol: &str| {
+        let metadata = json!({"name": "web", "namespace": "ns",
+            "annotations": {"pointsman.dev/proxy-protocol": value}});
+        let spec = json!({"clusterIP": "10.0.0.1", "ports": [{"port": 80, "protocol": protocol}]});
+        let mut proxy = Proxy::new();
+        let problems = proxy.tell(service_object(json!({"metadata": metadata, "spec": spec}))).problems;
+        assert_eq!(proxy.v4("ns/web").proxy_protocol, problems.is_empty());
+        problems
+    };
+    assert!(problems("v2", "TCP").is_empty());
+    for (value, protocol) in [("v1", "TCP"), ("", "TCP"), ("V2", "TCP"), ("v2", "UDP"), ("v2", "SCTP")] {
+        let [problem] = &problems(value, protocol)[..] else { panic!("{value:?} for {protocol}") };
+        assert_eq!(problem.object.to_string(), "Service ns/web");
+        assert_eq!(problem.field, "metadata.annotations[pointsman.dev/proxy-protocol]");
+        assert!(problem.reason.contains("\"v2\""), "{}", problem.reason);
+    }
+    assert!(problems(&"x".repeat(1 << 20), "TCP")[0].reason.len() < 200);
+}
+
+#[test]
 fn bad_endpoints_and_ports_of_a_slice() {
     let endpoints: Vec<Value> =
         ["127.0.0.1", "bad", "fd01::1", "10.1.0.1", "169.254.0.1"].map(|a| ready(a, "us")).into();

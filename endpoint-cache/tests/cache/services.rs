@@ -200,3 +200,25 @@ fn no_namespace_means_default() {
     }));
     assert!(proxy.served().is_empty());
 }
+
+#[test]
+fn proxy_protocol_is_for_the_tcp_ports_of_who_asks() {
+    let with = |annotations: Value| {
+        let ports = json!([{"name": "a", "port": 80}, {"name": "a", "port": 80, "protocol": "UDP"}]);
+        let metadata = json!({"name": "web", "namespace": "ns", "annotations": annotations});
+        service_object(json!({"metadata": metadata, "spec": {"clusterIP": "10.0.0.1", "ports": ports}}))
+    };
+    let of = |update| {
+        let ports = Proxy::with([update]).cache.desired().service_ports;
+        let mut used: Vec<_> = ports.iter().map(|port| (port.name.protocol, port.proxy_protocol)).collect();
+        used.sort_unstable();
+        used
+    };
+    let none = [(Protocol::Tcp, false), (Protocol::Udp, false)];
+    assert_eq!(of(with(json!({}))), none);
+    assert_eq!(of(with(json!({"pointsman.dev/proxy-protocol": "v1"}))), none);
+    let v2 = with(json!({"pointsman.dev/proxy-protocol": "v2"}));
+    assert_eq!(of(v2.clone()), [(Protocol::Tcp, true), (Protocol::Udp, false)]);
+    let changes = Proxy::with([with(json!({}))]).tell(v2).changes;
+    assert_eq!(changes.len(), 1, "only the TCP port is another now: {changes:?}");
+}

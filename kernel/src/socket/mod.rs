@@ -54,6 +54,13 @@ fn outgoing(peer: SocketAddr, kind: Type, origin: &Origin) -> io::Result<Socket>
     Ok(socket)
 }
 
+/// Whether an error says that there are no descriptors or memory for another socket.
+#[must_use]
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    const EXHAUSTION: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| EXHAUSTION.contains(&code))
+}
+
 /// A connection that is under way is not an error.
 fn begun(connected: io::Result<()>) -> io::Result<()> {
     match connected {

@@ -42,7 +42,7 @@ impl Listener {
     /// # Errors
     /// When the system does not tell.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        address_of(self.0.local_addr()?)
+        address_of(&self.0.local_addr()?)
     }
 
     /// The next connection, and the client's address.
@@ -51,16 +51,7 @@ impl Listener {
     /// `WouldBlock` when there is none.
     pub fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (socket, client) = self.0.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)?;
-        Ok((Stream(socket), address_of(client)?))
-    }
-}
-
-impl Listener {
-    /// Whether an error of [`Self::accept`] says that there are no descriptors or memory for another connection.
-    #[must_use]
-    pub fn is_exhausted(error: &io::Error) -> bool {
-        const EXHAUSTION: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-        error.raw_os_error().is_some_and(|code| EXHAUSTION.contains(&code))
+        Ok((Stream(socket), address_of(&client)?))
     }
 }
 
@@ -147,12 +138,12 @@ impl Stream {
     /// # Errors
     /// When the connection is gone.
     pub fn original_destination(&self) -> io::Result<SocketAddr> {
-        let local = address_of(self.0.local_addr()?)?;
+        let local = address_of(&self.0.local_addr()?)?;
         let original = match local {
             SocketAddr::V4(_) => self.0.original_dst_v4(),
             SocketAddr::V6(_) => self.0.original_dst_v6(),
         };
-        original.map_or(Ok(local), address_of)
+        original.map_or(Ok(local), |original| address_of(&original))
     }
 }
 
@@ -162,6 +153,6 @@ impl AsFd for Stream {
     }
 }
 
-fn address_of(address: SockAddr) -> io::Result<SocketAddr> {
+fn address_of(address: &SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }

@@ -68,6 +68,7 @@ fn service(family: Family, affinity_seconds: Option<u32>) -> ServicePort {
         affinity_seconds,
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Local,
+        proxy_protocol: false,
         cluster_endpoints: Arc::clone(&endpoints),
         local_endpoints: Arc::clone(&endpoints),
         serving_endpoints: endpoints,

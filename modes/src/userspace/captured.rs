@@ -25,6 +25,7 @@ use endpoint_cache::{Change, Delta, Desired, Family, Protocol, ServicePort, Serv
 use kernel::nft::Nftables as Connection;
 
 use super::forward::{self, Forwarder, OpenError, SourceAddress, Target, TargetKey};
+use super::notices::Notices;
 use super::ports::Ports;
 use super::return_path::{self, ReturnPath};
 pub use super::return_path::{BORROWED, LED_BACK};
@@ -85,8 +86,7 @@ pub struct Captured {
     led: HashMap<(Arc<ServicePortName>, Family), Arc<ServicePort>>,
     /// What the last sync left, for whoever looks whether it is still there.
     in_place: InPlace,
-    /// Service ports that are not carried, and have been spoken of.
-    spoken_of: HashSet<(Arc<ServicePortName>, Family)>,
+    notices: Notices,
 }
 
 /// One family.
@@ -138,7 +138,7 @@ impl Captured {
             open: HashMap::new(),
             led: HashMap::new(),
             in_place: InPlace::default(),
-            spoken_of: HashSet::new(),
+            notices: Notices::default(),
         })
     }
 
@@ -182,15 +182,6 @@ impl Captured {
 
     /// Listens for a service port; says why that cannot be. What is no longer wanted goes on for now.
     fn listen_for(&mut self, service: &ServicePort) -> Result<(), Error> {
-        if !targets::is_carried(service) && self.spoken_of.insert(key(service)) {
-            tracing::warn!(
-                "service port {} ({}) is refused: userspace mode carries TCP and UDP, not {}; \
-                 --proxy-mode=nftables does",
-                service.name,
-                service.family,
-                service.name.protocol.as_str().to_uppercase(),
-            );
-        }
         targets::of(service, self.masquerade_all).try_for_each(|wanted| self.listen(wanted))
     }
 
@@ -237,7 +228,7 @@ impl Captured {
             endpoints: Arc::clone(&wanted.endpoints),
             serving: Arc::clone(&wanted.serving),
             affinity: wanted.affinity_seconds.map(|seconds| Duration::from_secs(seconds.into())),
-            proxy_protocol: false,
+            proxy_protocol: wanted.proxy_protocol,
             source: match kept {
                 Kept::Nobody => SourceAddress::Node,
                 Kept::Pods | Kept::Everybody => {
@@ -310,9 +301,9 @@ impl Mode for Captured {
             services.flat_map(|service| targets::of(service, self.masquerade_all)).map(|it| it.key).collect();
         let unwanted: Vec<_> = self.open.keys().filter(|key| !wanted.contains(key)).cloned().collect();
         unwanted.iter().for_each(|key| self.close(key));
-        self.spoken_of.retain(|key| self.led.contains_key(key));
         // Everything else is done.
-        failure.map_or(Ok(sum(report, led)), Err)
+        failure.map_or(Ok(()), Err)?;
+        Ok(Report { notices: self.notices.of_all(desired), ..sum(report, led) })
     }
 
     fn apply(&mut self, delta: &Delta) -> Result<Report, Error> {
@@ -328,7 +319,6 @@ impl Mode for Captured {
                 (_, Some(after)) => drop(self.led.insert(key(after), Arc::clone(after))),
                 (Some(before), None) => {
                     self.led.remove(&key(before));
-                    self.spoken_of.remove(&key(before));
                 }
                 (None, None) => {}
             }
@@ -336,7 +326,8 @@ impl Mode for Captured {
         for change in &delta.changes {
             self.close_unwanted(change);
         }
-        failure.map_or(Ok(report), Err)
+        failure.map_or(Ok(()), Err)?;
+        Ok(Report { notices: self.notices.of_changes(delta), ..report })
     }
 
     fn rehearse(&mut self, desired: &Desired) -> Result<(), Error> {

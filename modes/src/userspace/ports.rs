@@ -55,6 +55,18 @@ impl<K: Clone + Display + Ord> Ports<K> {
         Some(port)
     }
 
+    /// Gives a key this port, of the range or not, if it is free and the key has none. Says whether the key has it now.
+    pub fn assign_exactly(&mut self, key: &K, port: u16) -> bool {
+        if let Some(has) = self.get(key) {
+            return has == port;
+        }
+        let is_free = self.is_free(port);
+        if is_free {
+            self.enter(key.clone(), port);
+        }
+        is_free
+    }
+
     /// [Assigns](Self::assign) ports to keys, in their own order, so that it does not matter in which they are given.
     /// Those for which none is free go without.
     pub fn assign_all(&mut self, keys: impl IntoIterator<Item = K>) {
@@ -92,8 +104,11 @@ impl<K: Clone + Display + Ord> Ports<K> {
     fn free(&self, key: &K) -> Option<u16> {
         let preferred = self.preferred(key)?;
         let (first, last) = (*self.range.start(), *self.range.end());
-        let usable = |port: &u16| !self.taken.contains(port) && !self.refused.contains(port);
-        (preferred..=last).chain(first..preferred).find(usable)
+        (preferred..=last).chain(first..preferred).find(|port| self.is_free(*port))
+    }
+
+    fn is_free(&self, port: u16) -> bool {
+        !self.taken.contains(&port) && !self.refused.contains(&port)
     }
 
     fn preferred(&self, key: &K) -> Option<u16> {
@@ -204,6 +219,17 @@ mod tests {
         let assigned = ["default/web:http tcp", "default/web:https tcp"].map(|key| ports.assign(&key));
         // Another value would give other ports to whoever has them written down.
         assert_eq!(assigned, [Some(54_377), Some(23_679)]);
+    }
+
+    #[test]
+    fn a_key_may_ask_for_a_port() {
+        let mut ports = Ports::new(10..=11);
+        assert!(ports.assign_exactly(&"a", 5432) && ports.assign_exactly(&"a", 5432));
+        assert!(!ports.assign_exactly(&"b", 5432), "a has it");
+        assert!(!ports.assign_exactly(&"a", 10), "it has another");
+        assert_eq!(ports.assign(&"a"), Some(5432));
+        let other = ports.refuse(&"a", 5432).unwrap();
+        assert!((10..=11).contains(&other) && !ports.assign_exactly(&"b", 5432), "another program has it");
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) struct Wanted {
     pub(crate) endpoints: Arc<[Endpoint]>,
     pub(crate) serving: Arc<[Endpoint]>,
     pub(crate) affinity_seconds: Option<u32>,
+    pub(crate) proxy_protocol: bool,
     pub(crate) kept: Kept,
 }
 
@@ -49,6 +50,7 @@ pub(crate) fn of(service: &ServicePort, masquerade_all: bool) -> impl Iterator<I
         endpoints: Arc::clone(endpoints(service, policy)),
         serving: Arc::clone(&service.serving_endpoints),
         affinity_seconds: service.affinity_seconds,
+        proxy_protocol: service.proxy_protocol,
         kept: kept(service, policy, masquerade_all),
     })
 }

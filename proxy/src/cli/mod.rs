@@ -3,6 +3,7 @@
 //! What the flags mean together is checked and worked out in [`crate::options`].
 
 mod ipvs;
+mod status;
 mod userspace;
 
 use std::ffi::OsString;
@@ -10,12 +11,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use modes::iptables::Backend;
 
 pub use self::ipvs::IpvsFlags;
+pub use self::status::{Output, StatusFlags};
 pub use self::userspace::{Entry, UserspaceFlags};
 use crate::mode::ModeName;
 
@@ -37,6 +39,16 @@ every save of a file there:
   pointsman --manifests ./manifests --cluster-cidr 10.244.0.0/16
 
 The folder can hold what `kubectl get services,endpointslices -A -o yaml` prints.
+
+Example: reach the Services of a cluster from this machine, as an ordinary user,
+each at a port of its own on 127.0.0.1 that `pointsman status` shows:
+
+  pointsman --proxy-mode userspace --kubeconfig ~/.kube/config
+
+See how the process stands:
+
+  pointsman status
+
 Stopping Pointsman leaves the rules in force; take them away with:
 
   pointsman --cleanup
@@ -49,8 +61,13 @@ the work cannot be done, 2 when the command line is wrong.";
 /// Flags have kube-proxy's names and defaults, except that the default mode is nftables.
 #[derive(Debug, Parser)]
 #[command(name = "pointsman", version, after_help = EXAMPLE, args_override_self = true, max_term_width = 110)]
-#[command(disable_help_flag = true, disable_version_flag = true)]
+#[command(disable_help_flag = true, disable_version_flag = true, disable_help_subcommand = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// Something else than following Services.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// A folder of YAML and JSON manifests (Services, EndpointSlices, Nodes, ServiceCIDRs and lists of them), or one
     /// such file, in place of the Kubernetes API. Followed: a saved file is in force at once. Sub-folders and hidden
     /// files are not read.
@@ -163,17 +180,29 @@ pub struct Cli {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, help_heading = TELEMETRY)]
     pub iptables_sync_period: Duration,
 
+    /// Unix socket at which `pointsman status` is answered, and asks; empty for nowhere [default:
+    /// /run/pointsman/pointsman.sock as root, else $XDG_RUNTIME_DIR/pointsman.sock].
+    #[arg(long, value_name = "PATH", global = true, help_heading = TELEMETRY)]
+    pub socket: Option<String>,
+
     /// How much to log: 0 to 3 what was done, 4 and 5 details, 6 and up everything.
     #[arg(short, long = "v", value_name = "N", default_value_t = 0, help_heading = OTHER)]
     pub verbosity: u8,
 
     /// Print this help.
-    #[arg(short, long, action = ArgAction::Help, help_heading = OTHER)]
+    #[arg(short, long, action = ArgAction::Help, global = true, help_heading = OTHER)]
     help: Option<bool>,
 
     /// Print the version.
     #[arg(long, action = ArgAction::Version, help_heading = OTHER)]
     version: Option<bool>,
+}
+
+/// What else there is to do.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// Show how the pointsman that runs on this machine stands, and where userspace mode listens.
+    Status(StatusFlags),
 }
 
 /// A comma-separated list of CIDRs; may be empty.

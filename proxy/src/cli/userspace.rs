@@ -1,11 +1,13 @@
 //! Flags of userspace mode. Those that kube-proxy had for its own have its names.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use modes::userspace::bound;
 use modes::userspace::captured::{self, PORTS};
 use modes::userspace::forward::{self, Balancing};
 
@@ -56,6 +58,16 @@ pub struct UserspaceFlags {
     #[arg(long, value_name = "RANGE", default_value = "", hide_default_value = true, value_parser = port_range)]
     #[arg(help_heading = USERSPACE)]
     pub proxy_port_range: PortRange,
+
+    /// In bound entry, the address to listen on, in place of its family's loopback address; may be given for each
+    /// family.
+    #[arg(long, value_name = "IP", value_delimiter = ',', help_heading = USERSPACE)]
+    pub userspace_bound_address: Vec<IpAddr>,
+
+    /// In bound entry, the file that keeps which local port each Service has; empty for none [default:
+    /// pointsman/ports.json in $XDG_STATE_HOME or ~/.local/state].
+    #[arg(long, value_name = "FILE", help_heading = USERSPACE)]
+    pub userspace_ports_file: Option<String>,
 }
 
 /// How traffic comes to the process.
@@ -113,6 +125,28 @@ impl UserspaceFlags {
     }
 }
 
+impl UserspaceFlags {
+    /// What the bound entry is told.
+    #[must_use]
+    pub fn bound(&self) -> bound::Options {
+        let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let addresses = loopback.into_iter().chain(self.userspace_bound_address.iter().copied()).collect();
+        let ports_file = match self.userspace_ports_file.as_deref() {
+            Some("") => None,
+            Some(path) => Some(path.into()),
+            None => state_file(|name| std::env::var_os(name).map(PathBuf::from)),
+        };
+        bound::Options { addresses, ports_file }
+    }
+}
+
+/// Where programs keep the user's state (XDG Base Directory Specification).
+fn state_file(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    let folder = |name| variable(name).filter(|path| path.is_absolute());
+    let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")));
+    state.map(|state| state.join("pointsman/ports.json"))
+}
+
 /// An address that packets to are delivered here, and only here.
 fn capture_address(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr = text.trim().parse().map_err(|_| format!("{text:?} is no address"))?;
@@ -140,4 +174,21 @@ fn port_range(text: &str) -> Result<PortRange, String> {
     let range = range.filter(|(from, to)| from <= to);
     let range = range.map(|(from, to)| PortRange(from..=to));
     range.ok_or_else(|| format!("{text:?} is no range of ports such as 1024-65535"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_kept_where_users_keep_state() {
+        let of = |variables: &[(&str, &str)]| {
+            let get = |name: &str| variables.iter().find(|(known, _)| *known == name);
+            state_file(|name| get(name).map(|(_, value)| PathBuf::from(value)))
+        };
+        let home = ("HOME", "/home/u");
+        assert_eq!(of(&[home]), Some("/home/u/.local/state/pointsman/ports.json".into()));
+        assert_eq!(of(&[home, ("XDG_STATE_HOME", "/s")]), Some("/s/pointsman/ports.json".into()));
+        assert_eq!(of(&[("HOME", "")]), None);
+    }
 }

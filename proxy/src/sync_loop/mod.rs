@@ -15,11 +15,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use endpoint_cache::{Cache, Delta, Desired};
-use modes::{Disturbance, Error, Mode, Report};
+use modes::{Disturbance, Error, Mode, Notice, Report};
 
 use crate::backoff::Backoff;
 use crate::disturbances;
 use crate::source::Event;
+use crate::source::kubernetes::Outlet;
 use crate::telemetry::{Extent, Telemetry};
 use isolate::Key;
 
@@ -94,10 +95,13 @@ pub(crate) struct SyncLoop {
     unproven: HashSet<Key>,
     /// Service ports that the kernel refuses, and that are not programmed until they change.
     left_out: HashSet<Key>,
+    /// How many service ports there are to be.
+    service_ports: usize,
     /// Number of the last successful sync.
     serial: u64,
     telemetry: Arc<Telemetry>,
     after_first_sync: Option<Box<dyn FnOnce()>>,
+    notices: Option<Outlet>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,15 +127,22 @@ impl SyncLoop {
             backoff: Backoff::steady(FIRST_WAIT, LONGEST_WAIT),
             unproven: HashSet::new(),
             left_out: HashSet::new(),
+            service_ports: 0,
             serial: 0,
             telemetry,
             after_first_sync: None,
+            notices: None,
         }
     }
 
     /// Has something done once, when the first sync has succeeded.
     pub(crate) fn after_first_sync(self, work: impl FnOnce() + 'static) -> Self {
         Self { after_first_sync: Some(Box::new(work)), ..self }
+    }
+
+    /// Has the users of Services told there what they should know; without, it is only logged.
+    pub(crate) fn with_notices(self, outlet: Option<Outlet>) -> Self {
+        Self { notices: outlet, ..self }
     }
 
     /// Runs until told to stop, or the source cannot go on. After the first sync, changes that others make are put into
@@ -254,7 +265,7 @@ impl SyncLoop {
             result = self.mode.resync(&self.desired());
         }
         match result {
-            Ok(report) => self.succeeded(Extent::Full, delta.changes.len(), report, now, started.elapsed()),
+            Ok(report) => self.succeeded(Extent::Full, delta.changes.len(), &report, now, started.elapsed()),
             Err(error) => self.failed(&error, now + started.elapsed()),
         }
     }
@@ -263,7 +274,7 @@ impl SyncLoop {
         let delta = self.take_delta();
         let started = Instant::now();
         if delta.is_empty() {
-            return self.succeeded(Extent::Partial, 0, Report::default(), now, started.elapsed());
+            return self.succeeded(Extent::Partial, 0, &Report::default(), now, started.elapsed());
         }
         // Every rule may depend on the node and the service ranges; they hardly ever change.
         let extent = if delta.changes_node() { Extent::Full } else { Extent::Partial };
@@ -272,7 +283,7 @@ impl SyncLoop {
             Extent::Partial => self.mode.apply(&delta),
         };
         match result {
-            Ok(report) => self.succeeded(extent, delta.changes.len(), report, now, started.elapsed()),
+            Ok(report) => self.succeeded(extent, delta.changes.len(), &report, now, started.elapsed()),
             Err(error) => self.failed(&error, now + started.elapsed()),
         }
     }
@@ -320,6 +331,8 @@ impl SyncLoop {
             tracing::warn!("{} {}: {}", problem.object, problem.field, problem.reason);
         }
         for change in &mut delta.changes {
+            self.service_ports += usize::from(change.before.is_none());
+            self.service_ports -= usize::from(change.after.is_none());
             let Some(key) = change.after.as_deref().or(change.before.as_deref()).map(isolate::key) else {
                 continue;
             };
@@ -337,12 +350,13 @@ impl SyncLoop {
         &mut self,
         extent: Extent,
         changes: usize,
-        report: Report,
+        report: &Report,
         now: Instant,
         duration: Duration,
     ) {
         self.telemetry.metrics.synced(extent, duration);
         self.telemetry.health.synced();
+        self.telemetry.set_service_ports(self.service_ports);
         self.serial += 1;
         tracing::info!(
             changes,
@@ -354,12 +368,21 @@ impl SyncLoop {
             batches = self.batches,
             "synced"
         );
+        report.notices.iter().for_each(|notice| self.tell(notice));
         self.batches = 0;
         self.unproven.clear();
         self.telemetry.metrics.left_out.set(i64::try_from(self.left_out.len()).unwrap_or(i64::MAX));
         self.phase = Phase::InForce;
         self.backoff.reset();
         self.tidy_at = Some(now + duration + IDLE);
+    }
+
+    /// Tells the users of a Service, in the log and where Services come from.
+    fn tell(&self, notice: &Notice) {
+        tracing::warn!("Service {}: {}", notice.service, notice.message);
+        if let Some(outlet) = &self.notices {
+            outlet.post(notice);
+        }
     }
 
     fn failed(&mut self, error: &Error, now: Instant) {

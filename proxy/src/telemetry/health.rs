@@ -91,6 +91,12 @@ impl Health {
         watch.error = Some(error.to_owned());
     }
 
+    /// When everything was last programmed, and why the last attempt failed, if it did.
+    pub(crate) fn last(&self) -> (Option<Timestamp>, Option<String>) {
+        let state = self.state();
+        (state.last_synced, state.last_error.clone())
+    }
+
     /// How it stands at `now`.
     pub(crate) fn verdict(&self, now: Instant) -> Verdict {
         let state = self.state();

@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::Traffic;
+
 type Labels = Vec<(&'static str, &'static str)>;
 type Seconds = Gauge<f64, AtomicU64>;
 
@@ -42,8 +44,9 @@ pub(crate) enum Extent {
     Partial,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// Nothing has happened yet. What is carried is asked for whenever somebody asks us.
+    pub(crate) fn new(traffic: Traffic) -> Self {
         // From 62 us, a single element, to 2 s.
         let buckets = || Histogram::new(exponential_buckets(0.000_062_5, 2.0, 16));
         let mut metrics = Self {
@@ -60,11 +63,10 @@ impl Default for Metrics {
             last_heard: Family::default(),
         };
         metrics.register();
+        metrics.registry.register_collector(Box::new(traffic));
         metrics
     }
-}
 
-impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         let syncs = "Seconds that a sync of the kernel took";
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_happened_stands_in_the_text() {
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(Traffic::default());
         metrics.synced(Extent::Partial, Duration::from_micros(70));
         metrics.repairs.inc();
         metrics.bad_object(Kind::Service);

@@ -5,8 +5,11 @@
 mod health;
 mod metrics;
 mod server;
+mod socket;
+mod traffic;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use endpoint_cache::object::Kind;
@@ -14,18 +17,35 @@ use endpoint_cache::object::Kind;
 pub(crate) use health::Health;
 pub(crate) use metrics::{Extent, Metrics};
 pub(crate) use server::{Endpoints, serve};
+pub(crate) use socket::Socket;
+pub(crate) use traffic::Traffic;
 
 /// Shared by all parts of the process.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
+    /// What userspace mode carries.
+    pub(crate) traffic: Traffic,
+    service_ports: AtomicUsize,
 }
 
 impl Telemetry {
     /// Nothing has happened yet. The process is unhealthy once a change has waited for longer than `stale_after`.
     pub(crate) fn new(stale_after: Duration) -> Arc<Self> {
-        Arc::new(Self { metrics: Metrics::default(), health: Health::new(stale_after) })
+        let traffic = Traffic::default();
+        let (metrics, health) = (Metrics::new(traffic.clone()), Health::new(stale_after));
+        Arc::new(Self { metrics, health, traffic, service_ports: AtomicUsize::default() })
+    }
+
+    /// So many service ports are to be in force, one for each family.
+    pub(crate) fn set_service_ports(&self, count: usize) {
+        self.service_ports.store(count, Ordering::Relaxed);
+    }
+
+    /// How many service ports are to be in force.
+    pub(crate) fn service_ports(&self) -> usize {
+        self.service_ports.load(Ordering::Relaxed)
     }
 
     /// The server sent something about a kind: an object, a bookmark, an answer.

@@ -1,7 +1,9 @@
-//! Metrics and health over HTTP, on a thread of their own: a sync under way must not keep a probe waiting.
+//! Metrics, health and status over HTTP, on a thread of their own: a sync under way must not keep a probe waiting.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +16,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
 use super::Telemetry;
+use crate::status::Reporter;
 
 /// Connections served at once on an address; further ones wait.
 const CONNECTIONS: usize = 64;
@@ -32,58 +36,76 @@ const METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// Where to answer; `None` for not at all.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Endpoints {
     /// `/healthz` and `/livez`
     pub(crate) health: Option<SocketAddr>,
     /// `/metrics`, `/proxyMode` and a bare `/healthz`
     pub(crate) metrics: Option<SocketAddr>,
+    /// `/status`
+    pub(crate) status: Option<StdUnixListener>,
 }
 
 /// What an address answers.
 #[derive(Clone, Copy, Debug)]
 enum Role {
     Health,
-    Metrics { mode: &'static str },
+    Metrics,
+    Status,
 }
 
 /// Starts to answer. An address that is taken is tried again until it is free.
 ///
 /// # Errors
 /// When the thread or its reactor cannot be started.
-pub(crate) fn serve(
-    endpoints: Endpoints,
-    mode: &'static str,
-    telemetry: Arc<Telemetry>,
-) -> anyhow::Result<()> {
+pub(crate) fn serve(endpoints: Endpoints, reporter: Reporter) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start a reactor")?;
+    let reporter = Arc::new(reporter);
     let work = move || {
         runtime.block_on(async {
-            let health = listen(endpoints.health, Role::Health, &telemetry);
-            let metrics = listen(endpoints.metrics, Role::Metrics { mode }, &telemetry);
-            tokio::join!(health, metrics);
+            let health = listen(endpoints.health, Role::Health, &reporter);
+            let metrics = listen(endpoints.metrics, Role::Metrics, &reporter);
+            let status = listen_here(endpoints.status, &reporter);
+            tokio::join!(health, metrics, status);
         });
     };
     thread::Builder::new().name("telemetry".to_owned()).spawn(work).context("cannot start a thread")?;
     Ok(())
 }
 
-async fn listen(address: Option<SocketAddr>, role: Role, telemetry: &Arc<Telemetry>) {
+async fn listen(address: Option<SocketAddr>, role: Role, reporter: &Arc<Reporter>) {
     let Some(address) = address else { return };
     let listener = bind(address).await;
+    serve_all(async || Ok(listener.accept().await?.0), role, reporter).await;
+}
+
+async fn listen_here(socket: Option<StdUnixListener>, reporter: &Arc<Reporter>) {
+    let Some(socket) = socket else { return };
+    let made = socket.set_nonblocking(true).and_then(|()| UnixListener::from_std(socket));
+    match made {
+        Ok(listener) => serve_all(async || Ok(listener.accept().await?.0), Role::Status, reporter).await,
+        Err(error) => tracing::warn!("pointsman status is not answered: {error}"),
+    }
+}
+
+/// Answers every client that comes.
+async fn serve_all<S>(accept: impl AsyncFn() -> io::Result<S>, role: Role, reporter: &Arc<Reporter>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok(stream) = accept().await else {
             // Out of descriptors, most likely: some will come free.
             tokio::time::sleep(BIND_AGAIN).await;
             continue;
         };
-        let telemetry = Arc::clone(telemetry);
+        let reporter = Arc::clone(reporter);
         tokio::spawn(async move {
             let answer = service_fn(|request| {
-                let response = answer(&request, role, &telemetry);
+                let response = answer(&request, role, &reporter);
                 async { Ok::<_, Infallible>(response) }
             });
             let mut server = http1::Builder::new();
@@ -108,7 +130,8 @@ async fn bind(address: SocketAddr) -> TcpListener {
     }
 }
 
-fn answer(request: &Request<Incoming>, role: Role, telemetry: &Telemetry) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Response<Full<Bytes>> {
+    let telemetry: &Telemetry = &reporter.telemetry;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET\n");
     }
@@ -118,9 +141,12 @@ fn answer(request: &Request<Incoming>, role: Role, telemetry: &Telemetry) -> Res
             let status = if verdict.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             respond(status, JSON, serde_json::to_string(&verdict).unwrap_or_default())
         }
-        (Role::Metrics { .. }, "/metrics") => respond(StatusCode::OK, METRICS, telemetry.metrics.text()),
-        (Role::Metrics { mode }, "/proxyMode") => respond(StatusCode::OK, PLAIN, mode),
-        (Role::Metrics { .. }, "/healthz") => respond(StatusCode::OK, PLAIN, "ok"),
+        (Role::Metrics, "/metrics") => respond(StatusCode::OK, METRICS, telemetry.metrics.text()),
+        (Role::Metrics, "/proxyMode") => respond(StatusCode::OK, PLAIN, reporter.mode),
+        (Role::Metrics, "/healthz") => respond(StatusCode::OK, PLAIN, "ok"),
+        (Role::Status, "/status") => {
+            respond(StatusCode::OK, JSON, serde_json::to_string(&reporter.status()).unwrap_or_default())
+        }
         _ => respond(StatusCode::NOT_FOUND, PLAIN, "no such page\n"),
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::Shared;
 use super::body::Body;
 use super::connection::{Breaker, not_hanging};
+use super::event;
 use super::fault::{Fault, GARBAGE};
 use super::kind::{self, Target};
 use super::list::list;
@@ -41,7 +42,7 @@ pub(crate) async fn answer(
             answer
         }
         Some(Fault::InternalError) => refusal(&Status::internal()),
-        _ => route(&request, &shared, &breaker).unwrap_or_else(|status| refusal(&status)),
+        _ => route(request, &shared, &breaker).await.unwrap_or_else(|status| refusal(&status)),
     };
     Ok(match fault {
         Some(Fault::Garbage) if !is_watch(&answer) => plain(200, JSON, GARBAGE),
@@ -57,8 +58,8 @@ fn is_watch(answer: &Response<Body>) -> bool {
     matches!(answer.body(), Body::Watch { .. })
 }
 
-fn route(
-    request: &Request<Incoming>,
+async fn route(
+    request: Request<Incoming>,
     shared: &Arc<Shared>,
     breaker: &Arc<Breaker>,
 ) -> Result<Response<Body>, Status> {
@@ -75,6 +76,14 @@ fn route(
     }
     if !authorized {
         return Err(Status::unauthorized());
+    }
+    if request.method() == Method::POST
+        && let Some(namespace) = event::namespace(request.uri().path()).map(str::to_owned)
+    {
+        shared.events.admit()?;
+        let event = event::read(request.into_body(), &namespace).await?;
+        shared.events.push(event.clone());
+        return Ok(plain(201, JSON, event.to_string()));
     }
     if request.method() != Method::GET {
         return Err(Status::method_not_allowed());

@@ -10,7 +10,8 @@
 //! What the real one does and this one does not:
 //!
 //! - authorization: whoever has the token may read everything;
-//! - writes over HTTP, admission, defaults, validation: objects are what tests put, without their nulls;
+//! - writes over HTTP, but for posting events; admission, defaults, validation: objects are what tests put, without
+//!   their nulls;
 //! - protobuf, tables, compression, HTTP/2, discovery;
 //! - other kinds, and `<` and `>` in label selectors; field selectors, on the other hand, may name any field;
 //! - compaction by time: history goes when it is longer than [`Options::history`], or with [`ApiServer::compact`];
@@ -22,6 +23,7 @@
 mod answer;
 mod body;
 mod connection;
+mod event;
 mod fault;
 mod kind;
 mod list;
@@ -50,6 +52,7 @@ use tokio::sync::{mpsc, watch as tokio_watch};
 pub use fault::Fault;
 pub use store::Snapshot;
 
+use event::Events;
 use registry::Registry;
 use server::{Acceptors, Command, Order};
 use store::Store;
@@ -100,6 +103,7 @@ struct Shared {
     fault: tokio_watch::Sender<Option<Fault>>,
     watches: Arc<Registry>,
     requests: Mutex<Vec<String>>,
+    events: Events,
     token: Mutex<u32>,
 }
 
@@ -113,6 +117,7 @@ impl Shared {
             fault: tokio_watch::Sender::new(None),
             watches: Arc::default(),
             requests: Mutex::default(),
+            events: Events::default(),
             token: Mutex::new(1),
         }
     }
@@ -358,6 +363,26 @@ impl ApiServer {
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         locked(&self.shared.requests).clone()
+    }
+
+    /// The events that were posted, in their order.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        self.shared.events.all()
+    }
+
+    /// Whether whoever has the token may not post events, from now on.
+    pub fn refuse_events(&self, refuse: bool) {
+        self.shared.events.refuse(refuse);
+    }
+
+    /// Waits until at least so many events were posted, and returns all.
+    ///
+    /// # Errors
+    /// When that does not come about in time.
+    pub fn await_events(&self, count: usize, patience: Duration) -> Result<Vec<Value>> {
+        let waited = self.shared.events.wait(count, patience);
+        waited.map_err(|events| anyhow!("{} events were posted, not {count}: {events:?}", events.len()))
     }
 
     /// Gives an order to the server's thread, and waits until it is carried out.

@@ -28,6 +28,11 @@ impl Status {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
 
+    /// Something that the account may not do.
+    pub(crate) fn forbidden(plural: &str) -> Self {
+        Self::new(403, "Forbidden", format!("{plural} is forbidden: the account cannot create it"))
+    }
+
     /// There is no such object.
     pub(crate) fn not_found(kind: &Kind, name: &str) -> Self {
         let mut status = Self::new(404, "NotFound", format!("{} \"{name}\" not found", kind.plural));
@@ -62,6 +67,11 @@ impl Status {
         });
         status.details = json!({ "group": "meta.k8s.io", "kind": "ListOptions", "causes": [cause] });
         status
+    }
+
+    /// An object that is not as it must be.
+    pub(crate) fn unprocessable(problem: impl Into<String>) -> Self {
+        Self::new(422, "Invalid", problem)
     }
 
     /// A failure of the server itself.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::api_server::Options;
 use testbed::cluster;
 
@@ -188,5 +188,22 @@ pub(crate) fn bookmarks_alone_program_nothing(subject: &mut Subject) -> Result<(
     }
     let now = subject.proxy()?.last_line_with("synced");
     ensure!(last == now, "a bookmark led to a sync: {now:?}");
+    Ok(())
+}
+
+pub(crate) fn an_sctp_port_is_told_of_by_an_event(subject: &mut Subject) -> Result<()> {
+    let address = subject.family.cluster_ip(20);
+    subject.cluster.put(cluster::Service::new("hss", address).sctp("diameter", 3868));
+    subject.put("web", 10, &[1]);
+    subject.publish()?;
+    subject.start()?;
+    subject.check_leads_to(10, 1)?;
+    let line = subject.proxy()?.await_line_with("SCTP port 3868 (diameter) is not forwarded")?;
+    ensure!(line.contains("WARN") && line.contains("test/hss"), "{line}");
+    let events = subject.server.await_events(1, std::time::Duration::from_secs(10))?;
+    let text = |path: &str| events[0].pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let said = ["/type", "/reason", "/regarding/kind", "/regarding/name"].map(text);
+    ensure!(said == ["Warning", "SCTPNotForwarded", "Service", "hss"], "{events:?}");
+    ensure!(!text("/regarding/uid").is_empty(), "{events:?}");
     Ok(())
 }

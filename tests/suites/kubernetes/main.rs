@@ -7,7 +7,7 @@ mod subject;
 
 use std::process::ExitCode;
 
-use testbed::suite::{Scenario, modes, run_everywhere};
+use testbed::suite::{Scenario, everywhere, modes, run};
 
 use subject::Subject;
 
@@ -48,6 +48,14 @@ static SCENARIOS: &[Scenario<Subject>] = scenarios![
         too_many_requests_are_waited_out;
 ];
 
+/// Where the process carries connections itself.
+static CARRYING: &[Scenario<Subject>] = scenarios![following: an_sctp_port_is_told_of_by_an_event;];
+
 fn main() -> ExitCode {
-    run_everywhere(modes(), &[SCENARIOS], Subject::prepare, Subject::explain)
+    let carrying = modes().iter().filter(|mode| mode.is_userspace());
+    let carrying = everywhere(carrying, &[CARRYING], Subject::prepare, Subject::explain);
+    run(everywhere(modes(), &[SCENARIOS], Subject::prepare, Subject::explain)
+        .into_iter()
+        .chain(carrying)
+        .collect())
 }

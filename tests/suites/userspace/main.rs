@@ -2,6 +2,7 @@
 //! kernel besides frontends. What packets do in this mode, the suite `packets` tells.
 
 mod addresses;
+mod faults;
 mod leaving;
 mod others;
 
@@ -18,7 +19,7 @@ use testbed::{Family, POD_PORT, Protocol, Subject};
 const MODES: &[Mode] = &[USERSPACE, USERSPACE_IPTABLES_NFT, USERSPACE_IPTABLES];
 
 fn main() -> ExitCode {
-    let tables = [addresses::SCENARIOS, others::SCENARIOS, leaving::SCENARIOS];
+    let tables = [addresses::SCENARIOS, others::SCENARIOS, leaving::SCENARIOS, faults::SCENARIOS];
     run_everywhere(MODES, &tables, Subject::prepare, Subject::explain)
 }
 

@@ -6,7 +6,8 @@
 //! # Theory of operation
 //!
 //! A few threads (`worker`) wait for sockets to become ready, each with sockets of its own. A TCP entrance is watched
-//! by all of them, and whoever is free accepts (`tcp`); a UDP entrance belongs to one (`udp`). From then on a
+//! by all of them, and whoever is free accepts (`tcp`), to hand on what others have more time for; a UDP entrance
+//! belongs to one (`udp`). From then on a
 //! connection or session stays with its thread, so nothing of it needs a lock. What threads share is an entrance's
 //! endpoints, with whose turn it is (`balance`), and the bounds of the whole (`bounds`).
 //!
@@ -42,12 +43,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use endpoint_cache::Protocol;
-use kernel::socket::{Datagrams, Listener, raise_descriptor_limit};
+use kernel::socket::{Datagrams, Listener, Poller, raise_descriptor_limit};
 
 use self::bounds::{Bounds, Quota};
 use self::clock::Clock;
 use self::entrance::{Door, Entrance, EntranceId, Opened};
-use self::worker::{Command, Shared, Worker};
+use self::worker::{Command, Mailbox, Shared, Worker};
 pub use figures::Figures;
 pub use options::{Balancing, Options};
 pub use target::{EndpointStatus, OpenError, SourceAddress, Target, TargetKey, TargetStatus};
@@ -78,10 +79,15 @@ impl Forwarder {
             held: Quota::new(options.max_held_bytes),
         };
         let count = options.workers.get();
-        let shared = Arc::new(Shared { options, bounds, clock: Clock::start() });
-        let workers =
-            (0..count).map(|number| Worker::start(number, shared.clone())).collect::<io::Result<_>>();
-        let workers = workers.map_err(|error| crate::Error::NoThread(error.to_string()))?;
+        let start = || -> io::Result<(Arc<Shared>, Vec<Worker>)> {
+            let pollers = (0..count).map(|_| Poller::new()).collect::<io::Result<Vec<_>>>()?;
+            let mailboxes = pollers.iter().map(Mailbox::new).collect::<io::Result<_>>()?;
+            let shared = Arc::new(Shared { options, bounds, clock: Clock::start(), mailboxes });
+            let start = |(number, poller)| Worker::start(number, poller, shared.clone());
+            let workers = pollers.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
+            Ok((shared, workers))
+        };
+        let (shared, workers) = start().map_err(|error| crate::Error::NoThread(error.to_string()))?;
         Ok(Self { shared, workers, entrances: Mutex::default(), next: AtomicU32::new(0) })
     }
 
@@ -91,8 +97,11 @@ impl Forwarder {
     /// When the address cannot be listened on.
     pub fn open(&self, key: TargetKey, listen: SocketAddr, target: &Target) -> Result<(), OpenError> {
         let mut entrances = self.entrances();
-        if entrances.contains_key(&key) || !self.shared.bounds.descriptors.take(1) {
+        if entrances.contains_key(&key) {
             return Err(refusal(listen, ErrorKind::AddrInUse.into()));
+        }
+        if !self.shared.bounds.descriptors.take(1) {
+            return Err(refusal(listen, io::Error::other("there are no file descriptors left")));
         }
         let opened = self.build(key.clone(), listen, target).inspect_err(|_| {
             self.shared.bounds.descriptors.give_back(1);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::socket::{Event, Interest, Listener, Origin, Stream};
+use kernel::socket::{Event, Interest, Listener, Origin, Stream, is_exhaustion};
 use slab::Slab;
 
 use super::clock::Moment;
@@ -15,7 +15,7 @@ use super::entrance::{Choice, Entrance};
 use super::flow::{Flow, Progress};
 use super::proxy_protocol;
 use super::token::{Kind, Token, same_generation};
-use super::worker::{Shared, Tools};
+use super::worker::{Command, Shared, Tools};
 
 /// Connections accepted of a door before others have their turn.
 const ACCEPTED_AT_ONCE: usize = 64;
@@ -63,7 +63,29 @@ struct Attempt {
 
 /// Why there is no connection to any endpoint.
 #[derive(Debug)]
-struct Unserved;
+enum Unserved {
+    /// None took it.
+    NoEndpoint,
+    /// There was nothing to connect with.
+    NoDescriptors(io::Error),
+}
+
+impl Unserved {
+    fn tell(&self, tools: &mut Tools) {
+        match self {
+            Self::NoEndpoint => tools.counters.unserved.raise(),
+            Self::NoDescriptors(error) => {
+                tools.counters.shed_by_descriptors.raise();
+                if let Some(times) = tools.shedding.count(tools.now) {
+                    tracing::warn!(
+                        times,
+                        "connections are turned away: {error} (raise the limit of open files)"
+                    );
+                }
+            }
+        }
+    }
+}
 
 impl Connections {
     /// Accepts what waits at a door.
@@ -75,12 +97,18 @@ impl Connections {
     ) -> Result<(), NoDescriptors> {
         for _ in 0..ACCEPTED_AT_ONCE {
             match listener.accept() {
-                Ok((stream, address)) => self.take_in(entrance, stream, address, tools),
+                Ok((stream, address)) => match tools.less_busy() {
+                    Some(other) => other.tell(Command::Carry(entrance.clone(), stream, address)),
+                    None => self.take_in(entrance, stream, address, tools),
+                },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if Listener::is_exhausted(&error) => {
+                Err(error) if is_exhaustion(&error) => {
                     tools.counters.shed_by_descriptors.raise();
                     if let Some(times) = tools.shedding.count(tools.now) {
-                        tracing::warn!(times, "cannot accept connections: {error}; they wait");
+                        tracing::warn!(
+                            times,
+                            "connections must wait: {error} (raise the limit of open files)"
+                        );
                     }
                     return Err(NoDescriptors);
                 }
@@ -91,37 +119,35 @@ impl Connections {
         Ok(())
     }
 
-    /// Has an accepted connection served, if the bounds allow it.
-    fn take_in(&mut self, entrance: &Arc<Entrance>, client: Stream, address: SocketAddr, tools: &mut Tools) {
+    /// Serves an accepted connection, if the bounds allow it.
+    pub(super) fn take_in(
+        &mut self,
+        entrance: &Arc<Entrance>,
+        client: Stream,
+        address: SocketAddr,
+        tools: &mut Tools,
+    ) {
         tools.counters.connections.raise();
         if let Err(bound) = admit(entrance, tools) {
             tools.counters.closed_connections.raise();
             client.reset();
             if let Some(times) = tools.shedding.count(tools.now) {
-                tracing::warn!(target = %entrance.key.name, times, "connections are turned away: {bound}");
+                tracing::warn!(service = %entrance.key.name, times, "connections are turned away: {bound}");
             }
             return;
         }
         let attempt = Attempt { client: address, number: 0, tried: Vec::new(), proxy_protocol: false };
-        if let Err(Unserved) = self.begin(entrance.clone(), client, attempt, tools) {
-            release(tools);
-        }
+        self.begin(entrance.clone(), client, attempt, tools);
     }
 
     /// Begins to connect to an endpoint. If none is left to try, the client is turned away.
-    fn begin(
-        &mut self,
-        entrance: Arc<Entrance>,
-        client: Stream,
-        mut attempt: Attempt,
-        tools: &mut Tools,
-    ) -> Result<(), Unserved> {
+    fn begin(&mut self, entrance: Arc<Entrance>, client: Stream, mut attempt: Attempt, tools: &mut Tools) {
         let (stream, choice) = match next_endpoint(&entrance, &mut attempt, tools) {
             Ok(begun) => begun,
-            Err(Unserved) => {
-                tools.counters.unserved.raise();
+            Err(why) => {
+                why.tell(tools);
                 client.reset();
-                return Err(Unserved);
+                return release(tools);
             }
         };
         let generation = self.generation;
@@ -139,7 +165,6 @@ impl Connections {
             lease: Lease::new(entrance, choice.endpoint),
         });
         self.expect(place, number, tools);
-        Ok(())
     }
 
     /// Waits for the outcome of an attempt.
@@ -239,9 +264,7 @@ impl Connections {
         }
         let entrance = lease.entrance.clone();
         drop(lease);
-        if let Err(Unserved) = self.begin(entrance, client, attempt, tools) {
-            release(tools);
-        }
+        self.begin(entrance, client, attempt, tools);
     }
 
     /// Moves bytes in both directions, and closes the connection when that is over.
@@ -339,9 +362,10 @@ fn next_endpoint(
         (tools.shared.options.balancing, tools.shared.options.connect_timeouts.len().max(1));
     while attempt.number < attempts {
         let choice = entrance.choose(attempt.client.ip(), &attempt.tried, balancing, tools.now);
-        let choice = choice.ok_or(Unserved)?;
+        let choice = choice.ok_or(Unserved::NoEndpoint)?;
         match connect(&choice, attempt.client, tools) {
             Ok(stream) => return Ok((stream, choice)),
+            Err(error) if is_exhaustion(&error) => return Err(Unserved::NoDescriptors(error)),
             Err(error) => {
                 let lease = Lease::new(entrance.clone(), choice.endpoint);
                 tools.set_aside(&lease, &error);
@@ -350,7 +374,7 @@ fn next_endpoint(
             }
         }
     }
-    Err(Unserved)
+    Err(Unserved::NoEndpoint)
 }
 
 /// Begins to connect, under the client's address if that is wanted and possible.
@@ -382,12 +406,14 @@ fn admit(entrance: &Entrance, tools: &mut Tools) -> Result<(), &'static str> {
         tools.counters.shed_by_descriptors.raise();
         return Err("there are no file descriptors left (raise the limit of open files)");
     }
+    tools.count_connection();
     Ok(())
 }
 
 /// Gives back what a connection took.
 fn release(tools: &mut Tools) {
     tools.counters.closed_connections.raise();
+    tools.discount_connection();
     tools.shared.bounds.connections.give_back(1);
     tools.shared.bounds.descriptors.give_back(DESCRIPTORS);
 }

@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kernel::socket::{Event, Events, Interest, Poller, Waker};
+use kernel::socket::{Event, Events, Interest, Poller, Stream, Waker};
 
 use super::bounds::Bounds;
 use super::clock::{Clock, Moment};
 use super::endpoint::Lease;
-use super::entrance::{Door, EntranceId, Opened};
+use super::entrance::{Door, Entrance, EntranceId, Opened};
 use super::figures::Counters;
 use super::flow::CHUNK;
 use super::options::Options;
@@ -26,19 +28,50 @@ use super::udp::Sessions;
 const SWEEPS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(10));
 /// After how long a door is tried again for which there were no descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How many connections more than the least busy thread, besides an eighth, a thread takes on.
+const SLACK: usize = 3;
 
 /// What all threads share.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) bounds: Bounds,
     pub(super) clock: Clock,
+    /// One for each thread.
+    pub(super) mailboxes: Box<[Mailbox]>,
+}
+
+/// How others speak to a thread.
+pub(super) struct Mailbox {
+    commands: Mutex<Vec<Command>>,
+    waker: Waker,
+    /// TCP connections that it carries.
+    connections: AtomicUsize,
+}
+
+impl Mailbox {
+    /// The mailbox of a thread that waits in a poller.
+    pub(super) fn new(poller: &Poller) -> io::Result<Self> {
+        let waker = Waker::new(poller, Token::WAKE.to_bits())?;
+        Ok(Self { commands: Mutex::default(), waker, connections: AtomicUsize::new(0) })
+    }
+
+    pub(super) fn tell(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.waker.wake();
+    }
+
+    fn take(&self) -> Vec<Command> {
+        self.waker.clear();
+        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What a thread is told.
 pub(super) enum Command {
     /// Serve this target.
     Open(Opened),
+    /// Carry a connection that another thread accepted.
+    Carry(Arc<Entrance>, Stream, SocketAddr),
     /// End what goes to endpoints that the target has no longer.
     Changed(EntranceId),
     /// No longer serve it. Says when that is done.
@@ -49,24 +82,22 @@ pub(super) enum Command {
 
 /// A running thread.
 pub(super) struct Worker {
-    inbox: Arc<Mutex<Vec<Command>>>,
-    waker: Waker,
+    number: usize,
+    shared: Arc<Shared>,
     counters: Arc<Counters>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
-    /// Starts a thread.
-    pub(super) fn start(number: usize, shared: Arc<Shared>) -> io::Result<Self> {
-        let poller = Poller::new()?;
-        let waker = Waker::new(&poller, Token::WAKE.to_bits())?;
-        let inbox = Arc::new(Mutex::new(Vec::new()));
+    /// Starts the thread that the mailbox of this number belongs to.
+    pub(super) fn start(number: usize, poller: Poller, shared: Arc<Shared>) -> io::Result<Self> {
         let counters = Arc::new(Counters::default());
         let mut traffic = Traffic {
             tools: Tools {
+                number,
                 poller,
                 now: shared.clock.now(),
-                shared,
+                shared: shared.clone(),
                 counters: counters.clone(),
                 buffer: vec![0; CHUNK].into(),
                 pipes: Pipes::default(),
@@ -77,8 +108,6 @@ impl Worker {
             paused: Vec::new(),
             connections: Connections::default(),
             sessions: Sessions::default(),
-            waker: waker.clone(),
-            inbox: inbox.clone(),
             swept: Moment::default(),
         };
         let name = format!("forwarder-{number}");
@@ -87,12 +116,11 @@ impl Worker {
                 tracing::error!("a thread that carries traffic has ended: {error}");
             }
         })?;
-        Ok(Self { inbox, waker, counters, thread: Some(thread) })
+        Ok(Self { number, shared, counters, thread: Some(thread) })
     }
 
     pub(super) fn tell(&self, command: Command) {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(command);
-        self.waker.wake();
+        self.shared.mailboxes[self.number].tell(command);
     }
 
     /// Has it close a door. What is returned is heard of when that is done.
@@ -119,6 +147,7 @@ impl Drop for Worker {
 
 /// What serving anything takes.
 pub(super) struct Tools {
+    number: usize,
     pub(super) poller: Poller,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
@@ -132,9 +161,37 @@ pub(super) struct Tools {
 }
 
 impl Tools {
+    /// Who is to carry the next connection, if it had better be another thread: whoever is idle accepts all that come
+    /// slowly, and would have them all when they get busy.
+    pub(super) fn less_busy(&self) -> Option<&Mailbox> {
+        let carried = |mailbox: &&Mailbox| mailbox.connections.load(Ordering::Relaxed);
+        let mine = carried(&self.mailbox());
+        let least = self.shared.mailboxes.iter().min_by_key(carried)?;
+        let theirs = carried(&least);
+        (mine > theirs + SLACK + theirs / 8).then_some(least)
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.shared.mailboxes[self.number]
+    }
+
+    /// This thread carries one more connection.
+    pub(super) fn count_connection(&self) {
+        self.mailbox().connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// This thread carries one connection less.
+    pub(super) fn discount_connection(&self) {
+        self.mailbox().connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// An endpoint did not take a connection or datagram: others are preferred for a while.
     pub(super) fn set_aside(&mut self, lease: &Lease, error: &io::Error) {
         self.counters.connect_failures.raise();
+        // There are no ports left to reach it from, which is no fault of its own.
+        if error.kind() == io::ErrorKind::AddrNotAvailable {
+            return;
+        }
         let endpoint = &lease.endpoint;
         let known = endpoint.is_aside(self.now);
         let time = endpoint.failed(self.now);
@@ -153,8 +210,6 @@ struct Traffic {
     paused: Vec<EntranceId>,
     connections: Connections,
     sessions: Sessions,
-    waker: Waker,
-    inbox: Arc<Mutex<Vec<Command>>>,
     /// When idle connections were looked for last.
     swept: Moment,
 }
@@ -187,10 +242,7 @@ impl Traffic {
     fn serve(&mut self, event: Event) -> Next {
         let token = Token::from_bits(event.token);
         match token.kind {
-            Kind::Wake => {
-                self.waker.clear();
-                return self.obey();
-            }
+            Kind::Wake => return self.obey(),
             Kind::Door => {
                 let id = EntranceId(token.place);
                 let Some(Opened { entrance, door }) = self.entrances.get(&id) else { return Next::GoOn };
@@ -212,9 +264,11 @@ impl Traffic {
 
     /// Does what the thread was told.
     fn obey(&mut self) -> Next {
-        let commands = std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner));
-        for command in commands {
+        for command in self.tools.mailbox().take() {
             match command {
+                Command::Carry(entrance, client, address) => {
+                    self.connections.take_in(&entrance, client, address, &mut self.tools);
+                }
                 Command::Open(opened) => self.open(opened),
                 Command::Changed(id) => self.sessions.end_those_to_gone_endpoints(id, &mut self.tools),
                 Command::Close(id, done) => {

@@ -6,9 +6,10 @@
 //! watches are read here, object by object into the form that the cache takes, and nothing is kept.
 //!
 //! `access` finds the server, `resource` tells what is asked for, `request` and `wire` exchange bytes with it, `failure`
-//! knows what an error means for the next attempt.
+//! knows what an error means for the next attempt. `event` is the other direction: what users are told of their Services.
 
 mod access;
+mod event;
 mod failure;
 mod feed;
 mod follow;
@@ -23,6 +24,7 @@ use anyhow::Context;
 use tokio::runtime::Runtime;
 
 pub(crate) use self::access::Access;
+pub(crate) use self::event::Outlet;
 use self::feed::Feed;
 use self::follow::follow;
 use self::resource::{EndpointSlices, OwnNode, ServiceCidrs, Services};

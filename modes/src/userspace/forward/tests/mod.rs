@@ -68,7 +68,7 @@ fn introduce_and_echo() -> SocketAddr {
         let port = stream.local_addr().unwrap().port();
         let _ = stream.write_all(&port.to_be_bytes());
         let mut from = stream.try_clone().unwrap();
-        let _ = std::io::copy(&mut from, &mut stream);
+        let _ = io::copy(&mut from, &mut stream);
         let _ = stream.shutdown(std::net::Shutdown::Write);
     })
 }

@@ -136,12 +136,12 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
                 Ok(rules + retire_userspace(&capture_addresses)?)
             }))
         }
-        ModeName::Userspace => choose_entry(settings, &userspace, iptables_backend, excluded),
+        ModeName::Userspace => choose_entry(&settings, &userspace, iptables_backend, excluded),
     }
 }
 
 fn choose_entry(
-    settings: Settings,
+    settings: &Settings,
     flags: &UserspaceFlags,
     iptables_backend: Option<Backend>,
     excluded: Vec<IpNet>,
@@ -168,7 +168,7 @@ fn is_privileged() -> bool {
 
 /// The captured entry: by nftables, unless a back end of iptables is asked for, or there are no nftables.
 fn capture(
-    settings: Settings,
+    settings: &Settings,
     flags: &UserspaceFlags,
     iptables_backend: Option<Backend>,
     excluded: Vec<IpNet>,

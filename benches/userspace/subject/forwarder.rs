@@ -48,6 +48,7 @@ fn target(frontend: &Frontend) -> Target {
     let endpoint = |target: SocketAddr| Endpoint { address: target.ip(), port: target.port(), local: true };
     Target {
         endpoints: frontend.targets().map(endpoint).collect(),
+        serving: [].into(),
         affinity: None,
         proxy_protocol: false,
         source: SourceAddress::Node,

@@ -384,7 +384,7 @@ fn address(family: Family, asked: &[IpAddr]) -> IpAddr {
     asked.iter().copied().find(|address| Family::of(*address) == family).unwrap_or(default)
 }
 
-fn sum(one: Report, other: Report) -> Report {
+fn sum(one: &Report, other: Report) -> Report {
     Report { operations: one.operations + other.operations, bytes: one.bytes + other.bytes, ..other }
 }
 

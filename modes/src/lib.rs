@@ -182,7 +182,7 @@ impl Error {
     pub fn blames_the_request(&self) -> bool {
         match self {
             Self::Kernel(error) => error.blames_the_request(),
-            Self::RefusedBefore { .. } => true,
+            Self::RefusedBefore { .. } | Self::NoPort { .. } => true,
             _ => false,
         }
     }

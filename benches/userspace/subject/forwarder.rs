@@ -49,6 +49,7 @@ fn target(frontend: &Frontend) -> Target {
     Target {
         serving: frontend.targets().map(endpoint).collect(),
         endpoints: frontend.targets().map(endpoint).collect(),
+        serving: [].into(),
         affinity: None,
         proxy_protocol: false,
         source: SourceAddress::Node,

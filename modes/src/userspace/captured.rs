@@ -245,6 +245,19 @@ impl Captured {
         Some((self.in_place.address(key.family)?, port).into())
     }
 
+    /// Whether there would be a port for everything.
+    fn check_ports(&self, desired: &Desired) -> Result<(), Error> {
+        let mut ports = self.ports.clone();
+        let services = desired.service_ports.iter();
+        for Wanted { key, .. } in services.flat_map(|service| targets::of(service, self.masquerade_all)) {
+            let realm = ports.get_mut(&(key.family, key.name.protocol));
+            if realm.and_then(|ports| ports.assign(&key)).is_none() {
+                return Err(Error::NoPort { service: key.to_string() });
+            }
+        }
+        Ok(())
+    }
+
     /// Nothing leads there any more.
     fn close(&mut self, key: &TargetKey) {
         if self.open.remove(key).is_none() {
@@ -318,6 +331,7 @@ impl Mode for Captured {
     }
 
     fn rehearse(&mut self, desired: &Desired) -> Result<(), Error> {
+        self.check_ports(desired)?;
         let services = desired.service_ports.iter();
         // What does not listen yet would do so somewhere.
         let place = |key: &TargetKey| {

@@ -40,12 +40,15 @@ fn listens(s: &Subject) -> Result<SocketAddr> {
     ours.next().with_context(|| format!("nobody listens at {address}: {listed}"))
 }
 
-/// Everything that routing depends on, and the addresses of `lo`.
+/// Everything that routing depends on, and the addresses of `lo`; but for what comes and goes by itself with IPv6's
+/// link-local addresses.
 fn routing(s: &Subject) -> Result<String> {
     let commands =
         ["-4 rule", "-6 rule", "-4 route show table all", "-6 route show table all", "-o addr show dev lo"];
     let listed = commands.map(|command| s.bed.node.output("ip", &command.split(' ').collect::<Vec<_>>()));
-    listed.into_iter().collect()
+    let listed: String = listed.into_iter().collect::<Result<_>>()?;
+    let comes_and_goes = |line: &&str| ["fe80:", "ff00::", "anycast"].iter().any(|word| line.contains(word));
+    Ok(listed.lines().filter(|line| !comes_and_goes(line)).map(|line| format!("{line}\n")).collect())
 }
 
 /// A Service of UDP on these pods.

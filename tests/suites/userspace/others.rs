@@ -5,7 +5,7 @@ use std::net::{TcpListener, UdpSocket};
 use anyhow::{Context, Result, ensure};
 use testbed::mode::Tool;
 use testbed::subject::Seen::AsItself;
-use testbed::{Backend, Protocol, Subject, binary};
+use testbed::{Backend, Protocol, Subject, await_that, binary};
 
 use crate::{capture_address, dns, listens, put_dns, routing};
 
@@ -104,17 +104,23 @@ fn what_others_take_away_is_brought_back(s: &mut Subject) -> Result<()> {
 }
 
 /// Some of which look much like ours.
-const FOREIGN: &str = "rule add fwmark 0x2000/0x2000 lookup 7778 priority 77\n\
-                       rule add fwmark 0x1/0x1 lookup 7777 priority 100\n\
-                       route add 198.51.100.0/24 dev lo table 7777\n\
-                       -6 rule add fwmark 0x2000/0x2000 lookup 7778 priority 77\n\
-                       -6 route add 2001:db8:9::/64 dev lo table 7777\n\
-                       addr add 169.254.112.78/32 dev lo\n\
-                       addr add fd70:6f69:6e74::2/128 dev lo nodad\n";
+const FOREIGN: [&str; 7] = [
+    "rule add fwmark 0x2000/0x2000 lookup 7778 priority 77",
+    "rule add fwmark 0x1/0x1 lookup 7777 priority 100",
+    "route add 198.51.100.0/24 dev lo table 7777",
+    "-6 rule add fwmark 0x2000/0x2000 lookup 7778 priority 77",
+    "-6 route add 2001:db8:9::/64 dev lo table 7777",
+    "addr add 169.254.112.78/32 dev lo",
+    "addr add fd70:6f69:6e74::2/128 dev lo nodad",
+];
 
 fn rules_and_routes_of_others_are_left_alone(s: &mut Subject) -> Result<()> {
-    s.bed.node.ip(FOREIGN)?;
+    for command in FOREIGN {
+        s.bed.node.output("ip", &command.split(' ').collect::<Vec<_>>())?;
+    }
     s.rules().add_foreign()?;
+    // The kernel makes the route after `ip` has ended.
+    await_that("the address is local", || Ok(routing(s)?.contains("local fd70:6f69:6e74::2 dev lo")))?;
     let before = (routing(s)?, s.rules().listing()?);
     s.serve_all_kinds()?;
     s.check_all_kinds()?;
@@ -152,11 +158,13 @@ fn another_address_and_other_ports_may_be_asked_for(s: &mut Subject) -> Result<(
         s.cluster.put_slice(slice);
     }
     let cluster = s.cluster.manifest();
-    s.proxy()?.save("cluster.json", &cluster)?;
+    s.proxy()?.write("cluster.json", &cluster)?;
+    let left_out = s.proxy()?.await_line_with("left out until it changes")?;
+    ensure!(left_out.contains("test/more-12:http"), "{left_out}");
     s.proxy()?.await_line_with("--proxy-port-range")?;
     s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
     s.reaches(s.pod(3), (s.family().cluster_ip(11), 80), &PODS, AsItself)?;
-    s.refused(s.pod(3), (s.family().cluster_ip(12), 80))?;
+    s.unanswered(s.pod(3), (s.family().cluster_ip(12), 80))?;
     s.proxy()?.terminate()?;
     let program = binary()?;
     s.bed.node.output(program.to_str().context("an odd path")?, &[&flag[..], &["--cleanup"]].concat())?;

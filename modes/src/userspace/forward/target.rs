@@ -17,8 +17,8 @@ pub struct TargetKey {
     pub policy: TrafficPolicy,
 }
 
-/// Whether an endpoint is to see this client's address.
-pub type KeepsClient = dyn Fn(IpAddr, &Endpoint) -> bool + Send + Sync;
+/// Says whether an endpoint is to see a client's own address.
+pub type KeepsAddress = dyn Fn(IpAddr, &Endpoint) -> bool + Send + Sync;
 
 /// From which address endpoints are connected to.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub enum SourceAddress {
     Node,
     /// The client's, where this says so; else the node's. A client that is the endpoint itself always appears under
     /// the node's address. Called by the threads that carry traffic, so it should be quick.
-    Client(Arc<KeepsClient>),
+    Client(Arc<KeepsAddress>),
 }
 
 /// What a target forwards to, and how.

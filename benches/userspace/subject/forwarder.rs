@@ -47,6 +47,7 @@ fn key(frontend: &Frontend) -> TargetKey {
 fn target(frontend: &Frontend) -> Target {
     let endpoint = |target: SocketAddr| Endpoint { address: target.ip(), port: target.port(), local: true };
     Target {
+        serving: frontend.targets().map(endpoint).collect(),
         endpoints: frontend.targets().map(endpoint).collect(),
         affinity: None,
         proxy_protocol: false,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use testbed::cluster::{Service, Slice};
 use testbed::subject::Seen::AsItself;
-use testbed::{Namespace, Protocol, Subject, await_that};
+use testbed::{Conversation, Namespace, Protocol, Subject, await_that};
 
 testbed::scenarios![
     Subject:
@@ -98,8 +98,8 @@ fn it_sheds_load_when_descriptors_run_out_and_recovers(s: &mut Subject) -> Resul
     }
     ensure!(kept.len() >= 10, "only {} connections were served", kept.len());
     s.proxy()?.await_line_with("raise the limit of open files")?;
-    kept.iter_mut().try_for_each(|conversation| conversation.echo())?;
-    kept.into_iter().try_for_each(|conversation| conversation.close())?;
+    kept.iter_mut().try_for_each(Conversation::echo)?;
+    kept.into_iter().try_for_each(Conversation::close)?;
     await_that("it recovers", || Ok(s.pod(3).place.open(s.web_address()).is_ok()))?;
     s.reaches(s.pod(3), s.web_address(), &["pod-1", "remote-1"], AsItself)?;
     Ok(())

@@ -281,6 +281,7 @@ fn key(name: &Arc<ServicePortName>, family: Family) -> TargetKey {
 fn target(service: &ServicePort, endpoints: &Arc<[Endpoint]>) -> Target {
     Target {
         endpoints: Arc::clone(endpoints),
+        serving: Arc::clone(&service.serving_endpoints),
         affinity: service.affinity_seconds.map(|seconds| Duration::from_secs(seconds.into())),
         proxy_protocol: service.proxy_protocol,
         source: SourceAddress::Node,
@@ -291,6 +292,7 @@ fn target(service: &ServicePort, endpoints: &Arc<[Endpoint]>) -> Target {
 fn is_same(a: &Arc<ServicePort>, b: &Arc<ServicePort>) -> bool {
     let endpoints = |service| served(service).map(|(_, endpoints)| endpoints);
     endpoints(a) == endpoints(b)
+        && a.serving_endpoints == b.serving_endpoints
         && a.affinity_seconds == b.affinity_seconds
         && a.proxy_protocol == b.proxy_protocol
 }

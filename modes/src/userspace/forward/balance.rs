@@ -57,7 +57,7 @@ impl Balancer {
         let leaving = |state: &Arc<EndpointState>| self.leaving.iter().any(|other| Arc::ptr_eq(other, state));
         match affinity {
             Some(_) => {
-                self.clients.retain(|_, client| !client.endpoint.is_gone() && !leaving(&client.endpoint))
+                self.clients.retain(|_, client| !client.endpoint.is_gone() && !leaving(&client.endpoint));
             }
             None => self.clients = HashMap::new(),
         }

@@ -51,7 +51,7 @@ use self::entrance::{Door, Entrance, EntranceId, Opened};
 use self::worker::{Command, Mailbox, Shared, Worker};
 pub use figures::Figures;
 pub use options::{Balancing, Options};
-pub use target::{EndpointStatus, OpenError, SourceAddress, Target, TargetKey, TargetStatus};
+pub use target::{EndpointStatus, KeepsClient, OpenError, SourceAddress, Target, TargetKey, TargetStatus};
 
 /// Descriptors that are left for everything but traffic: listening, programming the kernel, sources and so on.
 const DESCRIPTORS_RESERVED: usize = 256;

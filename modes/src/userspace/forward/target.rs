@@ -17,6 +17,9 @@ pub struct TargetKey {
     pub policy: TrafficPolicy,
 }
 
+/// Whether an endpoint is to see this client's address.
+pub type KeepsClient = dyn Fn(IpAddr, &Endpoint) -> bool + Send + Sync;
+
 /// From which address endpoints are connected to.
 #[derive(Clone)]
 pub enum SourceAddress {
@@ -24,7 +27,7 @@ pub enum SourceAddress {
     Node,
     /// The client's, where this says so; else the node's. A client that is the endpoint itself always appears under
     /// the node's address. Called by the threads that carry traffic, so it should be quick.
-    Client(Arc<dyn Fn(IpAddr, &Endpoint) -> bool + Send + Sync>),
+    Client(Arc<KeepsClient>),
 }
 
 /// What a target forwards to, and how.

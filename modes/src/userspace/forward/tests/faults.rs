@@ -90,7 +90,7 @@ fn slow_readers_hold_no_more_than_they_may_and_lose_nothing() {
     await_that("all are stuck", || {
         std::thread::sleep(Duration::from_millis(100));
         let now = forwarder.figures().bytes_out;
-        std::mem::replace(&mut before, Some(now)) == Some(now) && now > 0
+        before.replace(now) == Some(now) && now > 0
     });
     // Two threads may each have added one chunk when there seemed to be room.
     let more = bound + 2 * flow::CHUNK;

@@ -79,8 +79,8 @@ impl Subject {
             Self::Nginx => nginx::start(place, limits),
             Self::Forwarder => forwarder::start(place),
             Self::Bound => pointsman::bound(place),
-            Self::Captured => pointsman::behind_cluster_ips(place, "userspace"),
-            Self::Nftables => pointsman::behind_cluster_ips(place, "nftables"),
+            Self::Captured => pointsman::captured(place),
+            Self::Nftables => pointsman::nftables(place),
             Self::Direct => Ok(Running::nothing()),
         }
     }

@@ -9,14 +9,24 @@ use crate::place::Place;
 /// Userspace mode with ports of its own on the node's address.
 pub(crate) fn bound(place: &Place) -> Result<Running> {
     let address = place.node().to_string();
-    let args = ["--userspace-entry=bound", "--userspace-bound-address", &address];
+    // Ports above 1024 are the same there, with nothing to be kept in a file.
+    let args = ["--userspace-entry=bound", "--userspace-bound-address", &address, "--userspace-ports-file="];
     let proxy = start(place, "userspace", &args)?;
     Running::pointsman(proxy, place.node())
 }
 
-/// A mode that leads ClusterIPs to endpoints.
-pub(crate) fn behind_cluster_ips(place: &Place, mode: &str) -> Result<Running> {
-    let proxy = start(place, mode, &["--cluster-cidr", Family::V4.cluster_cidr()])?;
+/// Userspace mode behind ClusterIPs.
+pub(crate) fn captured(place: &Place) -> Result<Running> {
+    behind_cluster_ips(place, "userspace", &["--userspace-entry=captured"])
+}
+
+/// The mode that leaves it all to the kernel.
+pub(crate) fn nftables(place: &Place) -> Result<Running> {
+    behind_cluster_ips(place, "nftables", &[])
+}
+
+fn behind_cluster_ips(place: &Place, mode: &str, args: &[&str]) -> Result<Running> {
+    let proxy = start(place, mode, &[&["--cluster-cidr", Family::V4.cluster_cidr()], args].concat())?;
     Running::pointsman(proxy, Family::V4.cluster_ip(10))
 }
 

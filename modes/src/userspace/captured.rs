@@ -303,7 +303,7 @@ impl Mode for Captured {
         unwanted.iter().for_each(|key| self.close(key));
         // Everything else is done.
         failure.map_or(Ok(()), Err)?;
-        Ok(Report { notices: self.notices.of_all(desired), ..sum(report, led) })
+        Ok(Report { notices: self.notices.of_all(desired), ..sum(&report, led) })
     }
 
     fn apply(&mut self, delta: &Delta) -> Result<Report, Error> {

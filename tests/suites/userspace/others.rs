@@ -178,7 +178,7 @@ fn sctp_is_refused_with_a_word(s: &mut Subject) -> Result<()> {
     s.cluster.put(sctp).put_slice(slice.port("signals", Protocol::Sctp, 8080));
     s.serve_web(&PODS)?;
     let said = s.proxy()?.await_line_with("SCTP")?;
-    ensure!(said.contains("test/signals:signals") && said.contains("--proxy-mode=nftables"), "{said}");
+    ensure!(said.contains("Service test/signals:") && said.contains("use nftables"), "{said}");
     s.serve_web(&["pod-1"])?;
     let again = s.proxy()?.log().lines().filter(|line| line.contains("SCTP")).count();
     ensure!(again == 1, "it is said {again} times");

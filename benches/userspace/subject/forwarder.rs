@@ -47,7 +47,6 @@ fn key(frontend: &Frontend) -> TargetKey {
 fn target(frontend: &Frontend) -> Target {
     let endpoint = |target: SocketAddr| Endpoint { address: target.ip(), port: target.port(), local: true };
     Target {
-        serving: frontend.targets().map(endpoint).collect(),
         endpoints: frontend.targets().map(endpoint).collect(),
         serving: [].into(),
         affinity: None,

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
@@ -12,6 +13,8 @@ use super::{Origin, begun, outgoing};
 
 /// Datagrams in a batch at most.
 const DATAGRAMS: usize = 32;
+/// Datagrams that there is always room for; more if the last batch was as large.
+const FEW: usize = 4;
 /// Bytes of a datagram at most: what UDP's length can say.
 const LONGEST: usize = 65_535;
 
@@ -20,17 +23,32 @@ const LONGEST: usize = 65_535;
 pub struct Datagrams(Socket);
 
 impl Datagrams {
-    /// Takes datagrams that anybody sends to an address.
+    /// Takes datagrams that anybody sends to an address. Of several sockets, each gets those of the same senders
+    /// always.
     ///
     /// # Errors
     /// When the address is taken, or not the node's.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), None)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
+    pub fn bind(address: SocketAddr, count: NonZeroUsize) -> io::Result<Vec<Self>> {
+        let socket = || -> io::Result<Socket> {
+            let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), None)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            Ok(socket)
+        };
+        let first = socket()?;
+        // It does not share the address with anybody else; only then does it with those that follow.
+        first.bind(&SockAddr::from(address))?;
+        first.set_reuse_port(true)?;
+        let bound = first.local_addr()?;
+        let mut group = vec![Self(first)];
+        for _ in 1..count.get() {
+            let another = socket()?;
+            another.set_reuse_port(true)?;
+            another.bind(&bound)?;
+            group.push(Self(another));
         }
-        socket.bind(&SockAddr::from(address))?;
-        Ok(Self(socket))
+        Ok(group)
     }
 
     /// Exchanges datagrams with one peer only.
@@ -75,6 +93,7 @@ pub struct Batch {
     lengths: [usize; DATAGRAMS],
     senders: [Option<SocketAddr>; DATAGRAMS],
     count: usize,
+    full: bool,
 }
 
 impl Batch {
@@ -85,10 +104,14 @@ impl Batch {
         Self { room: vec![0; DATAGRAMS * LONGEST].into(), ..Self::default() }
     }
 
-    /// How many datagrams there is room for.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
+    fn capacity(&self) -> usize {
         self.room.len() / LONGEST
+    }
+
+    /// Whether as many were received last as there was room for, so that there may be more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full
     }
 
     /// Receives the datagrams that a socket has, as many as fit, and returns how many.
@@ -96,17 +119,22 @@ impl Batch {
     /// # Errors
     /// `WouldBlock` when there are none. An earlier datagram's failure is told first, as for [`Datagrams::send`].
     pub fn receive(&mut self, socket: &Datagrams) -> io::Result<usize> {
+        // Setting up the whole room costs more than receiving a single datagram.
+        let most = (self.count * 2).clamp(FEW, DATAGRAMS).min(self.capacity());
         self.count = 0;
-        let mut addresses: [SockAddrStorage; DATAGRAMS] = std::array::from_fn(|_| SockAddrStorage::zeroed());
+        self.full = false;
+        let mut addresses: [MaybeUninit<SockAddrStorage>; DATAGRAMS] =
+            [const { MaybeUninit::uninit() }; DATAGRAMS];
         let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; DATAGRAMS];
         let mut headers = empty_headers();
-        let slots = headers.iter_mut().zip(&mut vectors).zip(&mut addresses);
+        let slots = headers.iter_mut().zip(&mut vectors).zip(&mut addresses).take(most);
         for (((header, vector), address), room) in slots.zip(self.room.chunks_exact_mut(LONGEST)) {
             *vector = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_name = std::ptr::from_mut(address).cast();
+            let address = address.write(SockAddrStorage::zeroed());
             header.msg_hdr.msg_namelen = address.size_of();
+            header.msg_hdr.msg_name = std::ptr::from_mut(address).cast();
         }
         #[allow(unsafe_code, reason = "nix' recvmmsg does not set the length of addresses anew")]
         // SAFETY: every header points to room and to an address of the lengths it says, which outlive the call.
@@ -114,7 +142,7 @@ impl Batch {
             libc::recvmmsg(
                 socket.0.as_raw_fd(),
                 headers.as_mut_ptr(),
-                u32::try_from(self.room.len() / LONGEST).unwrap_or_default(),
+                u32::try_from(most).unwrap_or_default(),
                 libc::MSG_DONTWAIT,
                 std::ptr::null_mut(),
             )
@@ -126,11 +154,12 @@ impl Batch {
                 unsafe_code,
                 reason = "there is no other way to make an address of what the kernel wrote"
             )]
-            // SAFETY: the kernel has written an address of this length there.
-            let address = unsafe { SockAddr::new(address, header.msg_hdr.msg_namelen) };
+            // SAFETY: it was initialised above, and the kernel has written an address of this length there.
+            let address = unsafe { SockAddr::new(address.assume_init(), header.msg_hdr.msg_namelen) };
             self.senders[index] = address.as_socket();
         }
         self.count = received;
+        self.full = received == most;
         Ok(received)
     }
 

@@ -1,5 +1,6 @@
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 
 use super::*;
 
@@ -75,11 +76,34 @@ fn a_reset_is_seen_as_a_failure() {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
+fn one() -> Datagrams {
+    Datagrams::bind(ANY, NonZeroUsize::MIN).unwrap().remove(0)
+}
+
+#[test]
+fn sockets_of_a_group_share_senders_and_nobody_else_joins() {
+    let group = Datagrams::bind(ANY, NonZeroUsize::new(3).unwrap()).unwrap();
+    let at = group[0].address().unwrap();
+    assert!(group.iter().all(|socket| socket.address().unwrap() == at));
+    let mut batch = Batch::new();
+    let mut served = 0;
+    for _ in 0..50 {
+        let client = Datagrams::connect(at, &Origin::default()).unwrap();
+        client.send(b"1").unwrap();
+        client.send(b"2").unwrap();
+        let counts: Vec<_> = group.iter().map(|socket| batch.receive(socket).unwrap_or(0)).collect();
+        assert!(counts.contains(&2), "{counts:?}");
+        served |= 1 << counts.iter().position(|count| *count == 2).unwrap();
+    }
+    assert_eq!(served, 0b111);
+    assert_eq!(Datagrams::bind(at, NonZeroUsize::MIN).unwrap_err().kind(), ErrorKind::AddrInUse);
+}
+
 #[test]
 fn datagrams_are_received_and_passed_on_in_batches() {
-    let front = Datagrams::bind(ANY).unwrap();
+    let front = one();
     let client = Datagrams::connect(front.address().unwrap(), &Origin::default()).unwrap();
-    let receiver = Datagrams::bind(ANY).unwrap();
+    let receiver = one();
     let sent = [&b"one"[..], b"", b"three"];
     sent.iter().for_each(|datagram| client.send(datagram).unwrap());
     let mut batch = Batch::new();
@@ -95,7 +119,7 @@ fn datagrams_are_received_and_passed_on_in_batches() {
 
 #[test]
 fn a_datagram_that_nobody_takes_is_told_with_the_next() {
-    let gone = Datagrams::bind(ANY).unwrap();
+    let gone = one();
     let client = Datagrams::connect(gone.address().unwrap(), &Origin::default()).unwrap();
     drop(gone);
     client.send(b"lost").unwrap();

@@ -48,8 +48,8 @@ pub(super) struct Bounds {
     pub(super) descriptors: Quota,
     /// TCP connections.
     pub(super) connections: Quota,
-    /// UDP sessions.
-    pub(super) sessions: Quota,
+    /// UDP sessions of each thread: one that has as many ends another of its own.
+    pub(super) sessions_each: usize,
     /// Bytes that were received and wait for the other side to take them.
     pub(super) held: Quota,
 }

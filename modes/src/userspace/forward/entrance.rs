@@ -20,7 +20,8 @@ pub(super) struct EntranceId(pub(super) u32);
 #[derive(Debug)]
 pub(super) enum Door {
     Tcp(Listener),
-    Udp(Datagrams),
+    /// A socket for each thread.
+    Udp(Vec<Datagrams>),
 }
 
 /// An open target with its door. Connections do without the door, so that it can be closed before they are.

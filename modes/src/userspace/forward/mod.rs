@@ -6,8 +6,8 @@
 //! # Theory of operation
 //!
 //! A few threads (`worker`) wait for sockets to become ready, each with sockets of its own. A TCP entrance is watched
-//! by all of them, and whoever is free accepts (`tcp`), to hand on what others have more time for; a UDP entrance
-//! belongs to one (`udp`). From then on a
+//! by all of them, and whoever is free accepts (`tcp`), to hand on what others have more time for. Of a UDP entrance
+//! each has a socket, and the kernel sends what comes from one client to one of them (`udp`). From then on a
 //! connection or session stays with its thread, so nothing of it needs a lock. What threads share is an entrance's
 //! endpoints, with whose turn it is (`balance`), and the bounds of the whole (`bounds`).
 //!
@@ -75,7 +75,9 @@ impl Forwarder {
         let bounds = Bounds {
             descriptors: Quota::new(limit.saturating_sub(DESCRIPTORS_RESERVED)),
             connections: bound(options.max_connections),
-            sessions: bound(options.max_sessions),
+            sessions_each: options
+                .max_sessions
+                .map_or(usize::MAX, |most| most.get().div_ceil(options.workers.get())),
             held: Quota::new(options.max_held_bytes),
         };
         let count = options.workers.get();
@@ -100,13 +102,14 @@ impl Forwarder {
         if entrances.contains_key(&key) {
             return Err(refusal(listen, ErrorKind::AddrInUse.into()));
         }
-        if !self.shared.bounds.descriptors.take(1) {
+        let descriptors = self.descriptors(&key);
+        if !self.shared.bounds.descriptors.take(descriptors) {
             return Err(refusal(listen, io::Error::other("there are no file descriptors left")));
         }
         let opened = self.build(key.clone(), listen, target).inspect_err(|_| {
-            self.shared.bounds.descriptors.give_back(1);
+            self.shared.bounds.descriptors.give_back(descriptors);
         })?;
-        self.serving(&opened).for_each(|worker| worker.tell(Command::Open(opened.clone())));
+        self.workers.iter().for_each(|worker| worker.tell(Command::Open(opened.clone())));
         entrances.insert(key, opened);
         Ok(())
     }
@@ -115,7 +118,8 @@ impl Forwarder {
         let id = EntranceId(self.next.fetch_add(1, Ordering::Relaxed));
         let door = match key.name.protocol {
             Protocol::Tcp => Listener::bind(listen).and_then(|door| Ok((door.address()?, Door::Tcp(door)))),
-            Protocol::Udp => Datagrams::bind(listen).and_then(|door| Ok((door.address()?, Door::Udp(door)))),
+            Protocol::Udp => Datagrams::bind(listen, self.shared.options.workers)
+                .and_then(|doors| Ok((doors[0].address()?, Door::Udp(doors)))),
             Protocol::Sctp => Err(io::Error::new(ErrorKind::Unsupported, "SCTP is not carried")),
         };
         let (listens, door) = door.map_err(|cause| refusal(listen, cause))?;
@@ -130,7 +134,7 @@ impl Forwarder {
         let Some(opened) = entrances.get(key) else { return false };
         opened.entrance.change(target);
         if let Door::Udp(_) = *opened.door {
-            self.serving(opened).for_each(|worker| worker.tell(Command::Changed(opened.entrance.id)));
+            self.workers.iter().for_each(|worker| worker.tell(Command::Changed(opened.entrance.id)));
         }
         true
     }
@@ -138,13 +142,21 @@ impl Forwarder {
     /// No longer listens. Connections under way stay, sessions end. False when it is not open.
     pub fn close(&self, key: &TargetKey) -> bool {
         let Some(opened) = self.entrances().remove(key) else { return false };
-        let closing: Vec<_> = self.serving(&opened).map(|worker| worker.close(opened.entrance.id)).collect();
+        let closing: Vec<_> = self.workers.iter().map(|worker| worker.close(opened.entrance.id)).collect();
         // A thread that has ended serves nothing. When all have let go, the address is free.
         for done in closing {
             let _ = done.recv();
         }
-        self.shared.bounds.descriptors.give_back(1);
+        self.shared.bounds.descriptors.give_back(self.descriptors(key));
         true
+    }
+
+    /// Descriptors that it takes to listen.
+    fn descriptors(&self, key: &TargetKey) -> usize {
+        match key.name.protocol {
+            Protocol::Udp => self.workers.len(),
+            Protocol::Tcp | Protocol::Sctp => 1,
+        }
     }
 
     /// The state of every target, sorted by key.
@@ -160,15 +172,6 @@ impl Forwarder {
         let mut figures = Figures::default();
         self.workers.iter().for_each(|worker| worker.counters().add_to(&mut figures));
         figures
-    }
-
-    /// The threads that serve an entrance: all for TCP, one for UDP, so that a client's session is in one place.
-    fn serving(&self, opened: &Opened) -> impl Iterator<Item = &Worker> {
-        let (first, count) = match *opened.door {
-            Door::Tcp(_) => (0, self.workers.len()),
-            Door::Udp(_) => (opened.entrance.id.0 as usize % self.workers.len(), 1),
-        };
-        self.workers.iter().skip(first).take(count)
     }
 
     fn entrances(&self) -> MutexGuard<'_, BTreeMap<TargetKey, Opened>> {

@@ -24,7 +24,7 @@ pub struct Options {
     pub max_connections: Option<NonZeroUsize>,
     /// The same for a single target; `None` for no bound of its own.
     pub max_connections_per_target: Option<NonZeroUsize>,
-    /// UDP sessions at most; `None` for what the limit of file descriptors allows.
+    /// UDP sessions at most, of which each thread has its share; `None` for what the limit of file descriptors allows.
     pub max_sessions: Option<NonZeroUsize>,
     /// Bytes that may wait to be taken by slow receivers, in all, outside of pipes. Beyond that, bytes stay in the
     /// kernel until they are taken.

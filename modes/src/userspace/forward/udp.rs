@@ -49,23 +49,21 @@ impl Default for Sessions {
 
 impl Sessions {
     /// Takes the datagrams that wait at a door.
-    pub(super) fn receive(
-        &mut self,
-        entrance: &Arc<Entrance>,
-        door: &Arc<Door>,
-        socket: &Datagrams,
-        tools: &mut Tools,
-    ) {
+    pub(super) fn receive(&mut self, entrance: &Arc<Entrance>, door: &Arc<Door>, tools: &mut Tools) {
+        let Door::Udp(sockets) = &**door else { return };
+        let socket = tools.own(sockets);
         let mut batch = std::mem::take(&mut self.batch);
         for _ in 0..BATCHES {
             // On a socket without a peer nothing can fail that has to do with what was received.
-            let Ok(count) = batch.receive(socket) else { break };
+            if batch.receive(socket).is_err() {
+                break;
+            }
             for (datagram, client) in batch.datagrams() {
                 if client.is_none_or(|client| !self.pass_on((entrance, door), client, datagram, tools)) {
                     tools.counters.datagrams_dropped.raise();
                 }
             }
-            if count < batch.capacity() {
+            if !batch.is_full() {
                 break;
             }
         }
@@ -107,15 +105,19 @@ impl Sessions {
         tried: &[Arc<EndpointState>],
         tools: &mut Tools,
     ) -> Option<usize> {
-        if let Some(place) = self.clients.get(&(entrance.id, client)) {
-            return Some(*place);
+        if let Some(place) = self.clients.get(&(entrance.id, client)).copied() {
+            // The datagram may overtake the word that its endpoint has gone.
+            if !self.places[place].lease.endpoint.is_gone() {
+                return Some(place);
+            }
+            self.end(place, tools);
         }
         if !self.make_room(tools) {
             return None;
         }
         let begun = self.begin((entrance, door), client, tried, tools);
         if begun.is_none() {
-            give_back(tools);
+            tools.shared.bounds.descriptors.give_back(1);
         }
         begun
     }
@@ -149,7 +151,8 @@ impl Sessions {
 
     /// Takes what a session needs of the bounds, of another session if there is no other way.
     fn make_room(&mut self, tools: &mut Tools) -> bool {
-        if take(tools) {
+        let bounds = &tools.shared.bounds;
+        if self.places.len() < bounds.sessions_each && bounds.descriptors.take(1) {
             return true;
         }
         let places = self.places.capacity().max(1);
@@ -160,7 +163,7 @@ impl Sessions {
         let Some((place, _)) = candidates.min_by_key(|(_, last)| *last) else { return false };
         tools.counters.sessions_evicted.raise();
         self.end(place, tools);
-        take(tools)
+        tools.shared.bounds.descriptors.take(1)
     }
 
     /// An endpoint has answered, or the system tells that it cannot be reached.
@@ -171,7 +174,8 @@ impl Sessions {
             return;
         }
         session.last = tools.now;
-        let Door::Udp(door) = &*session.door else { return };
+        let Door::Udp(sockets) = &*session.door else { return };
+        let door = tools.own(sockets);
         for _ in 0..BATCHES {
             match self.batch.receive(&session.socket) {
                 Ok(count) => {
@@ -180,7 +184,7 @@ impl Sessions {
                     tools.counters.bytes_out.add(bytes);
                     let sent = self.batch.pass_on(door, session.client).unwrap_or(0);
                     tools.counters.datagrams_dropped.add(count.saturating_sub(sent));
-                    if count < self.batch.capacity() {
+                    if !self.batch.is_full() {
                         return;
                     }
                 }
@@ -206,7 +210,7 @@ impl Sessions {
         let session = self.places.remove(place);
         self.clients.remove(&(session.lease.entrance.id, session.client));
         tools.counters.closed_sessions.raise();
-        give_back(tools);
+        tools.shared.bounds.descriptors.give_back(1);
     }
 
     /// Ends sessions of a target.
@@ -231,24 +235,6 @@ impl Sessions {
         let those: Vec<_> = those.collect();
         those.into_iter().for_each(|place| self.end(place, tools));
     }
-}
-
-/// Takes what a session needs of the bounds.
-fn take(tools: &Tools) -> bool {
-    let bounds = &tools.shared.bounds;
-    if !bounds.sessions.take(1) {
-        return false;
-    }
-    let taken = bounds.descriptors.take(1);
-    if !taken {
-        bounds.sessions.give_back(1);
-    }
-    taken
-}
-
-fn give_back(tools: &Tools) {
-    tools.shared.bounds.sessions.give_back(1);
-    tools.shared.bounds.descriptors.give_back(1);
 }
 
 /// Whether an endpoint is not there, as ICMP or the routing table tells.

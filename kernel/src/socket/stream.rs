@@ -18,7 +18,8 @@ const BACKLOG: i32 = 65_535;
 pub struct Listener(Socket);
 
 impl Listener {
-    /// Listens. Connections are kept alive by probes, and send at once what they have.
+    /// Takes the address; connections are refused until it [listens](Self::listen). They are kept alive by probes, and
+    /// send at once what they have.
     ///
     /// # Errors
     /// When the address is taken, or not the node's.
@@ -33,8 +34,15 @@ impl Listener {
         socket.set_tcp_nodelay(true)?;
         socket.set_keepalive(true)?;
         socket.bind(&SockAddr::from(address))?;
-        socket.listen(BACKLOG)?;
         Ok(Self(socket))
+    }
+
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When another socket was faster.
+    pub fn listen(&self) -> io::Result<()> {
+        self.0.listen(BACKLOG)
     }
 
     /// Where it listens.

@@ -17,6 +17,7 @@ fn next(poller: &Poller) -> Event {
 
 fn pair() -> (Stream, Stream) {
     let listener = Listener::bind(ANY).unwrap();
+    listener.listen().unwrap();
     let poller = Poller::new().unwrap();
     poller.add(&listener, Interest::Readable, 1).unwrap();
     let client = Stream::connect(listener.address().unwrap(), &Origin::default()).unwrap();
@@ -143,6 +144,10 @@ fn a_waker_wakes() {
 #[test]
 fn an_address_that_is_taken_is_told() {
     let listener = Listener::bind(ANY).unwrap();
-    let again = Listener::bind(listener.address().unwrap());
-    assert_eq!(again.unwrap_err().kind(), ErrorKind::AddrInUse);
+    let at = listener.address().unwrap();
+    let refused = std::net::TcpStream::connect(at);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    listener.listen().unwrap();
+    assert_eq!(Listener::bind(at).unwrap_err().kind(), ErrorKind::AddrInUse);
+    std::net::TcpStream::connect(at).unwrap();
 }

@@ -126,11 +126,14 @@ impl Captured {
         let realms = Family::BOTH.into_iter().flat_map(|family| protocols.map(|it| (family, it)));
         let ports = realms.map(|realm| (realm, Ports::new(options.ports.clone()))).collect();
         let forward = forward::Options { mark: Some(BORROWED), ..options.forward };
+        let forwarder = Arc::new(Forwarder::start(forward)?);
+        // Until the first sync, the kernel leads by what an earlier process has left.
+        forwarder.hold_back();
         Ok(Self {
             inner,
             led_by,
             masquerade_all,
-            forwarder: Arc::new(Forwarder::start(forward)?),
+            forwarder,
             return_path: ReturnPath::open(tables)?,
             sources,
             families,
@@ -296,6 +299,7 @@ impl Mode for Captured {
         let told = Desired { service_ports: services.collect(), ..desired.clone() };
         self.led = told.service_ports.iter().map(|service| (key(service), Arc::clone(service))).collect();
         let led = self.inner.resync(&told)?;
+        self.forwarder.serve_all();
         let services = desired.service_ports.iter();
         let wanted: HashSet<TargetKey> =
             services.flat_map(|service| targets::of(service, self.masquerade_all)).map(|it| it.key).collect();

@@ -29,7 +29,7 @@ fn survives(subject: &mut Subject, fault: Fault, said: &str) -> Result<()> {
     subject.server.set_fault(Some(fault));
     subject.launch()?;
     subject.proxy()?.await_line_with(said)?;
-    subject.check_leads_to(10, 2)?;
+    subject.check_left_in_force(10, 2)?;
     subject.put_endpoints("web", &[1]);
     subject.publish()?;
     subject.server.set_fault(None);

@@ -24,8 +24,7 @@ pub(crate) fn nothing_is_programmed_before_everything_is_in(subject: &mut Subjec
     subject.server.set_fault(Some(Fault::Hang));
     subject.launch()?;
     subject.proxy()?.await_line_with("started")?;
-    // What an earlier process left stays in force.
-    subject.check_leads_to(10, 1)?;
+    subject.check_left_in_force(10, 1)?;
     subject.server.set_fault(None);
     let line = subject.proxy()?.await_line_with("synced")?;
     ensure!(line.contains(" operations=0 "), "something was there to do: {line}");

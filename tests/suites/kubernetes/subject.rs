@@ -130,6 +130,17 @@ impl Subject {
         Ok(())
     }
 
+    /// The Service of this number leads to this pod by what an earlier process has left; if that process carried
+    /// connections itself, it leads nowhere.
+    pub(crate) fn check_left_in_force(&self, number: u8, pod: u8) -> Result<()> {
+        if !self.mode.is_userspace() {
+            return self.check_leads_to(number, pod);
+        }
+        let outcome = self.connect(number)?;
+        ensure!(outcome == Outcome::Refused, "nobody is there to carry connections yet: {outcome}");
+        Ok(())
+    }
+
     /// The Service of this number comes to lead to this pod.
     pub(crate) fn await_leads_to(&self, number: u8, pod: u8) -> Result<()> {
         self.connect_until(number, |outcome| self.is_pod(outcome, pod))

@@ -1,5 +1,6 @@
 //! An open target, as the threads that serve it share it.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,19 @@ pub(super) enum Door {
     Tcp(Listener),
     /// A socket for each thread.
     Udp(Vec<Datagrams>),
+}
+
+impl Door {
+    /// Lets in who comes from now on.
+    pub(super) fn open(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.listen(),
+            Self::Udp(sockets) => {
+                sockets.iter().for_each(Datagrams::discard);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// An open target with its door. Connections do without the door, so that it can be closed before they are.

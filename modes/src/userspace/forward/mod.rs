@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use endpoint_cache::Protocol;
@@ -62,6 +62,8 @@ pub struct Forwarder {
     workers: Vec<Worker>,
     entrances: Mutex<BTreeMap<TargetKey, Opened>>,
     next: AtomicU32,
+    /// Only read and changed while `entrances` is locked.
+    held_back: AtomicBool,
 }
 
 impl Forwarder {
@@ -90,7 +92,13 @@ impl Forwarder {
             Ok((shared, workers))
         };
         let (shared, workers) = start().map_err(|error| crate::Error::NoThread(error.to_string()))?;
-        Ok(Self { shared, workers, entrances: Mutex::default(), next: AtomicU32::new(0) })
+        Ok(Self {
+            shared,
+            workers,
+            entrances: Mutex::default(),
+            next: AtomicU32::new(0),
+            held_back: AtomicBool::new(false),
+        })
     }
 
     /// Begins to listen for a target that is not open yet. Connections wait from now on.
@@ -109,8 +117,40 @@ impl Forwarder {
         let opened = self.build(key.clone(), listen, target).inspect_err(|_| {
             self.shared.bounds.descriptors.give_back(descriptors);
         })?;
-        self.workers.iter().for_each(|worker| worker.tell(Command::Open(opened.clone())));
+        if !self.held_back.load(Ordering::Relaxed) {
+            self.serve(&opened).map_err(|cause| refusal(listen, cause)).inspect_err(|_| {
+                self.shared.bounds.descriptors.give_back(descriptors);
+            })?;
+        }
         entrances.insert(key, opened);
+        Ok(())
+    }
+
+    /// Takes addresses only, from now on: nobody is served where targets are opened until [`Self::serve_all`].
+    ///
+    /// While clients are still led by what an earlier process has left, the one that is led here may mean another
+    /// target.
+    pub fn hold_back(&self) {
+        self.held_back.store(true, Ordering::Relaxed);
+    }
+
+    /// Serves all that was held back.
+    pub fn serve_all(&self) {
+        let entrances = self.entrances();
+        if !self.held_back.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        for opened in entrances.values() {
+            if let Err(error) = self.serve(opened) {
+                let Entrance { key, listens, .. } = &*opened.entrance;
+                tracing::error!(service = %key.name, "cannot listen on {listens}: {error}");
+            }
+        }
+    }
+
+    fn serve(&self, opened: &Opened) -> io::Result<()> {
+        opened.door.open()?;
+        self.workers.iter().for_each(|worker| worker.tell(Command::Open(opened.clone())));
         Ok(())
     }
 

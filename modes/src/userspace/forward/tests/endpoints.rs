@@ -110,6 +110,26 @@ fn connections_stay_when_their_endpoint_goes_and_when_the_target_does() {
 }
 
 #[test]
+fn nobody_is_served_while_it_is_held_back() {
+    let server = introduce_and_echo();
+    let forwarder = Forwarder::start(options()).unwrap();
+    forwarder.hold_back();
+    forwarder.open(key(Protocol::Tcp), ANY, &target(&[server])).unwrap();
+    let at = forwarder.status()[0].listens;
+    assert_eq!(TcpStream::connect(at).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    forwarder.open(key(Protocol::Udp), at, &target(&[server])).unwrap();
+    let client = std::net::UdpSocket::bind(ANY).unwrap();
+    client.send_to(b"for somebody else", at).unwrap();
+    forwarder.serve_all();
+    who_answers(at);
+    client.send_to(b"for this one", at).unwrap();
+    await_that("it is passed on", || forwarder.figures().bytes_in == 12);
+    forwarder.close(&key(Protocol::Tcp));
+    forwarder.open(key(Protocol::Tcp), at, &target(&[server])).unwrap();
+    who_answers(at);
+}
+
+#[test]
 fn an_address_of_another_program_is_told_from_other_trouble() {
     let other = TcpListener::bind(ANY).unwrap();
     let forwarder = Forwarder::start(options()).unwrap();

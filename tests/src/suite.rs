@@ -27,16 +27,16 @@ const TEST: &str = "POINTSMAN_TEST";
 /// takes modules that a host may lack, and the machine's root; the suite `vm` runs it.
 #[must_use]
 pub fn modes() -> &'static [Mode] {
-    match vm::is_guest() {
-        true => &[mode::NFTABLES, mode::IPTABLES_NFT, mode::IPTABLES_LEGACY, mode::IPVS],
-        false => &[
-            mode::NFTABLES,
-            mode::IPTABLES_NFT,
-            mode::IPTABLES_LEGACY,
-            mode::USERSPACE,
-            mode::USERSPACE_IPTABLES,
-        ],
-    }
+    const ALL: &[Mode] = &[
+        mode::NFTABLES,
+        mode::IPTABLES_NFT,
+        mode::IPTABLES_LEGACY,
+        mode::USERSPACE,
+        mode::USERSPACE_IPTABLES,
+        mode::IPVS,
+    ];
+    let everywhere = ALL.len() - 1;
+    if vm::is_guest() { ALL } else { &ALL[..everywhere] }
 }
 
 /// What a mode does otherwise, on purpose, as kube-proxy's own modes do: mode, scenario, and why. The scenario does not

@@ -29,6 +29,8 @@ const USUAL: &[(&str, &str)] = &[
     ("tests-packets", "iptables-nft::ipv4::a_"),
     ("tests-packets", "iptables-legacy::ipv4::a_"),
     ("tests-packets", "ipvs::ipv4::"),
+    ("tests-packets", "userspace::ipv4::a_"),
+    ("tests-userspace", "userspace::ipv4::"),
 ];
 
 /// Targets with `test = false`: hosts may lack what these suites need of the kernel.

@@ -147,7 +147,8 @@ impl Report {
              namespaces of one machine and share its processors. So a rate is that of client, proxy and server together, \
              and what the proxy itself costs is told by its processor time. \"Everybody\" is client, proxy and server, \
              which includes what the kernel does for packets on their time.\n\
-             - Every proxy has {workers} threads or processes, room for all connections, no logs and timeouts of an \
+             - HAProxy and nginx have {workers} threads or processes, Pointsman what it has by default, one for every two \
+             processors. All have room for all connections, no logs and timeouts of an \
              hour. HAProxy runs with and without `option splice-auto` where bytes are counted; the faster one is shown. \
              nginx listens with `reuseport`, and without a `zone`, so that each process has its own turn. HAProxy 2.6 has \
              no UDP.\n\

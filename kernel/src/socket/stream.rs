@@ -86,6 +86,12 @@ impl Stream {
         Ok(Self(socket))
     }
 
+    /// Whether it is connected by now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.peer_addr().is_ok()
+    }
+
     /// Receives into a buffer. 0 when the peer has closed its side.
     ///
     /// # Errors

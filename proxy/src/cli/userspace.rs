@@ -26,7 +26,7 @@ pub struct UserspaceFlags {
     #[arg(long, value_name = "WAY", default_value = "round-robin", help_heading = USERSPACE)]
     pub userspace_balancing: BalancingName,
 
-    /// Threads that carry traffic [default: one for each core].
+    /// Threads that carry traffic [default: one for every two processors].
     #[arg(long, value_name = "N", help_heading = USERSPACE)]
     pub userspace_workers: Option<NonZeroUsize>,
 

@@ -14,7 +14,7 @@ use super::archive::Archive;
 use super::kernel::{Kernel, output};
 
 /// Programs of the host that suites use, and what the first process needs; the rest is busybox.
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 15] = [
     "base32",
     "basenc",
     "busybox",
@@ -26,7 +26,9 @@ const PROGRAMS: [&str; 13] = [
     "kmod",
     "nft",
     "nsenter",
+    "prlimit",
     "sha256sum",
+    "ss",
     "unshare",
 ];
 /// Programs that are one file under many names.

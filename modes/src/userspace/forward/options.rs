@@ -16,7 +16,7 @@ pub enum Balancing {
 /// Bounds and times of a forwarder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Threads that carry traffic.
+    /// Threads that carry traffic; by default one for every two processors.
     pub workers: NonZeroUsize,
     /// How endpoints are chosen.
     pub balancing: Balancing,
@@ -44,7 +44,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            workers: half_of_the_processors(),
             balancing: Balancing::default(),
             max_connections: None,
             max_connections_per_target: None,
@@ -57,4 +57,11 @@ impl Default for Options {
             mark: None,
         }
     }
+}
+
+/// The other half is for whom traffic is carried: pods, and the kernel on their behalf. With a thread for each processor,
+/// they would be in each other's way.
+fn half_of_the_processors() -> NonZeroUsize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new(processors.div_ceil(2)).unwrap_or(NonZeroUsize::MIN)
 }

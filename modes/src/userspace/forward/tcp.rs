@@ -165,6 +165,10 @@ impl Connections {
             lease: Lease::new(entrance, choice.endpoint),
         });
         self.expect(place, number, tools);
+        // It takes no time on this host.
+        if self.places.get(place).is_some_and(|connection| connection.endpoint.is_connected()) {
+            self.connected(place, tools);
+        }
     }
 
     /// Waits for the outcome of an attempt.
@@ -220,9 +224,16 @@ impl Connections {
             let error = error.unwrap_or_else(|| io::Error::from(ErrorKind::ConnectionReset));
             return self.try_another(place, &error, tools);
         }
-        if !event.writable {
-            return;
+        if event.writable {
+            connection.back.readable = event.readable;
+            connection.back.ending = event.ended;
+            self.connected(place, tools);
         }
+    }
+
+    /// The endpoint took the connection.
+    fn connected(&mut self, place: usize, tools: &mut Tools) {
+        let Some(connection) = self.places.get_mut(place) else { return };
         let Some(attempt) = connection.attempt.take() else { return };
         connection.lease.endpoint.worked();
         if attempt.proxy_protocol {
@@ -236,16 +247,15 @@ impl Connections {
             }
         }
         connection.there.writable = true;
-        connection.back.readable = event.readable;
-        connection.back.ending = event.ended;
+        connection.back.writable = true;
+        // Most clients have spoken by now. What comes after this is told when the poller is asked.
+        connection.there.readable = true;
         let token = Token::new(Kind::Client, place, connection.generation);
-        // It tells at once what there is to do.
+        self.carry(token, tools);
+        let Some(connection) = self.find(token) else { return };
         if let Err(error) = tools.poller.add(&connection.client, Interest::Stream, token.to_bits()) {
             tracing::warn!("cannot wait for a client: {error}");
-            return self.abort(place, tools);
-        }
-        if connection.back.readable || attempt.proxy_protocol {
-            self.carry(token, tools);
+            self.abort(place, tools);
         }
     }
 

@@ -4,16 +4,12 @@
 //!
 //! Another mode, nftables or iptables, does all that has to do with frontends: who may connect, what is refused or
 //! dropped, which policy counts. It is told of one endpoint for each policy of a service port: a place of the forwarder's
-//! own ([`targets`]). So it translates a client's packets to there, and conntrack translates the answers back. A change of
+//! own (`targets`). So it translates a client's packets to there, and conntrack translates the answers back. A change of
 //! endpoints is the forwarder's business alone, and the kernel hears nothing of it.
 //!
 //! The forwarder listens on an address of this host that nobody else uses, on `lo`, each target at a [port](Ports) of its
-//! own. It connects to endpoints under the client's address where answers are sure to come back ([`sources`]), by way of
-//! some rules and a routing table ([`return_path`]).
-//!
-//! [`targets`]: super::targets
-//! [`sources`]: super::sources
-//! [`return_path`]: super::return_path
+//! own. It connects to endpoints under the client's address where answers are sure to come back (`sources`), by way of
+//! some rules and a routing table (`return_path`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -37,7 +37,7 @@ pub struct Options {
     pub udp_idle: Duration,
     /// How long each attempt to connect to an endpoint may take; as many attempts as there are times.
     pub connect_timeouts: Vec<Duration>,
-    /// The mark of packets that bear a client's address ([`SourceAddress`]), so that answers can be led back here.
+    /// The mark of packets that bear a client's address ([`SourceAddress`](super::SourceAddress)), so that answers can be led back here.
     pub mark: Option<u32>,
 }
 

@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::clock::Moment;
 use super::endpoint::{EndpointState, Lease};
-use super::entrance::{Door, Entrance, EntranceId};
+use super::entrance::{Door, EntranceId, Opened};
 use super::token::{Kind, Token, same_generation};
 use super::worker::Tools;
 
@@ -49,8 +49,8 @@ impl Default for Sessions {
 
 impl Sessions {
     /// Takes the datagrams that wait at a door.
-    pub(super) fn receive(&mut self, entrance: &Arc<Entrance>, door: &Arc<Door>, tools: &mut Tools) {
-        let Door::Udp(sockets) = &**door else { return };
+    pub(super) fn receive(&mut self, opened: &Opened, tools: &mut Tools) {
+        let Door::Udp(sockets) = &*opened.door else { return };
         let socket = tools.own(sockets);
         let mut batch = std::mem::take(&mut self.batch);
         for _ in 0..BATCHES {
@@ -59,7 +59,7 @@ impl Sessions {
                 break;
             }
             for (datagram, client) in batch.datagrams() {
-                if client.is_none_or(|client| !self.pass_on((entrance, door), client, datagram, tools)) {
+                if client.is_none_or(|client| !self.pass_on(opened, client, datagram, tools)) {
                     tools.counters.datagrams_dropped.raise();
                 }
             }
@@ -71,16 +71,10 @@ impl Sessions {
     }
 
     /// Sends a client's datagram to the endpoint of its session. False when it could not be sent.
-    fn pass_on(
-        &mut self,
-        (entrance, door): (&Arc<Entrance>, &Arc<Door>),
-        client: SocketAddr,
-        datagram: &[u8],
-        tools: &mut Tools,
-    ) -> bool {
+    fn pass_on(&mut self, opened: &Opened, client: SocketAddr, datagram: &[u8], tools: &mut Tools) -> bool {
         let mut tried = Vec::new();
         for _ in 0..TRIES {
-            let Some(place) = self.session((entrance, door), client, &tried, tools) else { return false };
+            let Some(place) = self.session(opened, client, &tried, tools) else { return false };
             let session = &mut self.places[place];
             session.last = tools.now;
             match session.socket.send(datagram) {
@@ -100,12 +94,12 @@ impl Sessions {
     /// The session of a client, which is begun if there is none.
     fn session(
         &mut self,
-        (entrance, door): (&Arc<Entrance>, &Arc<Door>),
+        opened: &Opened,
         client: SocketAddr,
         tried: &[Arc<EndpointState>],
         tools: &mut Tools,
     ) -> Option<usize> {
-        if let Some(place) = self.clients.get(&(entrance.id, client)).copied() {
+        if let Some(place) = self.clients.get(&(opened.entrance.id, client)).copied() {
             // The datagram may overtake the word that its endpoint has gone.
             if !self.places[place].lease.endpoint.is_gone() {
                 return Some(place);
@@ -115,7 +109,7 @@ impl Sessions {
         if !self.make_room(tools) {
             return None;
         }
-        let begun = self.begin((entrance, door), client, tried, tools);
+        let begun = self.begin(opened, client, tried, tools);
         if begun.is_none() {
             tools.shared.bounds.descriptors.give_back(1);
         }
@@ -124,11 +118,12 @@ impl Sessions {
 
     fn begin(
         &mut self,
-        (entrance, door): (&Arc<Entrance>, &Arc<Door>),
+        opened: &Opened,
         client: SocketAddr,
         tried: &[Arc<EndpointState>],
         tools: &mut Tools,
     ) -> Option<usize> {
+        let Opened { entrance, door } = opened;
         let choice = entrance.choose(client.ip(), tried, tools.shared.options.balancing, tools.now)?;
         let peer = choice.endpoint.address();
         let as_client = Origin { address: Some(client), mark: tools.shared.options.mark };

@@ -250,15 +250,15 @@ impl Traffic {
             Kind::Wake => return self.obey(),
             Kind::Door => {
                 let id = EntranceId(token.place);
-                let Some(Opened { entrance, door }) = self.entrances.get(&id) else { return Next::GoOn };
-                match &**door {
+                let Some(opened) = self.entrances.get(&id) else { return Next::GoOn };
+                match &*opened.door {
                     Door::Tcp(listener) => {
-                        let taken = self.connections.accept(entrance, listener, &mut self.tools);
+                        let taken = self.connections.accept(&opened.entrance, listener, &mut self.tools);
                         if taken.is_err() {
                             self.pause(id);
                         }
                     }
-                    Door::Udp(_) => self.sessions.receive(entrance, door, &mut self.tools),
+                    Door::Udp(_) => self.sessions.receive(opened, &mut self.tools),
                 }
             }
             Kind::Client | Kind::Endpoint => self.connections.ready(token, event, &mut self.tools),

@@ -14,6 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::namespace::Namespace;
 use crate::sctp;
+use crate::vm;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -134,7 +135,8 @@ impl<'a> Place<'a> {
         })?
     }
 
-    /// Connects over and over until the outcome is a wanted one; returns how long that took.
+    /// Connects over and over until the outcome is a wanted one; returns how long that took. In the virtual machine the
+    /// patience is longer.
     ///
     /// # Errors
     /// When it does not come about in time, and as [`Place::connect`].
@@ -145,6 +147,7 @@ impl<'a> Place<'a> {
         patience: Duration,
         wanted: impl Fn(&Outcome) -> bool + Sync,
     ) -> Result<Duration> {
+        let patience = vm::patience(patience);
         self.namespace.run(|| {
             let start = Instant::now();
             loop {

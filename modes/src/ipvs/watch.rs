@@ -142,6 +142,10 @@ pub(super) fn start(
     let (servers, sets) = (Ipvs::open()?, Ipsets::open()?);
     spawn("rules", tell(sender.clone(), move || rules.next_disturbance().map(Some)))?;
     let mut addresses = Addresses { monitor, links: Links::open()?, footprints: footprints.clone() };
+    if let Some(missed) = addresses.missed()? {
+        // We have the receiver.
+        let _ = sender.send(Ok(missed));
+    }
     spawn("addresses", tell(sender.clone(), move || addresses.next()))?;
     let mut look = Look { servers, sets, footprints, wait: OFTEN };
     spawn("sizes", tell(sender, move || look.next()))?;
@@ -169,6 +173,19 @@ struct Addresses {
 }
 
 impl Addresses {
+    /// What came after the first sync had read the addresses, and before anybody listened.
+    fn missed(&mut self) -> Result<Option<Disturbance>, Error> {
+        let present = self.links.addresses()?;
+        let footprints = self.footprints.clone();
+        let mut footprint = footprints.hold();
+        let Some(known) = footprint.as_mut() else { return Ok(None) };
+        let device = known.device;
+        let others = present.iter().filter(|found| Some(found.link) != device && !found.link_local_scope);
+        let mut new = others.map(|found| found.address).filter(|address| !is_link_local(*address));
+        let new = new.find(|address| known.local.insert(*address));
+        Ok(new.map(|address| Disturbance::Node(format!("the node has got address {address}"))))
+    }
+
     /// The next news, if it means anything.
     fn next(&mut self) -> Result<Option<Disturbance>, Error> {
         let (news, footprints) = (self.monitor.next()?, self.footprints.clone());

@@ -211,8 +211,8 @@ impl Tools {
 struct Traffic {
     tools: Tools,
     entrances: HashMap<EntranceId, Opened>,
-    /// Doors that are not looked at for a moment.
-    paused: Vec<EntranceId>,
+    /// Doors that are not looked at until some moment.
+    paused: Vec<(Moment, EntranceId)>,
     connections: Connections,
     sessions: Sessions,
     /// When idle connections were looked for last.
@@ -238,9 +238,7 @@ impl Traffic {
             if self.tools.now.since(self.swept) >= sweeps {
                 self.sweep();
             }
-            if !self.paused.is_empty() {
-                self.resume();
-            }
+            self.resume();
         }
     }
 
@@ -315,18 +313,19 @@ impl Traffic {
         if let Some(Door::Tcp(listener)) = self.entrances.get(&id).map(|opened| &*opened.door)
             && self.tools.poller.remove(listener).is_ok()
         {
-            self.paused.push(id);
+            self.paused.push((self.tools.now.after(PAUSE), id));
         }
     }
 
     fn resume(&mut self) {
-        for id in std::mem::take(&mut self.paused) {
+        let now = self.tools.now;
+        for (_, id) in self.paused.extract_if(.., |(until, _)| *until <= now).collect::<Vec<_>>() {
             if let Some(Door::Tcp(listener)) = self.entrances.get(&id).map(|opened| &*opened.door)
                 && let Err(error) =
                     self.tools.poller.add(listener, Interest::Shared, Token::door(id.0).to_bits())
             {
                 tracing::debug!("cannot look at a door again yet: {error}");
-                self.paused.push(id);
+                self.paused.push((now.after(PAUSE), id));
             }
         }
     }
@@ -353,7 +352,7 @@ impl Traffic {
         let now = self.tools.shared.clock.now();
         let sweep = self.swept.after(sweeps).since(now);
         let attempt = self.connections.next_deadline().map(|deadline| deadline.since(now));
-        let pause = (!self.paused.is_empty()).then_some(PAUSE);
+        let pause = self.paused.iter().map(|(until, _)| until.since(now)).min();
         [attempt, pause].into_iter().flatten().fold(sweep, Duration::min)
     }
 

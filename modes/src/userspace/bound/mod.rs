@@ -16,13 +16,14 @@ use std::thread;
 use std::time::Duration;
 
 use endpoint_cache::{
-    Delta, Desired, Endpoint, Family, Protocol, ServicePort, ServicePortName, Traffic, TrafficPolicy,
+    Delta, Desired, Endpoint, Family, ServicePort, ServicePortName, Traffic, TrafficPolicy,
 };
 
 use self::assigned::Assigned;
 use self::file::PortsFile;
 use super::Notices;
 use super::forward::{Forwarder, OpenError, SourceAddress, Target, TargetKey};
+use super::targets::is_carried;
 use crate::{Disturbance, Error, Mode, Report, Watch};
 
 /// What bound entry is told.
@@ -258,10 +259,6 @@ fn usable(addresses: &[IpAddr]) -> Result<BTreeMap<Family, IpAddr>, Error> {
         Some(error) if usable.is_empty() => Err(Error::NoAddress(error)),
         _ => Ok(usable),
     }
-}
-
-fn is_carried(service: &ServicePort) -> bool {
-    matches!(service.name.protocol, Protocol::Tcp | Protocol::Udp)
 }
 
 /// A service port with the endpoints that it is to be served by, if there are any.

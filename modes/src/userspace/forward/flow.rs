@@ -83,7 +83,7 @@ impl Flow {
     /// A direction that begins with bytes of our own.
     pub(super) fn beginning_with(bytes: Vec<u8>, tools: &Tools) -> Self {
         let mut flow = Self::default();
-        flow.hold(bytes.into(), 0, tools);
+        flow.hold(bytes.into(), tools);
         flow
     }
 
@@ -145,10 +145,10 @@ impl Flow {
         }
     }
 
-    fn hold(&mut self, bytes: Box<[u8]>, sent: usize, tools: &Tools) {
+    fn hold(&mut self, bytes: Box<[u8]>, tools: &Tools) {
         // There was room for a whole chunk just now; if others were faster, the bound is passed by that much.
         tools.shared.bounds.held.take_anyway(bytes.len());
-        self.held = Held::Bytes { bytes, sent };
+        self.held = Held::Bytes { bytes, sent: 0 };
     }
 
     fn send_held(&mut self, sink: &Stream, tools: &mut Tools) -> Moved {
@@ -203,7 +203,7 @@ impl Flow {
             (false, true) => {
                 self.writable = false;
                 counter(&tools.counters).add(received - sent);
-                self.hold(bytes[sent..].into(), 0, tools);
+                self.hold(bytes[sent..].into(), tools);
             }
             (_, false) => {
                 self.writable = all;

@@ -306,20 +306,23 @@ impl Connections {
 
     /// Closes a connection that is over.
     fn close(&mut self, place: usize, tools: &mut Tools) {
+        drop(self.take_out(place, tools));
+    }
+
+    /// Removes a connection, and gives back what it took.
+    fn take_out(&mut self, place: usize, tools: &mut Tools) -> Connection {
         let mut connection = self.places.remove(place);
         connection.there.drop_held(tools);
         connection.back.drop_held(tools);
         release(tools);
+        connection
     }
 
     /// Closes a connection so that both sides see that it failed.
     fn abort(&mut self, place: usize, tools: &mut Tools) {
-        let mut connection = self.places.remove(place);
-        connection.there.drop_held(tools);
-        connection.back.drop_held(tools);
+        let connection = self.take_out(place, tools);
         connection.client.reset();
         connection.endpoint.reset();
-        release(tools);
     }
 
     /// When the next attempt is given up, if any is under way.

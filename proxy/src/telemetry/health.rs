@@ -13,7 +13,7 @@ use serde::Serialize;
 /// What is known of the process's work.
 #[derive(Debug)]
 pub(crate) struct Health {
-    stale_after: Duration,
+    stale_after: Mutex<Duration>,
     state: Mutex<State>,
 }
 
@@ -52,7 +52,12 @@ pub(crate) struct Verdict {
 
 impl Health {
     pub(crate) fn new(stale_after: Duration) -> Self {
-        Self { stale_after, state: Mutex::default() }
+        Self { stale_after: Mutex::new(stale_after), state: Mutex::default() }
+    }
+
+    /// A change that waits for longer is unhealthy, from now on.
+    pub(crate) fn set_stale_after(&self, stale_after: Duration) {
+        *self.stale_after.lock().unwrap_or_else(PoisonError::into_inner) = stale_after;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -101,7 +106,8 @@ impl Health {
     pub(crate) fn verdict(&self, now: Instant) -> Verdict {
         let state = self.state();
         let waited = state.waiting_since.map(|since| now.saturating_duration_since(since));
-        let healthy = waited.is_none_or(|waited| waited <= self.stale_after);
+        let stale_after = *self.stale_after.lock().unwrap_or_else(PoisonError::into_inner);
+        let healthy = waited.is_none_or(|waited| waited <= stale_after);
         let current_time = Timestamp::now();
         Verdict {
             // While nothing waits, everything is as it should be now.

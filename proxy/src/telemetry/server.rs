@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
-use super::Telemetry;
+use super::{Telemetry, pages};
 use crate::status::Reporter;
 
 /// Connections served at once on an address; further ones wait.
@@ -40,7 +40,7 @@ const METRICS: HeaderValue =
 pub(crate) struct Endpoints {
     /// `/healthz` and `/livez`
     pub(crate) health: Option<SocketAddr>,
-    /// `/metrics`, `/proxyMode` and a bare `/healthz`
+    /// `/metrics`, `/proxyMode`, `/configz`, `/flagz`, `/statusz` and a bare `/healthz`
     pub(crate) metrics: Option<SocketAddr>,
     /// `/status`
     pub(crate) status: Option<StdUnixListener>,
@@ -143,6 +143,11 @@ fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Respo
         }
         (Role::Metrics, "/metrics") => respond(StatusCode::OK, METRICS, telemetry.metrics.text()),
         (Role::Metrics, "/proxyMode") => respond(StatusCode::OK, PLAIN, reporter.mode),
+        (Role::Metrics, "/configz") => {
+            respond(StatusCode::OK, JSON, pages::configuration(&reporter.in_force.get()))
+        }
+        (Role::Metrics, "/flagz") => respond(StatusCode::OK, PLAIN, pages::flags(&reporter.flags)),
+        (Role::Metrics, "/statusz") => respond(StatusCode::OK, PLAIN, pages::status(&reporter.status())),
         (Role::Metrics, "/healthz") => respond(StatusCode::OK, PLAIN, "ok"),
         (Role::Status, "/status") => {
             respond(StatusCode::OK, JSON, serde_json::to_string(&reporter.status()).unwrap_or_default())

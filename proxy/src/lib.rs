@@ -6,6 +6,7 @@
 
 mod backoff;
 pub mod cli;
+pub mod conntrack;
 mod disturbances;
 pub mod logging;
 pub mod mode;
@@ -27,6 +28,7 @@ use endpoint_cache::Cache;
 use jiff::Timestamp;
 
 use cli::{Cli, Command, DetectLocalMode};
+use conntrack::Conntrack;
 use mode::{Asked, Chosen, ModeName};
 use options::{Invalid, Origin};
 use source::Source;
@@ -82,9 +84,6 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             Box::new(Kubernetes::open(access, &node_name, cli.watch_silence, telemetry)?)
         }
     };
-    if cli.conntrack_tcp_be_liberal {
-        be_liberal()?;
-    }
     let asked = Asked {
         name: cli.proxy_mode,
         settings,
@@ -93,6 +92,13 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         userspace: cli.userspace.clone(),
     };
     let Chosen { mode, retire_others, programs_kernel, forwarder } = mode::choose(asked)?;
+    // What needs no privileges has nothing to do with connection tracking.
+    if programs_kernel {
+        conntrack::apply(&Conntrack {
+            tcp_be_liberal: cli.conntrack_tcp_be_liberal,
+            ..Conntrack::default()
+        });
+    }
     if let Some(forwarder) = forwarder {
         telemetry.traffic.is_carried_by(forwarder);
     }
@@ -179,12 +185,4 @@ fn kernel_has_ipv6() -> bool {
         tracing::info!("the kernel has no IPv6: IPv4 only");
     }
     has
-}
-
-fn be_liberal() -> anyhow::Result<()> {
-    const NAME: &str = "net.netfilter.nf_conntrack_tcp_be_liberal";
-    if kernel::sysctl::set(NAME, "1").context("--conntrack-tcp-be-liberal")? {
-        tracing::info!(name = NAME, value = 1, "set");
-    }
-    Ok(())
 }

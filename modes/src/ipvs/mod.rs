@@ -217,6 +217,10 @@ impl Mode for Ipvs {
         "ipvs"
     }
 
+    fn families(&self) -> Vec<Family> {
+        self.families.iter().map(|programmed| programmed.family).collect()
+    }
+
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let footprints = self.footprints.clone();
         let mut footprint = footprints.hold();
@@ -227,7 +231,7 @@ impl Mode for Ipvs {
             result = self.resync_all(desired, &mut report);
         }
         *footprint = Some(result?);
-        report.flows_removed = self.flows.remove_stale(desired);
+        report.cleanings = self.flows.remove_stale(desired);
         Ok(report)
     }
 
@@ -252,7 +256,7 @@ impl Mode for Ipvs {
             report.operations += plan.operations();
             programmed.program = Some(program);
         }
-        report.flows_removed = self.flows.remove_after(&delta.changes);
+        report.cleanings = self.flows.remove_after(&delta.changes);
         Ok(report)
     }
 

@@ -2,6 +2,8 @@
 //! ours under `pointsman_`.
 
 mod build;
+#[cfg(test)]
+mod dashboards;
 mod kube_proxy;
 mod own;
 mod page;

@@ -22,9 +22,13 @@ mod select;
 mod service;
 mod service_port;
 mod slice;
+mod tally;
+mod trigger;
 
 pub use cache::{Cache, Update};
 pub use delta::{Change, Delta, Desired, Problem};
 pub use service_port::{
     Endpoint, Family, HealthCheck, NodeState, Protocol, ServicePort, ServicePortName, Traffic, TrafficPolicy,
 };
+pub use tally::{Count, Tally};
+pub use trigger::Trigger;

@@ -22,6 +22,8 @@ use crate::namespace::Namespace;
 use crate::ordinary::{User, program_as};
 use crate::vm;
 
+/// The verbosity at which every sync is logged.
+const DETAILS: &str = "4";
 /// The file that says how to reach an API server.
 const KUBECONFIG: &str = "kubeconfig";
 
@@ -435,7 +437,11 @@ pub fn binary_for(user: User) -> Result<PathBuf> {
 
 fn spawn(node: &Namespace, start: &Start, log: &Arc<Log>) -> Result<(Child, JoinHandle<()>)> {
     let mut command = program_as(start.user, &binary_for(start.user)?);
-    command.args(&start.args).envs(start.environment.iter().map(|(name, value)| (name, value)));
+    // Tests wait for syncs, also for those that found nothing to do.
+    command
+        .args(["-v", DETAILS])
+        .args(&start.args)
+        .envs(start.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = node.run(|| command.spawn())?.context("cannot start pointsman")?;
     let stderr = child.stderr.take().context("pointsman has no stderr")?;

@@ -225,6 +225,10 @@ impl Mode for Ipvs {
         "ipvs"
     }
 
+    fn families(&self) -> Vec<Family> {
+        self.families.iter().map(|programmed| programmed.family).collect()
+    }
+
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let footprints = self.footprints.clone();
         let mut footprint = footprints.hold();
@@ -235,7 +239,7 @@ impl Mode for Ipvs {
             result = self.resync_all(desired, &mut report);
         }
         *footprint = Some(result?);
-        report.flows_removed = self.flows.remove_stale(desired);
+        report.cleanings = self.flows.remove_stale(desired);
         Ok(report)
     }
 
@@ -260,7 +264,7 @@ impl Mode for Ipvs {
             report.operations += plan.operations();
             programmed.program = Some(program);
         }
-        report.flows_removed = self.flows.remove_after(&delta.changes);
+        report.cleanings = self.flows.remove_after(&delta.changes);
         Ok(report)
     }
 

@@ -283,6 +283,10 @@ impl Mode for Captured {
         "userspace"
     }
 
+    fn families(&self) -> Vec<Family> {
+        self.inner.families()
+    }
+
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let mut report = Report::default();
         self.prepare(desired, &mut report)?;

@@ -87,7 +87,9 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     // What a developer runs is behind Services of a folder of his own; a cluster must not lead to this machine.
     let own_folder = !programs_kernel && matches!(origin, Origin::Manifests(_));
     let cache = Cache::new(&node_name).with_loopback_endpoints(own_folder);
-    let sync_loop = SyncLoop::new(cache, mode, Arc::clone(&telemetry)).with_notices(notices);
+    let sync_loop = SyncLoop::new(cache, mode, Arc::clone(&telemetry))
+        .with_notices(notices)
+        .with_min_sync_period(options.min_sync_period);
     if !cli.config.is_empty() {
         let file = cli.config.clone();
         let mut follower = Follower { cli, loaded, in_force, log, telemetry, inbox: inbox.clone() };

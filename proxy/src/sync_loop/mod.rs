@@ -5,6 +5,7 @@
 //! from a fresh read of the kernel, with backoff. `SyncLoop::take` and `SyncLoop::turn` are the whole of it, and
 //! tests drive them with a clock of their own; `SyncLoop::run` only waits.
 
+mod accounts;
 mod isolate;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::disturbances;
 use crate::source::Event;
 use crate::source::kubernetes::Outlet;
 use crate::telemetry::{Extent, Telemetry};
+use accounts::Accounts;
 use isolate::Key;
 
 /// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
@@ -101,7 +103,12 @@ pub(crate) struct SyncLoop {
     tidy_at: Option<Instant>,
     /// When the last repair of what others changed was due.
     repaired_at: Option<Instant>,
+    /// How long after a sync has ended changes are programmed at the soonest.
+    min_sync_period: Duration,
+    /// When the last sync that succeeded ended.
+    synced_at: Option<Instant>,
     backoff: Backoff,
+    accounts: Accounts,
     /// Service ports that changed since the last successful sync.
     unproven: HashSet<Key>,
     /// Service ports that the kernel refuses, and that are not programmed until they change.
@@ -128,6 +135,7 @@ enum Phase {
 impl SyncLoop {
     /// A loop that has programmed nothing yet.
     pub(crate) fn new(cache: Cache, mode: Box<dyn Mode>, telemetry: Arc<Telemetry>) -> Self {
+        telemetry.metrics.serves(mode.name(), mode.families());
         Self {
             cache,
             mode,
@@ -135,7 +143,10 @@ impl SyncLoop {
             batches: 0,
             tidy_at: None,
             repaired_at: None,
+            min_sync_period: Duration::ZERO,
+            synced_at: None,
             backoff: Backoff::steady(FIRST_WAIT, LONGEST_WAIT),
+            accounts: Accounts::new(Arc::clone(&telemetry)),
             unproven: HashSet::new(),
             left_out: HashSet::new(),
             service_ports: 0,
@@ -154,6 +165,12 @@ impl SyncLoop {
     /// Has the users of Services told there what they should know; without, it is only logged.
     pub(crate) fn with_notices(self, outlet: Option<Outlet>) -> Self {
         Self { notices: outlet, ..self }
+    }
+
+    /// Has changes wait until so long after the last sync, so that more of them come together (`minSyncPeriod`); without,
+    /// they are programmed at once. The first sync and repairs never wait for that.
+    pub(crate) fn with_min_sync_period(self, period: Duration) -> Self {
+        Self { min_sync_period: period, ..self }
     }
 
     /// Runs until told to stop, or the source cannot go on. After the first sync, changes that others make are put into
@@ -208,15 +225,16 @@ impl SyncLoop {
             Event::Updates(updates) => {
                 self.batches += 1;
                 if !matches!(self.phase, Phase::Gated) {
-                    self.telemetry.health.change_waits(now);
+                    self.change_waits(now);
                 }
                 for update in updates {
                     self.cache.apply(update);
                 }
+                self.accounts.take(self.cache.tally());
             }
             Event::Synced => {
                 if matches!(self.phase, Phase::Gated) {
-                    self.telemetry.health.change_waits(now);
+                    self.change_waits(now);
                     self.phase = Phase::Resync { due: now };
                 }
             }
@@ -225,12 +243,19 @@ impl SyncLoop {
 
     /// Has the mode follow; false when it cannot.
     fn reconfigure(&mut self, wanted: &Reconfiguration, now: Instant) -> bool {
+        self.min_sync_period = wanted.min_sync_period;
         let can = self.mode.reconfigure(&wanted.settings);
         if can && !matches!(self.phase, Phase::Gated) {
-            self.telemetry.health.change_waits(now);
+            self.change_waits(now);
             self.phase = Phase::Resync { due: now };
         }
         can
+    }
+
+    /// There is something to be programmed.
+    fn change_waits(&self, now: Instant) {
+        self.telemetry.health.change_waits(now);
+        self.telemetry.metrics.queued();
     }
 
     /// What is in the kernel must be read, and put right.
@@ -251,13 +276,13 @@ impl SyncLoop {
         match why {
             Disturbance::Damage(what) => {
                 tracing::warn!("{what}: repairing what of it is ours");
-                self.telemetry.metrics.repairs.inc();
-                self.telemetry.health.change_waits(now);
+                self.telemetry.metrics.repaired();
+                self.change_waits(now);
                 self.repaired_at = Some(soonest);
             }
             Disturbance::Node(what) => {
                 tracing::info!("{what}: following");
-                self.telemetry.health.change_waits(now);
+                self.change_waits(now);
             }
             Disturbance::Checkup => tracing::debug!("comparing with what is in the kernel"),
         }
@@ -270,7 +295,10 @@ impl SyncLoop {
             Phase::Gated => return None,
             Phase::Resync { due } if now < due => return Some(due - now),
             Phase::Resync { .. } => self.resync(now),
-            Phase::InForce if self.batches > 0 => self.apply(now),
+            Phase::InForce if self.batches > 0 => match self.soonest().filter(|soonest| now < *soonest) {
+                Some(soonest) => return Some(soonest - now),
+                None => self.apply(now),
+            },
             Phase::InForce if self.tidy_at.is_some_and(|due| due <= now) => self.tidy(now),
             Phase::InForce => {}
         }
@@ -280,6 +308,11 @@ impl SyncLoop {
             Phase::InForce => self.tidy_at,
         };
         due.map(|due| due.saturating_duration_since(now))
+    }
+
+    /// When changes may be programmed, if not at once.
+    fn soonest(&self) -> Option<Instant> {
+        self.synced_at.map(|last| last + self.min_sync_period)
     }
 
     fn resync(&mut self, now: Instant) {
@@ -295,7 +328,7 @@ impl SyncLoop {
         }
         match result {
             Ok(report) => self.succeeded(Extent::Full, delta.changes.len(), &report, now, started.elapsed()),
-            Err(error) => self.failed(&error, now + started.elapsed()),
+            Err(error) => self.sync_failed(Extent::Full, &error, now + started.elapsed()),
         }
     }
 
@@ -303,7 +336,7 @@ impl SyncLoop {
         let delta = self.take_delta();
         let started = Instant::now();
         if delta.is_empty() {
-            return self.succeeded(Extent::Partial, 0, &Report::default(), now, started.elapsed());
+            return self.in_force(0, &Report::default(), now, Duration::ZERO);
         }
         // Every rule may depend on the node and the service ranges; they hardly ever change.
         let extent = if delta.changes_node() { Extent::Full } else { Extent::Partial };
@@ -313,7 +346,7 @@ impl SyncLoop {
         };
         match result {
             Ok(report) => self.succeeded(extent, delta.changes.len(), &report, now, started.elapsed()),
-            Err(error) => self.failed(&error, now + started.elapsed()),
+            Err(error) => self.sync_failed(extent, &error, now + started.elapsed()),
         }
     }
 
@@ -349,13 +382,17 @@ impl SyncLoop {
                 tracing::debug!(operations = report.operations, bytes = report.bytes, "tidied");
                 self.tidy_at = report.unfinished.then(|| now + BETWEEN_TIDYING);
             }
-            Err(error) => self.failed(&error, now),
+            Err(error) => {
+                self.telemetry.metrics.tidying_failed();
+                self.failed(&error, now);
+            }
         }
     }
 
     /// What changed; what could not be used is logged.
     fn take_delta(&mut self) -> Delta {
         let mut delta = self.cache.take_delta();
+        self.accounts.program(&delta);
         for problem in &delta.problems {
             tracing::warn!("{} {}: {}", problem.object, problem.field, problem.reason);
         }
@@ -375,6 +412,7 @@ impl SyncLoop {
         delta
     }
 
+    /// The mode did what it was told.
     fn succeeded(
         &mut self,
         extent: Extent,
@@ -383,27 +421,49 @@ impl SyncLoop {
         now: Instant,
         duration: Duration,
     ) {
-        self.telemetry.metrics.synced(extent, duration);
+        self.telemetry.metrics.synced(extent, report, duration);
+        self.synced_at = Some(now + duration);
+        self.in_force(changes, report, now, duration);
+    }
+
+    /// Everything is as it should be.
+    fn in_force(&mut self, changes: usize, report: &Report, now: Instant, duration: Duration) {
+        self.telemetry.metrics.in_force();
         self.telemetry.health.synced();
         self.telemetry.set_service_ports(self.service_ports);
+        self.accounts.close();
         self.serial += 1;
-        tracing::info!(
-            changes,
-            operations = report.operations,
-            bytes = report.bytes,
-            flows_removed = report.flows_removed,
-            ?duration,
-            serial = self.serial,
-            batches = self.batches,
-            "synced"
-        );
+        self.log(changes, report, duration);
         report.notices.iter().for_each(|notice| self.tell(notice));
         self.batches = 0;
         self.unproven.clear();
-        self.telemetry.metrics.left_out.set(i64::try_from(self.left_out.len()).unwrap_or(i64::MAX));
+        self.telemetry.metrics.set_left_out(self.left_out.len());
         self.phase = Phase::InForce;
         self.backoff.reset();
         self.tidy_at = Some(now + duration + IDLE);
+    }
+
+    /// One line for each sync; only a detail if there was nothing to do, unless somebody waits to hear of it.
+    fn log(&self, changes: usize, report: &Report, duration: Duration) {
+        let awaited = self.serial == 1 || self.backoff.failures() > 0;
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::$level!(
+                    changes,
+                    operations = report.operations,
+                    bytes = report.bytes,
+                    flows_removed = report.flows_removed(),
+                    duration_ms = milliseconds(duration),
+                    serial = self.serial,
+                    batches = self.batches,
+                    "synced"
+                )
+            };
+        }
+        match awaited || changes > 0 || report.changed_anything() {
+            true => log!(info),
+            false => log!(debug),
+        }
     }
 
     /// Tells the users of a Service, in the log and where Services come from.
@@ -414,11 +474,22 @@ impl SyncLoop {
         }
     }
 
+    /// The mode could not do what it was told.
+    fn sync_failed(&mut self, extent: Extent, error: &Error, now: Instant) {
+        let of_iptables = self.mode.name() == "iptables" || error.is_of_iptables();
+        self.telemetry.metrics.sync_failed(extent, of_iptables);
+        self.failed(error, now);
+    }
+
     fn failed(&mut self, error: &Error, now: Instant) {
         let wait = self.backoff.next_wait();
-        self.telemetry.metrics.sync_failures.inc();
         self.telemetry.health.sync_failed(&error.to_string(), now);
         self.phase = Phase::Resync { due: now + wait };
         tracing::error!(failures = self.backoff.failures(), retry_in = ?wait, "cannot program the node: {error}");
     }
+}
+
+/// To the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
-use super::{Telemetry, pages};
+use super::{Probe, Telemetry, pages};
 use crate::status::Reporter;
 
 /// Connections served at once on an address; further ones wait.
@@ -32,8 +32,6 @@ const BIND_AGAIN: Duration = Duration::from_secs(1);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const METRICS: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// Where to answer; `None` for not at all.
 #[derive(Debug)]
@@ -136,12 +134,18 @@ fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Respo
         return respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET\n");
     }
     match (role, request.uri().path()) {
-        (Role::Health, "/healthz" | "/livez") => {
+        (Role::Health, path @ ("/healthz" | "/livez")) => {
             let verdict = telemetry.health.verdict(Instant::now());
             let status = if verdict.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let probe = if path == "/livez" { Probe::Livez } else { Probe::Healthz };
+            telemetry.metrics.probed(probe, status.as_u16());
             respond(status, JSON, serde_json::to_string(&verdict).unwrap_or_default())
         }
-        (Role::Metrics, "/metrics") => respond(StatusCode::OK, METRICS, telemetry.metrics.text()),
+        (Role::Metrics, "/metrics") => {
+            let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+            let page = telemetry.metrics.page(accept);
+            respond(StatusCode::OK, HeaderValue::from_static(page.content_type), page.text)
+        }
         (Role::Metrics, "/proxyMode") => respond(StatusCode::OK, PLAIN, reporter.mode),
         (Role::Metrics, "/configz") => {
             respond(StatusCode::OK, JSON, pages::configuration(&reporter.in_force.get()))

@@ -9,6 +9,7 @@
 //! knows what an error means for the next attempt. `event` is the other direction: what users are told of their Services.
 
 mod access;
+mod counted;
 mod event;
 mod failure;
 mod feed;

@@ -20,12 +20,19 @@ pub mod userspace;
 use endpoint_cache::object::ObjectName;
 use endpoint_cache::{Delta, Desired};
 
+pub use context::NodePortReach;
 pub use settings::{DetectLocal, NodePortAddresses, Settings};
 
 /// One way to program the node.
 pub trait Mode {
     /// The name that `--proxy-mode` chooses it by.
     fn name(&self) -> &'static str;
+
+    /// Whether node ports answer on all of the node's addresses if the user does not say, and not on the primary ones
+    /// alone.
+    fn node_ports_everywhere(&self) -> bool {
+        true
+    }
 
     /// Reads what the kernel holds and changes only what differs from `desired`. The first sync, and the one after
     /// any failure.

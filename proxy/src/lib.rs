@@ -7,9 +7,11 @@
 mod backoff;
 pub mod cli;
 mod disturbances;
+mod http;
 pub mod logging;
 pub mod mode;
 pub mod options;
+mod service_health;
 mod signals;
 pub mod source;
 mod status;
@@ -23,17 +25,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use endpoint_cache::Cache;
+use endpoint_cache::{Cache, Family};
 use jiff::Timestamp;
+use modes::{DetectLocal, Settings};
 
 use cli::{Cli, Command, DetectLocalMode};
-use mode::{Asked, Chosen, ModeName};
+use mode::{Asked, Chosen};
 use options::{Invalid, Origin};
+use service_health::ServiceHealth;
 use source::Source;
-use source::kubernetes::{Kubernetes, Outlet};
+use source::kubernetes::{Kubernetes, News, Outlet};
 use source::manifests::Manifests;
 use status::Reporter;
-use sync_loop::{Outcome, SyncLoop};
+use sync_loop::{NodeWait, Outcome, SyncLoop};
 use telemetry::{Socket, Telemetry};
 
 const REFUSED: u8 = 1;
@@ -85,9 +89,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.conntrack_tcp_be_liberal {
         be_liberal()?;
     }
+    telemetry.health.set_families(Family::BOTH.into_iter().filter(|family| settings.enables(*family)));
     let asked = Asked {
         name: cli.proxy_mode,
-        settings,
+        settings: settings.clone(),
         iptables_backend: cli.iptables_backend.0,
         ipvs: cli.ipvs.options(),
         userspace: cli.userspace.clone(),
@@ -97,13 +102,19 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         telemetry.traffic.is_carried_by(forwarder);
     }
 
-    let notices = match &origin {
-        // No other mode has any.
-        Origin::Kubernetes(access) if cli.proxy_mode == ModeName::Userspace => {
+    let events = match &origin {
+        Origin::Kubernetes(access) => {
             Some(Outlet::start(access.clone(), &node_name).context("cannot post events")?)
         }
-        _ => None,
+        Origin::Manifests(_) => None,
     };
+    if !programs_kernel {
+        telemetry.health.disregard_node();
+    }
+    let node_wait = await_node(&origin, &settings, &node_name).filter(|_| programs_kernel);
+    let everywhere = mode.node_ports_everywhere();
+    let service_health = ServiceHealth::start(Arc::clone(&telemetry), settings, everywhere, events.clone())
+        .context("cannot answer load balancers")?;
     warn_of_gaps(cli, programs_kernel);
 
     let (inbox, inputs) = sync_loop::channel();
@@ -112,13 +123,19 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let (health, metrics) = (cli.healthz_bind_address.0, cli.metrics_bind_address.0);
     let reporter =
         Reporter { mode: mode.name(), node: node_name.clone(), started, telemetry: Arc::clone(&telemetry) };
-    telemetry::serve(telemetry::Endpoints { health, metrics, status }, reporter)?;
+    let endpoints =
+        telemetry::Endpoints { health, metrics, status, hard_fail: false, outlet: events.clone() };
+    telemetry::serve(endpoints, reporter)?;
+    if let Some(events) = events.as_ref().filter(|_| programs_kernel) {
+        events.post(News::starting());
+    }
     source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;
     tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
     // What a developer runs is behind Services of a folder of his own; a cluster must not lead to this machine.
     let own_folder = !programs_kernel && matches!(origin, Origin::Manifests(_));
     let cache = Cache::new(&node_name).with_loopback_endpoints(own_folder);
-    let sync_loop = SyncLoop::new(cache, mode, telemetry).with_notices(notices);
+    let sync_loop = SyncLoop::new(cache, mode, telemetry).with_notices(events);
+    let sync_loop = sync_loop.with_service_health(Some(service_health)).awaiting_node(node_wait);
     match sync_loop.after_first_sync(move || retire(retire_others)).run(inbox, &inputs) {
         Outcome::Stopped => {
             match programs_kernel {
@@ -129,6 +146,15 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         Outcome::SourceFailed(error) => Err(error),
     }
+}
+
+/// What is to be known of the Node before the first sync. Manifests need not have one.
+fn await_node(origin: &Origin, settings: &Settings, node_name: &str) -> Option<NodeWait> {
+    matches!(origin, Origin::Kubernetes(_)).then(|| NodeWait {
+        node_name: node_name.to_owned(),
+        addresses: settings.node_address.is_none(),
+        pod_cidrs: settings.detect_local == DetectLocal::NodeCidr,
+    })
 }
 
 /// Where `pointsman status` is to be answered; the work goes on without it.

@@ -123,6 +123,10 @@ impl Mode for Nftables {
         "nftables"
     }
 
+    fn node_ports_everywhere(&self) -> bool {
+        false
+    }
+
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let mut report = Report::default();
         let commits = self.connection.commits();

@@ -108,9 +108,11 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         Origin::Manifests(_) => None,
     };
+    // Without rules, the process serves its user alone, on a machine that may be no Node.
     if !programs_kernel {
         telemetry.health.disregard_node();
     }
+    let node_events = events.clone().filter(|_| programs_kernel);
     let node_wait = await_node(&origin, &settings, &node_name).filter(|_| programs_kernel);
     let everywhere = mode.node_ports_everywhere();
     let service_health = ServiceHealth::start(Arc::clone(&telemetry), settings, everywhere, events.clone())
@@ -124,9 +126,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let reporter =
         Reporter { mode: mode.name(), node: node_name.clone(), started, telemetry: Arc::clone(&telemetry) };
     let endpoints =
-        telemetry::Endpoints { health, metrics, status, hard_fail: false, outlet: events.clone() };
+        telemetry::Endpoints { health, metrics, status, hard_fail: false, outlet: node_events.clone() };
     telemetry::serve(endpoints, reporter)?;
-    if let Some(events) = events.as_ref().filter(|_| programs_kernel) {
+    if let Some(events) = node_events {
         events.post(News::starting());
     }
     source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;

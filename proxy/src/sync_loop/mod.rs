@@ -26,6 +26,7 @@ use crate::source::Event;
 use crate::source::kubernetes::{News, Outlet};
 use crate::telemetry::{Extent, Telemetry};
 use isolate::Key;
+use node_wait::Missing;
 pub(crate) use node_wait::NodeWait;
 
 /// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
@@ -124,8 +125,8 @@ struct Untold {
 enum Phase {
     /// The source has not handed on everything yet: programming now would take working services down.
     Gated,
-    /// It has, but what rules depend on of the Node is not known, since this moment.
-    AwaitingNode { since: Instant },
+    /// It has, but what rules depend on of the Node is not known, since this moment. What is missing was told.
+    AwaitingNode { since: Instant, told: Option<Missing> },
     /// The kernel is to be read and put right, not before this moment.
     Resync { due: Instant },
     /// The kernel holds what the last delta led to.
@@ -229,7 +230,7 @@ impl SyncLoop {
             }
             Event::Synced => {
                 if matches!(self.phase, Phase::Gated) {
-                    self.phase = Phase::AwaitingNode { since: now };
+                    self.phase = Phase::AwaitingNode { since: now, told: None };
                 }
             }
         }
@@ -268,8 +269,8 @@ impl SyncLoop {
 
     /// Does what is due at `now`; returns how long until something else is, if nothing arrives before.
     fn turn(&mut self, now: Instant) -> Option<Duration> {
-        if let Phase::AwaitingNode { since } = self.phase
-            && let Some(wait) = self.await_node(since, now)
+        if let Phase::AwaitingNode { since, told } = self.phase
+            && let Some(wait) = self.await_node(since, told, now)
         {
             return Some(wait);
         }
@@ -290,13 +291,17 @@ impl SyncLoop {
     }
 
     /// Lets the first sync come, or says for how long not.
-    fn await_node(&mut self, since: Instant, now: Instant) -> Option<Duration> {
+    fn await_node(&mut self, since: Instant, told: Option<Missing>, now: Instant) -> Option<Duration> {
         if let Some(node_wait) = &self.node_wait
             && let Some(missing) = node_wait.missing(self.cache.eligibility(), self.cache.node())
         {
             let until = missing.until(since);
             if now < until {
-                tracing::debug!("waiting for the Node: {missing:?} not known");
+                if told != Some(missing) {
+                    let (name, at_most) = (&node_wait.node_name, until - now);
+                    tracing::info!(?at_most, "waiting for Node {name:?}: {missing}");
+                }
+                self.phase = Phase::AwaitingNode { since, told: Some(missing) };
                 return Some(until - now);
             }
             tracing::warn!("{}", node_wait.warning(missing));

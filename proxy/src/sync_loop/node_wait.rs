@@ -1,5 +1,6 @@
 //! Whether what rules depend on of the Node is known, so that the first sync can come.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use endpoint_cache::{Eligibility, NodeState};
@@ -29,6 +30,16 @@ pub(super) enum Missing {
     Addresses,
     /// Its pods' ranges.
     PodCidrs,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Node => "there is none of this name (--hostname-override)",
+            Self::Addresses => "it has no InternalIP or ExternalIP",
+            Self::PodCidrs => "it has no podCIDRs",
+        })
+    }
 }
 
 impl Missing {

@@ -199,3 +199,21 @@ fn respond(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Res
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_taken_is_an_error_only_if_it_has_to_be_had() {
+        let taken = StdTcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = taken.local_addr().unwrap();
+        assert!(
+            matches!(place(address, Role::Health, false), Ok(Place::Wanted(wanted)) if wanted == address)
+        );
+        let error = format!("{:#}", place(address, Role::Metrics, true).unwrap_err());
+        assert!(error.contains("--metrics-bind-address") && error.contains("in use"), "{error}");
+        drop(taken);
+        assert!(matches!(place(address, Role::Health, true), Ok(Place::Bound(_))));
+    }
+}

@@ -64,8 +64,7 @@ pub(crate) fn what_is_wrong_is_told_by_events(subject: &mut Subject) -> Result<(
     subject.put("web", 10, &[1]);
     subject.cluster.service("web").external_ips.push("nowhere".to_owned());
     subject.publish()?;
-    let address = subject.family.node();
-    let taken = subject.bed.node.run(|| TcpListener::bind((address, 10256)))??;
+    let taken = subject.bed.node.run(|| TcpListener::bind(("0.0.0.0", 10256)))??;
     subject.start()?;
     for (reason, kind, severity, note) in [
         ("Starting", "Node", "Normal", "starting"),

@@ -32,13 +32,13 @@ pub(crate) fn the_node_is_waited_for(subject: &mut Subject) -> Result<()> {
     subject.put("late", 11, &[1]);
     subject.cluster.delete_other("node");
     subject.publish()?;
-    subject.args.extend(["--detect-local-mode", "NodeCIDR", "-v", "4"].map(str::to_owned));
+    subject.args.extend(["--detect-local-mode", "NodeCIDR"].map(str::to_owned));
     subject.launch()?;
-    subject.proxy()?.await_line_with("waiting for the Node: Node not known")?;
+    subject.proxy()?.await_line_with("waiting for Node \"node\": there is none")?;
     subject.check_left_in_force(10, 1)?;
     subject.put_node(subject.family.node(), &[]);
     subject.publish()?;
-    subject.proxy()?.await_line_with("waiting for the Node: PodCidrs not known")?;
+    subject.proxy()?.await_line_with("waiting for Node \"node\": it has no podCIDRs")?;
     let outcome = subject.connect(11)?;
     ensure!(!matches!(outcome, Outcome::Answered { .. }), "nothing is programmed yet: {outcome}");
     subject.check_left_in_force(10, 1)?;

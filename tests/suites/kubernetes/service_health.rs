@@ -59,9 +59,10 @@ fn await_endpoints(subject: &Subject, port: u16, count: usize) -> Result<()> {
 
 /// Nobody comes to answer on a port any longer.
 fn await_closed(subject: &Subject, port: u16) -> Result<()> {
-    let to = (subject.family.node(), port).into();
-    let refused = |outcome: &Outcome| *outcome == Outcome::Refused;
-    outside(subject).connect_until(Protocol::Tcp, to, PATIENCE, refused).map(drop)
+    await_that(&format!("port {port} is closed"), || {
+        let answer = check(subject, subject.family.node(), port);
+        Ok(answer.is_err_and(|error| format!("{error:#}").contains("Connection refused")))
+    })
 }
 
 pub(crate) fn a_load_balancer_learns_how_many_endpoints_are_here(subject: &mut Subject) -> Result<()> {

@@ -34,6 +34,7 @@ impl Cluster {
         let server = bed.node.run(|| ApiServer::start(Options::default()))??;
         server.load(objects::objects(services)?)?;
         server.load(vec![objects::probed_service(), objects::probed_slice(&bed, 1)])?;
+        server.put(testbed::cluster::node(None, &Family::BOTH.map(Family::node), &[]))?;
         let kubeconfig = std::env::temp_dir().join("kubeconfig");
         fs::write(&kubeconfig, server.kubeconfig())?;
         Ok(Self { bed, server, kubeconfig: kubeconfig.to_string_lossy().into_owned() })

@@ -17,7 +17,7 @@ use crate::service::CompactService;
 use crate::slice::CompactSlice;
 use crate::tally::Tally;
 use crate::trigger::Triggers;
-use crate::{Change, Delta, Desired, Family, HealthCheck, NodeState};
+use crate::{Change, Delta, Desired, Eligibility, Family, HealthCheck, NodeState};
 
 /// One object added or changed, or one deleted.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +57,9 @@ pub struct Cache {
     published_health_checks: HashMap<ObjectName, HealthCheck>,
     node: Arc<NodeState>,
     published_node: Arc<NodeState>,
+    eligibility: Eligibility,
+    /// Whether a list of Nodes has been taken in: the own one is missing if it was not in it.
+    nodes_listed: bool,
     service_cidrs: BTreeMap<Arc<str>, Vec<IpNet>>,
     service_cidrs_dirty: bool,
     published_service_cidrs: Arc<[IpNet]>,
@@ -95,6 +98,9 @@ impl Cache {
             Update::ListEnds(kind) => {
                 for name in self.relists.end(kind) {
                     self.delete(ObjectRef { kind, name });
+                }
+                if kind == Kind::Node {
+                    self.nodes_were_listed();
                 }
             }
         }
@@ -135,6 +141,19 @@ impl Cache {
             node: Arc::clone(&self.published_node),
             service_cidrs: Arc::clone(&self.published_service_cidrs),
         }
+    }
+
+    /// The own Node's state, with what the last delta did not tell of yet.
+    #[must_use]
+    pub fn node(&self) -> &NodeState {
+        &self.node
+    }
+
+    /// Whether load balancers should send traffic to the own Node. Of now; no delta tells of it, since nothing is to be
+    /// programmed for it.
+    #[must_use]
+    pub fn eligibility(&self) -> Eligibility {
+        self.eligibility
     }
 
     fn apply_service(&mut self, service: &object::Service) {
@@ -228,10 +247,12 @@ impl Cache {
 
     fn apply_node(&mut self, node: &object::Node) {
         let name = node.object_name();
-        self.relists.saw(Kind::Node, &name);
         if !self.is_own_node(&name) {
             return;
         }
+        let name = self.own_name();
+        self.relists.saw(Kind::Node, &name);
+        self.eligibility = Eligibility::of(node);
         let mut findings = Findings::of(ObjectRef { kind: Kind::Node, name });
         let state = read_node(node, &mut findings);
         self.problems.replace(findings);
@@ -270,7 +291,10 @@ impl Cache {
         match object.kind {
             Kind::Service => self.set_service(object.name, None),
             Kind::EndpointSlice => self.remove_slice(&object.name),
-            Kind::Node if self.is_own_node(&object.name) => self.set_node(NodeState::default()),
+            Kind::Node if self.is_own_node(&object.name) => {
+                self.set_node(NodeState::default());
+                self.eligibility = self.eligibility_without_node();
+            }
             Kind::Node => {}
             Kind::ServiceCidr => {
                 self.service_cidrs_dirty |= self.service_cidrs.remove(&object.name.name).is_some();
@@ -287,8 +311,8 @@ impl Cache {
                 known.extend(there.map(|(name, _)| name.clone()));
             }
             Kind::EndpointSlice => known.extend(self.slices.keys().cloned()),
-            Kind::Node if *self.node != NodeState::default() => {
-                known.insert(ObjectName::new("", &self.node_name));
+            Kind::Node if self.eligibility.is_there() => {
+                known.insert(self.own_name());
             }
             Kind::Node => {}
             Kind::ServiceCidr => {
@@ -296,6 +320,23 @@ impl Cache {
             }
         }
         known
+    }
+
+    /// From now on it is known when there is no own Node.
+    fn nodes_were_listed(&mut self) {
+        self.nodes_listed = true;
+        if !self.eligibility.is_there() {
+            self.eligibility = self.eligibility_without_node();
+        }
+    }
+
+    fn eligibility_without_node(&self) -> Eligibility {
+        if self.nodes_listed { Eligibility::Missing } else { Eligibility::Unknown }
+    }
+
+    /// The own Node's name as it is remembered, whatever case objects write it in.
+    fn own_name(&self) -> ObjectName {
+        ObjectName::new("", &self.node_name)
     }
 
     fn is_own_node(&self, name: &ObjectName) -> bool {

@@ -27,6 +27,7 @@ mod trigger;
 
 pub use cache::{Cache, Update};
 pub use delta::{Change, Delta, Desired, Problem};
+pub use node::Eligibility;
 pub use service_port::{
     Endpoint, Family, HealthCheck, NodeState, Protocol, ServicePort, ServicePortName, Traffic, TrafficPolicy,
 };

@@ -1,4 +1,4 @@
-//! The own Node, and the ranges that ClusterIPs come from.
+//! The own Node, whether load balancers should use it, and the ranges that ClusterIPs come from.
 
 use ipnet::IpNet;
 
@@ -9,6 +9,46 @@ use crate::object::{Node, ServiceCidr};
 use crate::problem::Findings;
 
 const ZONE: &str = "topology.kubernetes.io/zone";
+/// What the cluster autoscaler taints a node with that it will delete (KEP-3836).
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+
+/// Whether load balancers should send traffic to the own Node. No rule depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Eligibility {
+    /// Nothing has been heard of the Node, and no list of Nodes been taken in.
+    #[default]
+    Unknown,
+    /// It is there to stay.
+    Eligible,
+    /// It has a `deletionTimestamp`.
+    BeingDeleted,
+    /// It has the taint `ToBeDeletedByClusterAutoscaler`.
+    ToBeDeleted,
+    /// There was a list of Nodes, and it is not there.
+    Missing,
+}
+
+impl Eligibility {
+    /// Whether nothing speaks against it.
+    #[must_use]
+    pub fn is_eligible(self) -> bool {
+        matches!(self, Self::Unknown | Self::Eligible)
+    }
+
+    /// Whether there is a Node.
+    pub(crate) fn is_there(self) -> bool {
+        matches!(self, Self::Eligible | Self::BeingDeleted | Self::ToBeDeleted)
+    }
+
+    pub(crate) fn of(node: &Node) -> Self {
+        let is_tainted = node.spec.taints.iter().any(|taint| taint.key == TO_BE_DELETED);
+        match node.metadata.deletion_timestamp {
+            Some(_) => Self::BeingDeleted,
+            None if is_tainted => Self::ToBeDeleted,
+            None => Self::Eligible,
+        }
+    }
+}
 
 /// What programming depends on of the own Node.
 pub(crate) fn read_node(node: &Node, findings: &mut Findings) -> NodeState {

@@ -62,15 +62,12 @@ impl Context {
         service_cidrs: &Arc<[IpNet]>,
         unset: Unset,
     ) -> Self {
-        let of_family = |cidrs: &[IpNet]| -> Vec<IpNet> {
-            cidrs.iter().filter(|cidr| Family::of(cidr.addr()) == family).map(IpNet::trunc).collect()
-        };
+        let of_family = |cidrs: &[IpNet]| ranges_of(family, cidrs);
         let primary = primary_address(family, settings, node);
         let node_addresses = node.addresses.iter().copied().filter(|ip| Family::of(*ip) == family);
         let mut node_addresses: Vec<_> = node_addresses.chain(primary).collect();
         node_addresses.sort_unstable();
         node_addresses.dedup();
-        let node_address_known = settings.node_address.is_some() || !node.addresses.is_empty();
         Self {
             family,
             masquerade_mark: 1 << settings.masquerade_bit,
@@ -81,23 +78,67 @@ impl Context {
                 DetectLocal::BridgeInterface(name) => Detector::Interface(name.clone()),
                 DetectLocal::InterfaceNamePrefix(prefix) => Detector::InterfacePrefix(prefix.clone()),
             },
-            node_port_ranges: match &settings.node_port_addresses {
-                NodePortAddresses::Cidrs(cidrs) => match of_family(cidrs) {
-                    ranges if ranges.is_empty() || ranges.iter().any(|range| range.prefix_len() == 0) => {
-                        NodePortRanges::All
-                    }
-                    ranges => NodePortRanges::Within(ranges),
-                },
-                NodePortAddresses::Default if unset == Unset::All => NodePortRanges::All,
-                NodePortAddresses::Default | NodePortAddresses::Primary if node_address_known => {
-                    NodePortRanges::Within(primary.map(IpNet::from).into_iter().collect())
-                }
-                NodePortAddresses::Default | NodePortAddresses::Primary => NodePortRanges::All,
-            },
+            node_port_ranges: NodePortRanges::of(family, settings, node, unset),
             node_addresses,
             service_cidrs: of_family(service_cidrs),
         }
     }
+}
+
+impl NodePortRanges {
+    fn of(family: Family, settings: &Settings, node: &NodeState, unset: Unset) -> Self {
+        let node_address_known = settings.node_address.is_some() || !node.addresses.is_empty();
+        match &settings.node_port_addresses {
+            NodePortAddresses::Cidrs(cidrs) => match ranges_of(family, cidrs) {
+                ranges if ranges.is_empty() || ranges.iter().any(|range| range.prefix_len() == 0) => {
+                    Self::All
+                }
+                ranges => Self::Within(ranges),
+            },
+            NodePortAddresses::Default if unset == Unset::All => Self::All,
+            NodePortAddresses::Default | NodePortAddresses::Primary if node_address_known => {
+                let primary = primary_address(family, settings, node);
+                Self::Within(primary.map(IpNet::from).into_iter().collect())
+            }
+            NodePortAddresses::Default | NodePortAddresses::Primary => Self::All,
+        }
+    }
+}
+
+/// The node's own addresses that node ports answer on, for whoever answers on ports of the node without a rule in the
+/// kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePortReach {
+    v4: NodePortRanges,
+    v6: NodePortRanges,
+}
+
+impl NodePortReach {
+    /// As a mode has it that makes node ports answer everywhere, or on the primary addresses alone, if the user does not
+    /// say ([`Mode::node_ports_everywhere`](crate::Mode::node_ports_everywhere)).
+    #[must_use]
+    pub fn new(settings: &Settings, node: &NodeState, everywhere: bool) -> Self {
+        let unset = if everywhere { Unset::All } else { Unset::Primary };
+        let of = |family| NodePortRanges::of(family, settings, node, unset);
+        Self { v4: of(Family::V4), v6: of(Family::V6) }
+    }
+
+    /// Whether they answer on one of the node's addresses.
+    #[must_use]
+    pub fn includes(&self, address: IpAddr) -> bool {
+        let ranges = match Family::of(address) {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        };
+        match ranges {
+            NodePortRanges::All => true,
+            NodePortRanges::Within(ranges) => ranges.iter().any(|range| range.contains(&address)),
+        }
+    }
+}
+
+fn ranges_of(family: Family, cidrs: &[IpNet]) -> Vec<IpNet> {
+    cidrs.iter().filter(|cidr| Family::of(cidr.addr()) == family).map(IpNet::trunc).collect()
 }
 
 fn source_detector(cidrs: Vec<IpNet>) -> Detector {
@@ -108,4 +149,35 @@ fn source_detector(cidrs: Vec<IpNet>) -> Detector {
 fn primary_address(family: Family, settings: &Settings, node: &NodeState) -> Option<IpAddr> {
     let candidates = settings.node_address.iter().chain(&node.addresses);
     candidates.copied().find(|ip| Family::of(*ip) == family && !ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn included(reach: &NodePortReach, addresses: &[&str]) -> Vec<bool> {
+        addresses.iter().map(|address| reach.includes(address.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn node_ports_reach_what_the_mode_and_the_user_say() {
+        let addresses = ["192.168.0.2", "192.168.1.2", "fd00::2", "fd00::3"];
+        let known = NodeState {
+            addresses: ["192.168.0.2", "fd00::2"].map(|address| address.parse().unwrap()).to_vec(),
+            ..NodeState::default()
+        };
+        let with = |node_port_addresses| Settings { node_port_addresses, ..Settings::default() };
+        let (primary, unsaid) = (with(NodePortAddresses::Primary), Settings::default());
+        let cidr = with(NodePortAddresses::Cidrs(vec!["192.168.1.0/24".parse().unwrap()]));
+        for (settings, node, everywhere, expected) in [
+            (&unsaid, &known, true, [true; 4]),
+            (&unsaid, &known, false, [true, false, true, false]),
+            (&unsaid, &NodeState::default(), false, [true; 4]),
+            (&primary, &known, true, [true, false, true, false]),
+            (&cidr, &known, true, [false, true, true, true]),
+        ] {
+            let reach = NodePortReach::new(settings, node, everywhere);
+            assert_eq!(included(&reach, &addresses), expected, "{settings:?}, {everywhere}");
+        }
+    }
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use endpoint_cache::object::ObjectName;
 use endpoint_cache::{Delta, Desired, Family};
 
+pub use context::NodePortReach;
 pub use settings::{DetectLocal, NodePortAddresses, Settings};
 
 /// One way to program the node.
@@ -32,6 +33,12 @@ pub trait Mode {
     /// The address families that it programs: both, unless the node or the settings have one only.
     fn families(&self) -> Vec<Family> {
         Family::BOTH.into()
+    }
+
+    /// Whether node ports answer on all of the node's addresses if the user does not say, and not on the primary ones
+    /// alone.
+    fn node_ports_everywhere(&self) -> bool {
+        true
     }
 
     /// Reads what the kernel holds and changes only what differs from `desired`. The first sync, and the one after

@@ -41,6 +41,12 @@ impl Cluster {
         self
     }
 
+    /// Removes an object of another kind.
+    pub fn delete_other(&mut self, name: &str) -> &mut Self {
+        self.others.remove(name);
+        self
+    }
+
     /// Removes an EndpointSlice.
     pub fn delete_slice(&mut self, name: &str) -> &mut Self {
         self.slices.remove(name);
@@ -137,6 +143,8 @@ pub struct Service {
     pub affinity: Option<u32>,
     /// `metadata.creationTimestamp`
     pub created: Option<&'static str>,
+    /// `spec.healthCheckNodePort`, 0 for none.
+    pub health_check_node_port: u16,
 }
 
 impl Service {
@@ -230,6 +238,13 @@ impl Service {
         self
     }
 
+    /// `healthCheckNodePort`
+    #[must_use]
+    pub fn health_check_node_port(mut self, port: u16) -> Self {
+        self.health_check_node_port = port;
+        self
+    }
+
     fn effective_type(&self) -> &str {
         match self.service_type.as_str() {
             "" if !self.load_balancer.is_empty() => "LoadBalancer",
@@ -264,6 +279,7 @@ impl Service {
                 "internalTrafficPolicy": policy(self.internal_local),
                 "sessionAffinity": if self.affinity.is_some() { "ClientIP" } else { "None" },
                 "sessionAffinityConfig": affinity,
+                "healthCheckNodePort": self.health_check_node_port,
             },
             "status": { "loadBalancer": { "ingress": ingress } },
         })

@@ -10,21 +10,47 @@ use crate::Namespace;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    head: String,
+    /// What follows the head.
+    pub body: String,
+}
+
+impl Answer {
+    /// The value of a header, whose name is written in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields.into_iter().find(|(field, _)| field.to_lowercase() == name).map(|(_, value)| value)
+    }
+}
+
 /// Asks for a page from within a namespace; returns the status and the body.
 ///
 /// # Errors
 /// When nobody answers, or not in HTTP.
 pub fn get(from: &Namespace, to: SocketAddr, path: &str) -> Result<(u16, String)> {
-    let (head, body) = get_accepting(from, to, path, "*/*")?;
-    let status = head.split(' ').nth(1).context("an answer without a status")?;
-    Ok((status.parse().context("a status that is no number")?, body))
+    let Answer { status, body, .. } = ask(from, to, path)?;
+    Ok((status, body))
 }
 
-/// Asks for a page in a format; returns the head of the answer and the body.
+/// Asks for a page from within a namespace.
 ///
 /// # Errors
 /// As [`get`].
-pub fn get_accepting(from: &Namespace, to: SocketAddr, path: &str, accept: &str) -> Result<(String, String)> {
+pub fn ask(from: &Namespace, to: SocketAddr, path: &str) -> Result<Answer> {
+    ask_for(from, to, path, "*/*")
+}
+
+/// Asks for a page in a format, as a header `Accept` names it.
+///
+/// # Errors
+/// As [`get`].
+pub fn ask_for(from: &Namespace, to: SocketAddr, path: &str, accept: &str) -> Result<Answer> {
     let exchange = || -> Result<String> {
         let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -35,7 +61,9 @@ pub fn get_accepting(from: &Namespace, to: SocketAddr, path: &str, accept: &str)
     };
     let answer = from.run(exchange)?.with_context(|| format!("no answer from http://{to}{path}"))?;
     let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
-    Ok((head.to_owned(), body.to_owned()))
+    let status = head.split(' ').nth(1).context("an answer without a status")?;
+    let status = status.parse().context("a status that is no number")?;
+    Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
 }
 
 /// The value of a metric, written with its labels, from a page of metrics; 0 if it is not there.

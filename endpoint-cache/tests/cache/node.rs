@@ -1,7 +1,8 @@
 //! The own Node and the ranges of ClusterIPs.
 
-use endpoint_cache::NodeState;
+use endpoint_cache::Update::{ListBegins, ListEnds};
 use endpoint_cache::object::Kind;
+use endpoint_cache::{Eligibility, NodeState};
 use serde_json::json;
 
 use crate::objects::*;
@@ -53,6 +54,63 @@ fn a_deleted_node_leaves_nothing() {
     let delta = proxy.tell(deleted(Kind::Node, NODE));
     assert_eq!(delta.node.as_deref(), Some(&NodeState::default()));
     assert!(delta.changes_node());
+}
+
+/// A Node with further fields of its metadata and taints.
+fn marked(name: &str, deleted: Option<&str>, taint: &str) -> endpoint_cache::Update {
+    node(json!({
+        "metadata": {"name": name, "deletionTimestamp": deleted},
+        "spec": {"taints": [{"key": "other", "effect": "NoSchedule"}, {"key": taint, "effect": "NoSchedule"}]},
+        "status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.2"}]},
+    }))
+}
+
+#[test]
+fn a_node_that_is_to_go_is_not_eligible_and_nothing_is_programmed_for_it() {
+    let mut proxy = Proxy::with([marked(NODE, None, "another")]);
+    assert_eq!(proxy.cache.eligibility(), Eligibility::Eligible);
+    for (deleted, taint, expected) in [
+        (None, "ToBeDeletedByClusterAutoscaler", Eligibility::ToBeDeleted),
+        (Some("2026-01-02T03:04:05Z"), "another", Eligibility::BeingDeleted),
+        (None, "another", Eligibility::Eligible),
+    ] {
+        assert!(proxy.tell(marked(NODE, deleted, taint)).is_empty());
+        assert_eq!(proxy.cache.eligibility(), expected);
+        assert_eq!(expected.is_eligible(), expected == Eligibility::Eligible);
+    }
+    proxy.tell(marked("them", None, "ToBeDeletedByClusterAutoscaler"));
+    assert_eq!(proxy.cache.eligibility(), Eligibility::Eligible);
+}
+
+#[test]
+fn a_node_is_missing_only_once_nodes_were_listed() {
+    let mut proxy = Proxy::new();
+    assert_eq!(proxy.cache.eligibility(), Eligibility::Unknown);
+    proxy.tell_all([marked(NODE, None, ""), deleted(Kind::Node, NODE)]);
+    assert_eq!(proxy.cache.eligibility(), Eligibility::Unknown, "as with manifests");
+    proxy.tell_all([ListBegins(Kind::Node), ListEnds(Kind::Node)]);
+    assert_eq!(proxy.cache.eligibility(), Eligibility::Missing);
+    proxy.tell(marked(NODE, None, ""));
+    assert_eq!(proxy.cache.eligibility(), Eligibility::Eligible);
+    proxy.tell(deleted(Kind::Node, NODE));
+    assert_eq!(proxy.cache.eligibility(), Eligibility::Missing);
+}
+
+#[test]
+fn a_list_without_the_node_takes_away_also_one_that_says_nothing() {
+    let mut proxy = Proxy::with([node(json!({"metadata": {"name": NODE}}))]);
+    assert_eq!(proxy.cache.eligibility(), Eligibility::Eligible);
+    proxy.tell_all([ListBegins(Kind::Node), ListEnds(Kind::Node)]);
+    assert_eq!(proxy.cache.eligibility(), Eligibility::Missing);
+}
+
+#[test]
+fn a_name_in_another_case_is_the_same_node() {
+    let upper = NODE.to_uppercase();
+    let mut proxy = Proxy::with([marked(&upper, None, "")]);
+    assert_eq!(proxy.cache.node().addresses.len(), 1);
+    proxy.tell_all([ListBegins(Kind::Node), marked(&upper, None, ""), ListEnds(Kind::Node)]);
+    assert_eq!((proxy.cache.eligibility(), proxy.cache.node().addresses.len()), (Eligibility::Eligible, 1));
 }
 
 #[test]

@@ -127,6 +127,10 @@ impl Mode for Nftables {
         self.tables.iter().map(|table| table.family).collect()
     }
 
+    fn node_ports_everywhere(&self) -> bool {
+        false
+    }
+
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let mut report = Report::default();
         let commits = self.connection.commits();

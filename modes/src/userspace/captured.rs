@@ -287,6 +287,10 @@ impl Mode for Captured {
         self.inner.families()
     }
 
+    fn node_ports_everywhere(&self) -> bool {
+        self.inner.node_ports_everywhere()
+    }
+
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let mut report = Report::default();
         self.prepare(desired, &mut report)?;

@@ -7,20 +7,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use endpoint_cache::Cache;
+use endpoint_cache::{Cache, Family};
 use jiff::Timestamp;
-use modes::DetectLocal;
+use modes::{DetectLocal, Settings};
 
 use crate::cli::Cli;
 use crate::config::{self, Loaded};
 use crate::logging;
-use crate::mode::{self, Asked, Chosen, ModeName};
+use crate::mode::{self, Asked, Chosen};
 use crate::options::{Options, Origin};
-use crate::source::kubernetes::{Kubernetes, Outlet};
+use crate::service_health::ServiceHealth;
+use crate::source::kubernetes::{Kubernetes, News, Outlet};
 use crate::source::manifests::Manifests;
 use crate::source::{self, Source};
 use crate::status::{self, InForce, Reporter};
-use crate::sync_loop::{self, Outcome, SyncLoop};
+use crate::sync_loop::{self, NodeWait, Outcome, SyncLoop};
 use crate::telemetry::{self, Socket, Telemetry};
 use crate::{conntrack, signals};
 use follow::Follower;
@@ -44,9 +45,10 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
             Box::new(Kubernetes::open(access, &node_name, cli.watch_silence, telemetry)?)
         }
     };
+    telemetry.health.set_families(Family::BOTH.into_iter().filter(|family| settings.enables(*family)));
     let asked = Asked {
         name: options.mode,
-        settings,
+        settings: settings.clone(),
         iptables_backend: cli.iptables_backend.0,
         ipvs: options.ipvs.clone(),
         userspace: cli.userspace.clone(),
@@ -59,13 +61,21 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     if let Some(forwarder) = forwarder {
         telemetry.traffic.is_carried_by(forwarder);
     }
-    let notices = match &origin {
-        // No other mode has any.
-        Origin::Kubernetes(access) if options.mode == ModeName::Userspace => {
+    let events = match &origin {
+        Origin::Kubernetes(access) => {
             Some(Outlet::start(access.clone(), &node_name).context("cannot post events")?)
         }
-        _ => None,
+        Origin::Manifests(_) => None,
     };
+    // Without rules, the process serves its user alone, on a machine that may be no Node.
+    if !programs_kernel {
+        telemetry.health.disregard_node();
+    }
+    let node_events = events.clone().filter(|_| programs_kernel);
+    let node_wait = await_node(&origin, &settings, &node_name).filter(|_| programs_kernel);
+    let everywhere = mode.node_ports_everywhere();
+    let service_health = ServiceHealth::start(Arc::clone(&telemetry), settings, everywhere, events.clone())
+        .context("cannot answer load balancers")?;
     warn_of_gaps(&cli, options, programs_kernel);
 
     let (inbox, inputs) = sync_loop::channel();
@@ -80,15 +90,26 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
         in_force: Arc::clone(&in_force),
         flags: cli.flags.clone(),
     };
-    let (health, metrics) = (options.healthz, options.metrics);
-    telemetry::serve(telemetry::Endpoints { health, metrics, status }, reporter)?;
+    let endpoints = telemetry::Endpoints {
+        health: options.healthz,
+        metrics: options.metrics,
+        status,
+        hard_fail: options.bind_hard_fail,
+        outlet: node_events.clone(),
+    };
+    telemetry::serve(endpoints, reporter)?;
+    if let Some(events) = node_events {
+        events.post(News::starting());
+    }
     source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;
     tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
     // What a developer runs is behind Services of a folder of his own; a cluster must not lead to this machine.
     let own_folder = !programs_kernel && matches!(origin, Origin::Manifests(_));
     let cache = Cache::new(&node_name).with_loopback_endpoints(own_folder);
     let sync_loop = SyncLoop::new(cache, mode, Arc::clone(&telemetry))
-        .with_notices(notices)
+        .with_notices(events)
+        .with_service_health(Some(service_health))
+        .awaiting_node(node_wait)
         .with_min_sync_period(options.min_sync_period);
     if !cli.config.is_empty() {
         let file = cli.config.clone();
@@ -105,6 +126,15 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
         }
         Outcome::SourceFailed(error) => Err(error),
     }
+}
+
+/// What is to be known of the Node before the first sync. Manifests need not have one.
+fn await_node(origin: &Origin, settings: &Settings, node_name: &str) -> Option<NodeWait> {
+    matches!(origin, Origin::Kubernetes(_)).then(|| NodeWait {
+        node_name: node_name.to_owned(),
+        addresses: settings.node_address.is_none(),
+        pod_cidrs: settings.detect_local == DetectLocal::NodeCidr,
+    })
 }
 
 /// Where `pointsman status` is to be answered; the work goes on without it.

@@ -7,24 +7,29 @@
 
 mod accounts;
 mod isolate;
+mod node_wait;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use endpoint_cache::{Cache, Delta, Desired};
+use endpoint_cache::object::{Kind, ObjectName};
+use endpoint_cache::{Cache, Delta, Desired, HealthCheck, NodeState, Problem};
 use modes::{Disturbance, Error, Mode, Notice, Report, Settings};
 
 use crate::backoff::Backoff;
 use crate::disturbances;
+use crate::service_health::ServiceHealth;
 use crate::source::Event;
-use crate::source::kubernetes::Outlet;
+use crate::source::kubernetes::{News, Outlet};
 use crate::telemetry::{Extent, Telemetry};
 use accounts::Accounts;
 use isolate::Key;
+use node_wait::Missing;
+pub(crate) use node_wait::NodeWait;
 
 /// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
 const PENDING: usize = 256;
@@ -120,12 +125,26 @@ pub(crate) struct SyncLoop {
     telemetry: Arc<Telemetry>,
     after_first_sync: Option<Box<dyn FnOnce()>>,
     notices: Option<Outlet>,
+    service_health: Option<ServiceHealth>,
+    /// What has changed for it since the last successful sync.
+    untold: Untold,
+    /// What the first sync waits for besides the source.
+    node_wait: Option<NodeWait>,
+}
+
+/// What the service health responders are told when it is programmed.
+#[derive(Debug, Default)]
+struct Untold {
+    checks: HashMap<ObjectName, Option<HealthCheck>>,
+    node: Option<Arc<NodeState>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// The source has not handed on everything yet: programming now would take working services down.
     Gated,
+    /// It has, but what rules depend on of the Node is not known, since this moment. What is missing was told.
+    AwaitingNode { since: Instant, told: Option<Missing> },
     /// The kernel is to be read and put right, not before this moment.
     Resync { due: Instant },
     /// The kernel holds what the last delta led to.
@@ -154,6 +173,9 @@ impl SyncLoop {
             telemetry,
             after_first_sync: None,
             notices: None,
+            service_health: None,
+            untold: Untold::default(),
+            node_wait: None,
         }
     }
 
@@ -171,6 +193,16 @@ impl SyncLoop {
     /// they are programmed at once. The first sync and repairs never wait for that.
     pub(crate) fn with_min_sync_period(self, period: Duration) -> Self {
         Self { min_sync_period: period, ..self }
+    }
+
+    /// Has load balancers answered that ask about Services.
+    pub(crate) fn with_service_health(self, service_health: Option<ServiceHealth>) -> Self {
+        Self { service_health, ..self }
+    }
+
+    /// Has the first sync wait for the Node.
+    pub(crate) fn awaiting_node(self, node_wait: Option<NodeWait>) -> Self {
+        Self { node_wait, ..self }
     }
 
     /// Runs until told to stop, or the source cannot go on. After the first sync, changes that others make are put into
@@ -224,18 +256,18 @@ impl SyncLoop {
         match event {
             Event::Updates(updates) => {
                 self.batches += 1;
-                if !matches!(self.phase, Phase::Gated) {
+                if !matches!(self.phase, Phase::Gated | Phase::AwaitingNode { .. }) {
                     self.change_waits(now);
                 }
                 for update in updates {
                     self.cache.apply(update);
                 }
                 self.accounts.take(self.cache.tally());
+                self.telemetry.health.node_is(self.cache.eligibility());
             }
             Event::Synced => {
                 if matches!(self.phase, Phase::Gated) {
-                    self.change_waits(now);
-                    self.phase = Phase::Resync { due: now };
+                    self.phase = Phase::AwaitingNode { since: now, told: None };
                 }
             }
         }
@@ -245,7 +277,7 @@ impl SyncLoop {
     fn reconfigure(&mut self, wanted: &Reconfiguration, now: Instant) -> bool {
         self.min_sync_period = wanted.min_sync_period;
         let can = self.mode.reconfigure(&wanted.settings);
-        if can && !matches!(self.phase, Phase::Gated) {
+        if can && !matches!(self.phase, Phase::Gated | Phase::AwaitingNode { .. }) {
             self.change_waits(now);
             self.phase = Phase::Resync { due: now };
         }
@@ -265,7 +297,7 @@ impl SyncLoop {
             Disturbance::Node(_) | Disturbance::Checkup => now,
         };
         match self.phase {
-            Phase::Gated => return,
+            Phase::Gated | Phase::AwaitingNode { .. } => return,
             // A read of the kernel is due anyway, and not later than this would be.
             Phase::Resync { due } if due <= soonest => return,
             // A failed sync is tried again when it is due, not sooner for nothing.
@@ -291,8 +323,13 @@ impl SyncLoop {
 
     /// Does what is due at `now`; returns how long until something else is, if nothing arrives before.
     fn turn(&mut self, now: Instant) -> Option<Duration> {
+        if let Phase::AwaitingNode { since, told } = self.phase
+            && let Some(wait) = self.await_node(since, told, now)
+        {
+            return Some(wait);
+        }
         match self.phase {
-            Phase::Gated => return None,
+            Phase::Gated | Phase::AwaitingNode { .. } => return None,
             Phase::Resync { due } if now < due => return Some(due - now),
             Phase::Resync { .. } => self.resync(now),
             Phase::InForce if self.batches > 0 => match self.soonest().filter(|soonest| now < *soonest) {
@@ -303,7 +340,7 @@ impl SyncLoop {
             Phase::InForce => {}
         }
         let due = match self.phase {
-            Phase::Gated => None,
+            Phase::Gated | Phase::AwaitingNode { .. } => None,
             Phase::Resync { due } => Some(due),
             Phase::InForce => self.tidy_at,
         };
@@ -313,6 +350,27 @@ impl SyncLoop {
     /// When changes may be programmed, if not at once.
     fn soonest(&self) -> Option<Instant> {
         self.synced_at.map(|last| last + self.min_sync_period)
+    }
+
+    /// Lets the first sync come, or says for how long not.
+    fn await_node(&mut self, since: Instant, told: Option<Missing>, now: Instant) -> Option<Duration> {
+        if let Some(node_wait) = &self.node_wait
+            && let Some(missing) = node_wait.missing(self.cache.eligibility(), self.cache.node())
+        {
+            let until = missing.until(since);
+            if now < until {
+                if told != Some(missing) {
+                    let (name, at_most) = (&node_wait.node_name, until - now);
+                    tracing::info!(?at_most, "waiting for Node {name:?}: {missing}");
+                }
+                self.phase = Phase::AwaitingNode { since, told: Some(missing) };
+                return Some(until - now);
+            }
+            tracing::warn!("{}", node_wait.warning(missing));
+        }
+        self.change_waits(now);
+        self.phase = Phase::Resync { due: now };
+        None
     }
 
     fn resync(&mut self, now: Instant) {
@@ -369,6 +427,13 @@ impl SyncLoop {
         let refused = isolate::refused(self.mode.as_mut(), &desired, &suspects);
         for (name, family) in &refused {
             tracing::error!("the kernel refuses service port {name} ({family}): left out until it changes");
+            let service = ObjectName { namespace: Arc::clone(&name.namespace), name: Arc::clone(&name.name) };
+            let message = format!(
+                "the kernel refuses port {} ({family}): it is not served until it changes (the log of this node's proxy \
+                 says why)",
+                name.port
+            );
+            self.post(News::service_warning(service, "RefusedByKernel", "Sync", message));
         }
         let found = !refused.is_empty();
         self.left_out.extend(refused);
@@ -395,7 +460,10 @@ impl SyncLoop {
         self.accounts.program(&delta);
         for problem in &delta.problems {
             tracing::warn!("{} {}: {}", problem.object, problem.field, problem.reason);
+            self.tell_of(problem);
         }
+        self.untold.checks.extend(std::mem::take(&mut delta.health_checks));
+        self.untold.node = delta.node.clone().or(self.untold.node.take());
         for change in &mut delta.changes {
             self.service_ports += usize::from(change.before.is_none());
             self.service_ports -= usize::from(change.after.is_none());
@@ -435,6 +503,7 @@ impl SyncLoop {
         self.serial += 1;
         self.log(changes, report, duration);
         report.notices.iter().for_each(|notice| self.tell(notice));
+        self.tell_service_health();
         self.batches = 0;
         self.unproven.clear();
         self.telemetry.metrics.set_left_out(self.left_out.len());
@@ -469,8 +538,34 @@ impl SyncLoop {
     /// Tells the users of a Service, in the log and where Services come from.
     fn tell(&self, notice: &Notice) {
         tracing::warn!("Service {}: {}", notice.service, notice.message);
+        self.post(notice);
+    }
+
+    /// Tells the users of a Service what of it cannot be used.
+    fn tell_of(&self, problem: &Problem) {
+        let Problem { object, field, reason } = problem;
+        if object.kind == Kind::Service {
+            let message = format!("{field}: {reason}");
+            self.post(News::service_warning(object.name.clone(), "PartlyUnusable", "Sync", message));
+        }
+    }
+
+    fn post(&self, news: impl Into<News>) {
         if let Some(outlet) = &self.notices {
-            outlet.post(notice);
+            outlet.post(news);
+        }
+    }
+
+    /// Lets load balancers know what is programmed now.
+    fn tell_service_health(&mut self) {
+        let Untold { checks, node } = std::mem::take(&mut self.untold);
+        if let Some(service_health) = &self.service_health {
+            if let Some(node) = node {
+                service_health.node_is(&node);
+            }
+            if !checks.is_empty() {
+                service_health.take(checks);
+            }
         }
     }
 

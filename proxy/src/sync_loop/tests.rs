@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use endpoint_cache::object::{Kind, ObjectName, ObjectRef, Service};
+use endpoint_cache::object::{Kind, Node, NodeAddress, ObjectName, ObjectRef, Service};
 use endpoint_cache::{Desired, ServicePort, Update};
 
 use super::*;
@@ -523,4 +523,73 @@ fn news_from_others_ends_the_wait_after_failures() {
 
 fn damage() -> Disturbance {
     Disturbance::Damage("somebody changed something".to_owned())
+}
+
+/// One that waits for the Node's addresses and pod ranges.
+fn awaiting_node() -> Bench {
+    let mut bench = Bench::new();
+    let node_wait = NodeWait { node_name: "node".to_owned(), addresses: true, pod_cidrs: true };
+    bench.sync_loop.node_wait = Some(node_wait);
+    bench
+}
+
+fn node(address: Option<&str>, pod_cidr: &str) -> Event {
+    let mut node = Node::default();
+    node.metadata.name = "node".to_owned();
+    node.spec.pod_cidr = pod_cidr.to_owned();
+    let internal =
+        |address: &str| NodeAddress { address_type: "InternalIP".to_owned(), address: address.to_owned() };
+    node.status.addresses = address.map(internal).into_iter().collect();
+    Event::Updates(vec![Update::Node(node)])
+}
+
+#[test]
+fn the_first_sync_waits_for_what_it_needs_of_the_node() {
+    let mut bench = awaiting_node();
+    bench.take(Event::Synced);
+    assert_eq!(bench.turn(), Some(Duration::from_secs(30)));
+    bench.take(node(None, ""));
+    assert_eq!(bench.turn(), Some(Duration::from_secs(30)));
+    bench.now += Duration::from_secs(29);
+    bench.take(node(Some("192.0.2.1"), ""));
+    assert_eq!(bench.turn(), Some(Duration::from_secs(271)), "pod ranges may take longer");
+    assert!(bench.calls().is_empty());
+    bench.take(node(Some("192.0.2.1"), "10.1.0.0/24"));
+    bench.turn();
+    assert_eq!(bench.calls(), ["resync 0"]);
+}
+
+#[test]
+fn a_node_that_was_there_before_is_not_waited_for() {
+    let mut bench = awaiting_node();
+    bench.take(node(Some("192.0.2.1"), "10.1.0.0/24"));
+    bench.take(Event::Synced);
+    bench.turn();
+    assert_eq!(bench.calls(), ["resync 0"]);
+}
+
+#[test]
+fn a_node_that_does_not_come_is_gone_on_without() {
+    let mut bench = awaiting_node();
+    bench.take(Event::Synced);
+    bench.turn();
+    bench.now += Duration::from_secs(30);
+    bench.turn();
+    assert_eq!(bench.calls(), ["resync 0"]);
+}
+
+#[test]
+fn load_balancers_are_told_of_the_node_at_once_and_nothing_is_programmed() {
+    let mut bench = Bench::synced();
+    bench.take(node(Some("192.0.2.1"), ""));
+    bench.turn();
+    bench.calls();
+    let Event::Updates(mut updates) = node(Some("192.0.2.1"), "") else { unreachable!() };
+    let Some(Update::Node(tainted)) = updates.first_mut() else { unreachable!() };
+    tainted.metadata.deletion_timestamp = Some("2026-01-02T03:04:05Z".to_owned());
+    bench.take(Event::Updates(updates));
+    let health = &bench.sync_loop.telemetry.health;
+    assert!(!health.verdict(crate::telemetry::Page::Healthz, bench.now).is_good());
+    bench.turn();
+    assert!(bench.calls().is_empty());
 }

@@ -1,24 +1,32 @@
 //! Whether the process does its work, as kube-proxy understands it: a change that waits to be programmed for too long
 //! means no. An API server that cannot be reached does not: every node would then be taken out of service at once,
 //! though each works. It is shown all the same.
+//!
+//! `/healthz`, which load balancers ask, also says no for a node that is about to go; `/livez`, by which the process is
+//! restarted, does not.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use endpoint_cache::object::Kind;
+use endpoint_cache::{Eligibility, Family};
 use jiff::Timestamp;
 use serde::Serialize;
 
 /// What is known of the process's work.
 #[derive(Debug)]
-pub(crate) struct Health {
-    stale_after: Mutex<Duration>,
-    state: Mutex<State>,
-}
+pub(crate) struct Health(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// How long a change may wait to be programmed.
+    stale_after: Duration,
+    /// The families that are programmed.
+    families: Vec<Family>,
+    eligibility: Eligibility,
+    /// Whether load balancers are not told of the Node: the process does not stand for one.
+    disregards_node: bool,
     /// Since when a change waits to be programmed.
     waiting_since: Option<Instant>,
     last_synced: Option<Timestamp>,
@@ -37,31 +45,86 @@ struct Watch {
     error: Option<String>,
 }
 
-/// What `/healthz` and `/livez` answer.
+/// Which of the two pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// `/healthz`
+    Healthz,
+    /// `/livez`
+    Livez,
+}
+
+/// What `/healthz` and `/livez` answer: kube-proxy's fields, and two more.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Verdict {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_updated: Option<Timestamp>,
+    last_updated: Timestamp,
     current_time: Timestamp,
-    pub(crate) healthy: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_eligible: Option<bool>,
+    /// Whether changes are programmed; says nothing of the Node.
+    healthy: bool,
+    status: BTreeMap<String, FamilyStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
     watches: BTreeMap<&'static str, Watch>,
 }
 
+/// How it stands with a family.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FamilyStatus {
+    last_updated: Timestamp,
+    healthy: bool,
+}
+
+/// What Go prints for a time that never was, so that what reads kube-proxy's answer finds a time here too.
+const NEVER: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+
+impl Verdict {
+    /// Whether the answer is 200, and not 503.
+    pub(crate) fn is_good(&self) -> bool {
+        self.healthy && self.node_eligible.unwrap_or(true)
+    }
+}
+
 impl Health {
     pub(crate) fn new(stale_after: Duration) -> Self {
-        Self { stale_after: Mutex::new(stale_after), state: Mutex::default() }
-    }
-
-    /// A change that waits for longer is unhealthy, from now on.
-    pub(crate) fn set_stale_after(&self, stale_after: Duration) {
-        *self.stale_after.lock().unwrap_or_else(PoisonError::into_inner) = stale_after;
+        Self(Mutex::new(State {
+            stale_after,
+            families: Family::BOTH.to_vec(),
+            eligibility: Eligibility::default(),
+            disregards_node: false,
+            waiting_since: None,
+            last_synced: None,
+            last_error: None,
+            watches: BTreeMap::new(),
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on a change may wait for so long.
+    #[allow(dead_code, reason = "for a configuration that changes while the process runs")]
+    pub(crate) fn set_stale_after(&self, stale_after: Duration) {
+        self.state().stale_after = stale_after;
+    }
+
+    /// These families are programmed.
+    pub(crate) fn set_families(&self, families: impl IntoIterator<Item = Family>) {
+        self.state().families = families.into_iter().collect();
+    }
+
+    /// Whether load balancers should use the node.
+    pub(crate) fn node_is(&self, eligibility: Eligibility) {
+        self.state().eligibility = eligibility;
+    }
+
+    /// The process serves nobody but its user, on a machine that may be no Node.
+    pub(crate) fn disregard_node(&self) {
+        self.state().disregards_node = true;
     }
 
     /// There is something to be programmed.
@@ -102,32 +165,60 @@ impl Health {
         (state.last_synced, state.last_error.clone())
     }
 
-    /// How it stands at `now`.
-    pub(crate) fn verdict(&self, now: Instant) -> Verdict {
+    /// Whether changes are programmed, whatever becomes of the Node.
+    pub(crate) fn is_programming(&self, now: Instant) -> bool {
+        self.state().is_programming(now)
+    }
+
+    /// What a page says at `now`.
+    pub(crate) fn verdict(&self, page: Page, now: Instant) -> Verdict {
         let state = self.state();
-        let waited = state.waiting_since.map(|since| now.saturating_duration_since(since));
-        let stale_after = *self.stale_after.lock().unwrap_or_else(PoisonError::into_inner);
-        let healthy = waited.is_none_or(|waited| waited <= stale_after);
+        let healthy = state.is_programming(now);
         let current_time = Timestamp::now();
-        Verdict {
-            // While nothing waits, everything is as it should be now.
-            last_updated: if waited.is_none() { Some(current_time) } else { state.last_synced },
+        let last_synced = state.last_synced.unwrap_or(NEVER);
+        // Both are programmed by the same transaction, or none.
+        let family = FamilyStatus { last_updated: last_synced, healthy };
+        let mut verdict = Verdict {
+            last_updated: last_synced,
             current_time,
+            node_eligible: (page == Page::Healthz)
+                .then(|| state.disregards_node || state.eligibility.is_eligible()),
             healthy,
+            status: state.families.iter().map(|name| (name.to_string(), family)).collect(),
             last_error: state.last_error.clone(),
             watches: state.watches.iter().map(|(kind, watch)| (kind.as_str(), watch.clone())).collect(),
+        };
+        if verdict.is_good() {
+            // As in kube-proxy: whoever looks for a recent time is to find one.
+            verdict.last_updated = current_time;
         }
+        verdict
+    }
+}
+
+impl State {
+    fn is_programming(&self, now: Instant) -> bool {
+        let waited = self.waiting_since.map(|since| now.saturating_duration_since(since));
+        waited.is_none_or(|waited| waited <= self.stale_after)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     const STALE: Duration = Duration::from_secs(60);
 
     fn is_healthy(health: &Health, at: Instant) -> bool {
-        health.verdict(at).healthy
+        let [healthz, livez] = [Page::Healthz, Page::Livez].map(|page| health.verdict(page, at).is_good());
+        assert_eq!([healthz, livez], [health.is_programming(at); 2]);
+        healthz
+    }
+
+    fn body(health: &Health, page: Page, at: Instant) -> Value {
+        serde_json::to_value(health.verdict(page, at)).unwrap()
     }
 
     #[test]
@@ -148,8 +239,8 @@ mod tests {
         let (health, start) = (Health::new(STALE), Instant::now());
         health.sync_failed("no", start);
         health.sync_failed("still no", start + STALE);
-        let verdict = health.verdict(start + 2 * STALE);
-        assert!(!verdict.healthy);
+        let verdict = health.verdict(Page::Livez, start + 2 * STALE);
+        assert!(!verdict.is_good());
         assert_eq!(verdict.last_error.as_deref(), Some("still no"));
     }
 
@@ -158,10 +249,60 @@ mod tests {
         let health = Health::new(STALE);
         health.heard(Kind::Service);
         health.watch_failed(Kind::Service, "connection refused");
-        let verdict = serde_json::to_value(health.verdict(Instant::now() + 10 * STALE)).unwrap();
+        let verdict = body(&health, Page::Healthz, Instant::now() + 10 * STALE);
         assert_eq!(verdict["healthy"], true);
         assert_eq!(verdict["watches"]["Service"]["watching"], false);
         assert_eq!(verdict["watches"]["Service"]["error"], "connection refused");
         assert!(verdict["watches"]["Service"]["lastHeard"].is_string());
+    }
+
+    #[test]
+    fn a_node_that_is_to_go_is_told_to_load_balancers_alone() {
+        let (health, now) = (Health::new(STALE), Instant::now());
+        for (eligibility, eligible) in [
+            (Eligibility::Unknown, true),
+            (Eligibility::Eligible, true),
+            (Eligibility::BeingDeleted, false),
+            (Eligibility::ToBeDeleted, false),
+            (Eligibility::Missing, false),
+        ] {
+            health.node_is(eligibility);
+            let healthz = health.verdict(Page::Healthz, now);
+            assert_eq!(healthz.is_good(), eligible, "{eligibility:?}");
+            let body = serde_json::to_value(healthz).unwrap();
+            assert_eq!((&body["nodeEligible"], &body["healthy"]), (&json!(eligible), &json!(true)));
+            assert_eq!(body["lastUpdated"] == body["currentTime"], eligible);
+            let livez = health.verdict(Page::Livez, now);
+            assert!(livez.is_good() && livez.node_eligible.is_none());
+        }
+        health.disregard_node();
+        assert!(health.verdict(Page::Healthz, now).is_good());
+    }
+
+    #[test]
+    fn the_body_has_kube_proxys_fields() {
+        let (health, now) = (Health::new(STALE), Instant::now());
+        health.set_families([Family::V4]);
+        health.change_waits(now);
+        let late = now + 2 * STALE;
+        let verdict = body(&health, Page::Livez, late);
+        let never = "0001-01-01T00:00:00Z";
+        assert_eq!(verdict["lastUpdated"], never);
+        assert_eq!(verdict["status"], json!({"IPv4": {"lastUpdated": never, "healthy": false}}));
+        assert!(verdict.get("nodeEligible").is_none(), "{verdict}");
+        health.synced();
+        let verdict = body(&health, Page::Healthz, late);
+        assert_eq!(verdict["lastUpdated"], verdict["currentTime"]);
+        assert_eq!(verdict["status"]["IPv4"]["healthy"], true);
+        assert_ne!(verdict["status"]["IPv4"]["lastUpdated"], never);
+    }
+
+    #[test]
+    fn how_long_a_change_may_wait_can_be_changed() {
+        let (health, start) = (Health::new(STALE), Instant::now());
+        health.change_waits(start);
+        health.set_stale_after(3 * STALE);
+        assert!(is_healthy(&health, start + 2 * STALE));
+        assert!(!is_healthy(&health, start + 4 * STALE));
     }
 }

@@ -1,8 +1,6 @@
 //! Metrics, health and status over HTTP, on a thread of their own: a sync under way must not keep a probe waiting.
 
-use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
 use std::thread;
@@ -12,21 +10,16 @@ use anyhow::Context;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 
-use super::{Probe, Telemetry, pages};
+use super::{Page, Probe, Telemetry, pages};
+use crate::http::{Bounds, serve_all};
+use crate::source::kubernetes::{News, Outlet};
 use crate::status::Reporter;
 
-/// Connections served at once on an address; further ones wait.
-const CONNECTIONS: usize = 64;
-/// A client that has not sent its request by then is cut off.
-const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+/// What clients of an address may do.
+const BOUNDS: Bounds = Bounds { connections: 64, keep_alive: true };
 /// Between attempts to bind: what is being replaced may still hold the address.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
 
@@ -42,6 +35,10 @@ pub(crate) struct Endpoints {
     pub(crate) metrics: Option<SocketAddr>,
     /// `/status`
     pub(crate) status: Option<StdUnixListener>,
+    /// Whether an address that is taken is an error (`--bind-address-hard-fail`), and not tried again until it is free.
+    pub(crate) hard_fail: bool,
+    /// Where it is told that an address is taken, besides in the log.
+    pub(crate) outlet: Option<Outlet>,
 }
 
 /// What an address answers.
@@ -52,19 +49,51 @@ enum Role {
     Status,
 }
 
-/// Starts to answer. An address that is taken is tried again until it is free.
+impl Role {
+    /// The reason of an event about an address of it that is taken, in kube-proxy's words.
+    fn failure(self) -> &'static str {
+        match self {
+            Self::Health => "FailedToStartProxierHealthcheck",
+            Self::Metrics | Self::Status => "FailedToStartMetricServer",
+        }
+    }
+
+    /// The flag that gives its address.
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Health => "--healthz-bind-address",
+            Self::Metrics => "--metrics-bind-address",
+            Self::Status => "--socket",
+        }
+    }
+}
+
+/// An address to answer on.
+#[derive(Debug)]
+enum Place {
+    /// Bound already.
+    Bound(StdTcpListener),
+    /// To be tried until it is free.
+    Wanted(SocketAddr),
+}
+
+/// Starts to answer. An address that is taken is tried again until it is free, unless that is to be an error.
 ///
 /// # Errors
-/// When the thread or its reactor cannot be started.
+/// When the thread or its reactor cannot be started, or an address not be had that has to be.
 pub(crate) fn serve(endpoints: Endpoints, reporter: Reporter) -> anyhow::Result<()> {
+    let Endpoints { health, metrics, status, hard_fail, outlet } = endpoints;
+    let health = health.map(|address| place(address, Role::Health, hard_fail)).transpose()?;
+    let metrics = metrics.map(|address| place(address, Role::Metrics, hard_fail)).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start a reactor")?;
     let reporter = Arc::new(reporter);
     let work = move || {
         runtime.block_on(async {
-            let health = listen(endpoints.health, Role::Health, &reporter);
-            let metrics = listen(endpoints.metrics, Role::Metrics, &reporter);
-            let status = listen_here(endpoints.status, &reporter);
+            let outlet = outlet.as_ref();
+            let health = listen(health, Role::Health, &reporter, outlet);
+            let metrics = listen(metrics, Role::Metrics, &reporter, outlet);
+            let status = listen_here(status, &reporter);
             tokio::join!(health, metrics, status);
         });
     };
@@ -72,56 +101,65 @@ pub(crate) fn serve(endpoints: Endpoints, reporter: Reporter) -> anyhow::Result<
     Ok(())
 }
 
-async fn listen(address: Option<SocketAddr>, role: Role, reporter: &Arc<Reporter>) {
-    let Some(address) = address else { return };
-    let listener = bind(address).await;
-    serve_all(async || Ok(listener.accept().await?.0), role, reporter).await;
+fn place(address: SocketAddr, role: Role, hard_fail: bool) -> anyhow::Result<Place> {
+    if !hard_fail {
+        return Ok(Place::Wanted(address));
+    }
+    let bound = StdTcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(Place::Bound(listener))
+    });
+    bound.with_context(|| {
+        format!("cannot listen on {address} ({}), and --bind-address-hard-fail is set", role.flag())
+    })
+}
+
+async fn listen(place: Option<Place>, role: Role, reporter: &Arc<Reporter>, outlet: Option<&Outlet>) {
+    let listener = match place {
+        None => return,
+        Some(Place::Wanted(address)) => bind(address, role, outlet).await,
+        Some(Place::Bound(listener)) => match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!("{} is not answered on: {error}", role.flag()),
+        },
+    };
+    serve_all(async || Ok(listener.accept().await?.0), BOUNDS, answers(role, reporter)).await;
+}
+
+/// What answers in a role.
+fn answers(
+    role: Role,
+    reporter: &Arc<Reporter>,
+) -> impl Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Clone + Send + Sync + 'static {
+    let reporter = Arc::clone(reporter);
+    move |request| answer(request, role, &reporter)
 }
 
 async fn listen_here(socket: Option<StdUnixListener>, reporter: &Arc<Reporter>) {
     let Some(socket) = socket else { return };
     let made = socket.set_nonblocking(true).and_then(|()| UnixListener::from_std(socket));
     match made {
-        Ok(listener) => serve_all(async || Ok(listener.accept().await?.0), Role::Status, reporter).await,
+        Ok(listener) => {
+            let answers = answers(Role::Status, reporter);
+            serve_all(async || Ok(listener.accept().await?.0), BOUNDS, answers).await;
+        }
         Err(error) => tracing::warn!("pointsman status is not answered: {error}"),
     }
 }
 
-/// Answers every client that comes.
-async fn serve_all<S>(accept: impl AsyncFn() -> io::Result<S>, role: Role, reporter: &Arc<Reporter>)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let Ok(stream) = accept().await else {
-            // Out of descriptors, most likely: some will come free.
-            tokio::time::sleep(BIND_AGAIN).await;
-            continue;
-        };
-        let reporter = Arc::clone(reporter);
-        tokio::spawn(async move {
-            let answer = service_fn(|request| {
-                let response = answer(&request, role, &reporter);
-                async { Ok::<_, Infallible>(response) }
-            });
-            let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(REQUEST_WITHIN);
-            // A client that goes away is its own business.
-            drop(server.serve_connection(TokioIo::new(stream), answer).await);
-            drop(permit);
-        });
-    }
-}
-
-async fn bind(address: SocketAddr) -> TcpListener {
+async fn bind(address: SocketAddr, role: Role, outlet: Option<&Outlet>) -> TcpListener {
     let mut told = false;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return listener,
             Err(error) if told => tracing::debug!("cannot listen on {address}: {error}"),
-            Err(error) => tracing::warn!("cannot listen on {address}: {error}; trying on"),
+            Err(error) => {
+                let message = format!("cannot listen on {address} ({}): {error}; trying on", role.flag());
+                tracing::warn!("{message}");
+                if let Some(outlet) = outlet {
+                    outlet.post(News::node_warning(role.failure(), message));
+                }
+            }
         }
         told = true;
         tokio::time::sleep(BIND_AGAIN).await;
@@ -134,13 +172,8 @@ fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Respo
         return respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET\n");
     }
     match (role, request.uri().path()) {
-        (Role::Health, path @ ("/healthz" | "/livez")) => {
-            let verdict = telemetry.health.verdict(Instant::now());
-            let status = if verdict.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            let probe = if path == "/livez" { Probe::Livez } else { Probe::Healthz };
-            telemetry.metrics.probed(probe, status.as_u16());
-            respond(status, JSON, serde_json::to_string(&verdict).unwrap_or_default())
-        }
+        (Role::Health, "/healthz") => respond_health(telemetry, Page::Healthz),
+        (Role::Health, "/livez") => respond_health(telemetry, Page::Livez),
         (Role::Metrics, "/metrics") => {
             let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
             let page = telemetry.metrics.page(accept);
@@ -160,10 +193,36 @@ fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Respo
     }
 }
 
+fn respond_health(telemetry: &Telemetry, page: Page) -> Response<Full<Bytes>> {
+    let verdict = telemetry.health.verdict(page, Instant::now());
+    let status = if verdict.is_good() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let probe = if page == Page::Livez { Probe::Livez } else { Probe::Healthz };
+    telemetry.metrics.probed(probe, status.as_u16());
+    respond(status, JSON, serde_json::to_string(&verdict).unwrap_or_default())
+}
+
 fn respond(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_taken_is_an_error_only_if_it_has_to_be_had() {
+        let taken = StdTcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = taken.local_addr().unwrap();
+        assert!(
+            matches!(place(address, Role::Health, false), Ok(Place::Wanted(wanted)) if wanted == address)
+        );
+        let error = format!("{:#}", place(address, Role::Metrics, true).unwrap_err());
+        assert!(error.contains("--metrics-bind-address") && error.contains("in use"), "{error}");
+        drop(taken);
+        assert!(matches!(place(address, Role::Health, true), Ok(Place::Bound(_))));
+    }
 }

@@ -40,13 +40,22 @@ impl Events {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until there are so many; fails with those that there are.
-    pub(crate) fn wait(&self, count: usize, patience: Duration) -> Result<Vec<Value>, Vec<Value>> {
+    /// Waits until those that there are are as wanted; fails with them.
+    pub(crate) fn wait(
+        &self,
+        patience: Duration,
+        wanted: impl Fn(&[Value]) -> bool,
+    ) -> Result<Vec<Value>, Vec<Value>> {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(all, patience, |all| all.len() < count);
+        let waited = self.changed.wait_timeout_while(all, patience, |all| !wanted(all));
         let (all, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() { Err(all.clone()) } else { Ok(all.clone()) }
     }
+}
+
+/// Looks for an event by its reason.
+pub(crate) fn of_reason<'a>(events: &'a [Value], reason: &str) -> Option<&'a Value> {
+    events.iter().find(|event| event["reason"] == reason)
 }
 
 /// The namespace that a path takes events of.
@@ -87,7 +96,9 @@ fn check(event: &Value, namespace: &str) -> Result<(), String> {
     if text("/note").len() > 1024 {
         return Err(format!("/note is longer than 1024: {event}"));
     }
-    if [text("/metadata/namespace"), text("/regarding/namespace")] != [namespace; 2] {
+    // What has no namespace is told of in this one.
+    let regarding = Some(text("/regarding/namespace")).filter(|name| !name.is_empty()).unwrap_or("default");
+    if [text("/metadata/namespace"), regarding] != [namespace; 2] {
         return Err(format!("the namespace is not {namespace}: {event}"));
     }
     Ok(())

@@ -430,8 +430,19 @@ impl ApiServer {
     /// # Errors
     /// When that does not come about in time.
     pub fn await_events(&self, count: usize, patience: Duration) -> Result<Vec<Value>> {
-        let waited = self.shared.events.wait(count, patience);
+        let waited = self.shared.events.wait(patience, |events| events.len() >= count);
         waited.map_err(|events| anyhow!("{} events were posted, not {count}: {events:?}", events.len()))
+    }
+
+    /// Waits until an event with this reason was posted, and returns the first such.
+    ///
+    /// # Errors
+    /// When that does not come about in time.
+    pub fn await_event(&self, reason: &str, patience: Duration) -> Result<Value> {
+        let is_there = |events: &[Value]| event::of_reason(events, reason).is_some();
+        let events = self.shared.events.wait(patience, is_there);
+        let events = events.map_err(|events| anyhow!("no event {reason} was posted: {events:?}"))?;
+        event::of_reason(&events, reason).cloned().context("the event vanished")
     }
 
     /// Gives an order to the server's thread, and waits until it is carried out.

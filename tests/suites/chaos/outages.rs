@@ -15,16 +15,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections that may be idle: a list and the watch after it may use one each, and the first is kept for a minute.
 const IDLE: usize = 4;
 
+/// Both services and the Node, which the proxy would wait for.
+fn cluster(chaos: &Chaos) -> Cluster {
+    let mut cluster = chaos.cluster();
+    cluster.put_other("node", testbed::cluster::node(None, &[chaos.family.node()], &[]));
+    cluster
+}
+
 /// A server in the node's namespace that holds both services.
 fn server(chaos: &Chaos) -> Result<ApiServer> {
     let server = chaos.bed.node.run(|| ApiServer::start(Options::default()))??;
-    server.hold(&chaos.cluster().manifest())?;
+    server.hold(&cluster(chaos).manifest())?;
     Ok(server)
 }
 
 /// Gives the service that changes other endpoints.
 fn change(chaos: &Chaos, server: &ApiServer, dice: &mut Dice) -> Result<()> {
-    let mut cluster: Cluster = chaos.cluster();
+    let mut cluster = cluster(chaos);
     cluster.put_slice(chaos.slice("changing", &dice.pods()));
     server.hold(&cluster.manifest())
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use testbed::subject::Seen::AsItself;
-use testbed::{Subject, await_that};
+use testbed::{Subject, await_that, http};
 
 use crate::served::{await_health, change_web, serve_web_and_shop};
 use crate::tables;
@@ -48,6 +48,8 @@ fn a_lock_that_is_held_for_ever_is_shown_and_waited_for(s: &mut Subject) -> Resu
     ensure!(line.contains(&held), "who holds the lock is not told ({held}): {line}");
     let said = await_health(s, 503)?;
     ensure!(said.contains("xtables lock"), "health does not say why: {said}");
+    let (status, body) = http::get(&s.bed.node, ([127, 0, 0, 1], 10256).into(), "/livez")?;
+    ensure!(status == 503 && !body.contains("nodeEligible"), "{status} {body}");
     // What was in force is.
     s.reaches(s.pod(3), s.web_address(), &["pod-1"], AsItself)?;
     holder.release()?;

@@ -4,8 +4,11 @@ mod credentials;
 mod endurance;
 mod faults;
 mod following;
+mod health;
 mod metrics;
+mod node;
 mod recovery;
+mod service_health;
 mod subject;
 
 use std::process::ExitCode;
@@ -51,6 +54,16 @@ static SCENARIOS: &[Scenario<Subject>] = scenarios![
         trickling_answers_are_survived,
         internal_errors_are_survived,
         too_many_requests_are_waited_out;
+    health:
+        a_node_that_is_to_go_is_told_to_load_balancers_alone,
+        what_is_wrong_is_told_by_events;
+    node:
+        the_node_is_waited_for,
+        changes_of_the_node_are_followed;
+    service_health:
+        a_load_balancer_learns_how_many_endpoints_are_here,
+        a_rolling_update_drained_by_health_checks_fails_no_connection,
+        a_taken_health_check_port_is_told_of_and_mended;
 ];
 
 /// What no mode and no family has to do with.

@@ -66,9 +66,10 @@ struct Page(Scrape);
 
 impl Page {
     fn read(subject: &Subject) -> Result<Self> {
-        let (head, text) = subject.metrics("text/plain;version=0.0.4")?;
-        ensure!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
-        Ok(Self(Scrape::parse(text.lines().map(|line| Ok(line.to_owned())))?))
+        let answer = subject.metrics("text/plain;version=0.0.4")?;
+        let kind = answer.header("content-type").unwrap_or_default();
+        ensure!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
+        Ok(Self(Scrape::parse(answer.body.lines().map(|line| Ok(line.to_owned())))?))
     }
 
     fn of(&self, name: &str) -> impl Iterator<Item = &Sample> {
@@ -228,8 +229,10 @@ fn check_rules(subject: &Subject, page: &Page) -> Result<()> {
 }
 
 fn check_open_metrics(subject: &Subject) -> Result<()> {
-    let (head, text) = subject.metrics(OPEN_METRICS)?;
-    ensure!(head.to_lowercase().contains("content-type: application/openmetrics-text"), "{head}");
+    let answer = subject.metrics(OPEN_METRICS)?;
+    let kind = answer.header("content-type").unwrap_or_default();
+    ensure!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    let text = &answer.body;
     ensure!(text.ends_with("# EOF\n"), "{text}");
     ensure!(text.contains("# TYPE kubeproxy_sync_proxy_rules_service_changes counter\n"), "{text}");
     Ok(())

@@ -1,7 +1,7 @@
 //! What scenarios work on: a bed, an API server on its node, and the proxy once it runs.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +14,7 @@ use testbed::{
     Rules, http,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Subject {
     mode: Mode,
@@ -28,7 +28,7 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// A server that holds nothing, three pods on the node and one on another.
+    /// A server that holds nothing, a cluster with nothing but the Node, three pods on the node and one on another.
     pub(crate) fn prepare(circumstances: Circumstances) -> Result<Self> {
         let bed = Bed::new(Layout::Routed, 3, 1)?;
         let cidrs = Family::BOTH.map(Family::cluster_cidr).join(",");
@@ -36,7 +36,9 @@ impl Subject {
         let args = [mode.args, &["--hostname-override", "node", "--cluster-cidr", &cidrs]].concat();
         let args = args.into_iter().map(str::to_owned).collect();
         let server = bed.node.run(|| ApiServer::start(Options::default()))??;
-        Ok(Self { mode, family, bed, server, cluster: Cluster::default(), args, proxy: None })
+        let mut subject = Self { mode, family, bed, server, cluster: Cluster::default(), args, proxy: None };
+        subject.put_node(family.node(), &[]);
+        Ok(subject)
     }
 
     pub(crate) fn explain(&self) -> String {
@@ -113,6 +115,11 @@ impl Subject {
         self.put_endpoints(name, pods);
     }
 
+    /// The own Node, with an address of the family and pod ranges.
+    pub(crate) fn put_node(&mut self, address: IpAddr, pod_cidrs: &[&str]) {
+        self.cluster.put_other("node", testbed::cluster::node(None, &[address], pod_cidrs));
+    }
+
     pub(crate) fn put_endpoints(&mut self, name: &str, pods: &[u8]) {
         let endpoints = pods.iter().map(|pod| Endpoint::of(self.bed.pod(*pod), self.family));
         let slice = Slice::new(name, self.family, endpoints).port("http", Protocol::Tcp, POD_PORT);
@@ -171,7 +178,8 @@ impl Subject {
         matches!(outcome, Outcome::Answered { by, .. } if *by == self.bed.pod(pod).name)
     }
 
-    fn connect_until(&self, number: u8, wanted: impl Fn(&Outcome) -> bool + Sync) -> Result<()> {
+    /// Connects to the Service of this number from pod 3 until something wanted comes of it.
+    pub(crate) fn connect_until(&self, number: u8, wanted: impl Fn(&Outcome) -> bool + Sync) -> Result<()> {
         let to = (self.family.cluster_ip(number), 80).into();
         let from = Place::of(self.bed.pod_namespace(3));
         from.connect_until(Protocol::Tcp, to, PATIENCE, wanted).map(drop)
@@ -191,13 +199,18 @@ impl Subject {
 
     /// What `/healthz` says.
     pub(crate) fn health(&self) -> Result<(u16, Value)> {
-        let (status, body) = http::get(&self.bed.node, local(10256), "/healthz")?;
+        self.health_page("/healthz")
+    }
+
+    /// What `/healthz` or `/livez` says.
+    pub(crate) fn health_page(&self, path: &str) -> Result<(u16, Value)> {
+        let (status, body) = http::get(&self.bed.node, local(10256), path)?;
         Ok((status, serde_json::from_str(&body)?))
     }
 
-    /// The page of metrics in a format: the head of the answer, and what stands on it.
-    pub(crate) fn metrics(&self, accept: &str) -> Result<(String, String)> {
-        http::get_accepting(&self.bed.node, local(10249), "/metrics", accept)
+    /// The page of metrics in a format.
+    pub(crate) fn metrics(&self, accept: &str) -> Result<http::Answer> {
+        http::ask_for(&self.bed.node, local(10249), "/metrics", accept)
     }
 
     /// The mode that the scenario runs in.

@@ -1,8 +1,9 @@
-//! Telling the users of Services, by Kubernetes events, what they should know.
+//! Telling the users of Services, and whoever looks after the Node, what they should know: by Kubernetes events.
 //!
 //! On a thread of its own, one event after the other: what cannot be posted is lost, and nothing waits for it.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::thread;
 use std::time::Duration;
 
@@ -23,9 +24,9 @@ use super::failure::with_causes;
 
 /// Who says it, in events.
 const CONTROLLER: &str = "pointsman";
-/// What we did, in events.
-const ACTION: &str = "Sync";
-/// Notices that may wait; further ones are only logged.
+/// What Kubernetes takes for the namespace of events about what has none.
+const NO_NAMESPACE: &str = "default";
+/// News that may wait; further ones are only logged.
 const PENDING: usize = 256;
 /// What has been told is remembered of so many objects.
 const REMEMBERED: usize = 4096;
@@ -37,9 +38,91 @@ const WITHIN: Duration = Duration::from_secs(10);
 const LONGEST_NOTE: usize = 1024;
 const LONGEST_INSTANCE: usize = 128;
 
-/// Where notices are put to become events.
-#[derive(Debug)]
-pub(crate) struct Outlet(Sender<Notice>);
+/// What an event tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct News {
+    /// Of what.
+    pub(crate) about: About,
+    /// Whether somebody should do something about it.
+    pub(crate) severity: Severity,
+    /// What it is: a word.
+    pub(crate) reason: &'static str,
+    /// What was being done: a word.
+    pub(crate) action: &'static str,
+    /// One sentence.
+    pub(crate) message: String,
+}
+
+/// What an event is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum About {
+    /// The own Node.
+    Node,
+    /// A Service.
+    Service(ObjectName),
+}
+
+/// How serious it is, in Kubernetes' words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// Something happened.
+    Normal,
+    /// Something is not as it should be.
+    Warning,
+}
+
+impl News {
+    /// The process has started: kube-proxy's event of that.
+    pub(crate) fn starting() -> Self {
+        let message = format!("Pointsman {} is starting", env!("CARGO_PKG_VERSION"));
+        let severity = Severity::Normal;
+        Self { about: About::Node, severity, reason: "Starting", action: "StartKubeProxy", message }
+    }
+
+    /// The process cannot do what it should on this node.
+    pub(crate) fn node_warning(reason: &'static str, message: String) -> Self {
+        let severity = Severity::Warning;
+        Self { about: About::Node, severity, reason, action: "StartKubeProxy", message }
+    }
+
+    /// Something of a Service is not as it was asked for.
+    pub(crate) fn service_warning(
+        service: ObjectName,
+        reason: &'static str,
+        action: &'static str,
+        message: String,
+    ) -> Self {
+        Self { about: About::Service(service), severity: Severity::Warning, reason, action, message }
+    }
+}
+
+impl From<&Notice> for News {
+    fn from(notice: &Notice) -> Self {
+        Self::service_warning(notice.service.clone(), notice.reason, "Sync", notice.message.clone())
+    }
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node => f.write_str("the Node"),
+            Self::Service(service) => write!(f, "Service {service}"),
+        }
+    }
+}
+
+impl Severity {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+/// Where news are put to become events.
+#[derive(Clone, Debug)]
+pub(crate) struct Outlet(Sender<News>);
 
 impl Outlet {
     /// Starts the thread that posts them.
@@ -49,52 +132,56 @@ impl Outlet {
     pub(crate) fn start(access: Access, node_name: &str) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start a reactor")?;
-        let (sender, notices) = channel(PENDING);
-        let instance = cut(format!("{CONTROLLER}-{node_name}"), LONGEST_INSTANCE);
-        let writer = Writer { access, instance, told: HashSet::new() };
-        let work = move || runtime.block_on(writer.run(notices));
+        let (sender, news) = channel(PENDING);
+        let writer = Writer { access, node_name: node_name.to_owned(), told: HashSet::new() };
+        let work = move || runtime.block_on(writer.run(news));
         thread::Builder::new().name("events".to_owned()).spawn(work).context("cannot start a thread")?;
         Ok(Self(sender))
     }
 
     /// Has an event posted at some time, or not. Never waits.
-    pub(crate) fn post(&self, notice: &Notice) {
-        if self.0.try_send(notice.clone()).is_err() {
-            tracing::debug!("too many events wait to be posted: none for Service {}", notice.service);
+    pub(crate) fn post(&self, news: impl Into<News>) {
+        if let Err(error) = self.0.try_send(news.into()) {
+            tracing::debug!("too many events wait to be posted: none for {}", error.into_inner().about);
         }
     }
 }
 
 struct Writer {
     access: Access,
-    /// Which of the processes it is.
-    instance: String,
-    /// A Service, its uid, and a reason.
-    told: HashSet<(ObjectName, String, &'static str)>,
+    node_name: String,
+    /// What it was about, its uid, and a reason.
+    told: HashSet<(About, String, &'static str)>,
 }
 
 impl Writer {
-    async fn run(mut self, mut notices: Receiver<Notice>) {
-        while let Some(notice) = notices.recv().await {
-            let posted = timeout(WITHIN, self.post(&notice)).await;
+    async fn run(mut self, mut pending: Receiver<News>) {
+        while let Some(news) = pending.recv().await {
+            let posted = timeout(WITHIN, self.post(&news)).await;
             let posted = posted.unwrap_or_else(|_| Err(anyhow!("no answer for {WITHIN:?}")));
             if let Err(error) = posted {
-                tracing::debug!("cannot post an event for Service {}: {error:#}", notice.service);
+                tracing::debug!("cannot post an event for {}: {error:#}", news.about);
             }
             sleep(BETWEEN).await;
         }
     }
 
     /// Posts an event, unless the Service is gone or was told the same.
-    async fn post(&mut self, notice: &Notice) -> anyhow::Result<()> {
+    async fn post(&mut self, news: &News) -> anyhow::Result<()> {
         let client = self.access.client().await?;
-        let Some(uid) = uid(&client, &notice.service).await? else { return Ok(()) };
-        let key = (notice.service.clone(), uid, notice.reason);
+        let uid = match &news.about {
+            // As kube-proxy has it, and `kubectl describe node` looks for.
+            About::Node => Some(self.node_name.clone()),
+            About::Service(service) => uid(&client, service).await?,
+        };
+        let Some(uid) = uid else { return Ok(()) };
+        let key = (news.about.clone(), uid, news.reason);
         if self.told.contains(&key) {
             return Ok(());
         }
-        let event = event(notice, &key.1, &self.instance, Timestamp::now());
-        let events: Api<Event> = Api::namespaced(client, &notice.service.namespace);
+        let event = event(news, &key.1, &self.node_name, Timestamp::now());
+        let namespace = event.metadata.namespace.as_deref().unwrap_or(NO_NAMESPACE);
+        let events: Api<Event> = Api::namespaced(client, namespace);
         events.create(&PostParams::default(), &event).await.map_err(|error| told(&error))?;
         if self.told.len() >= REMEMBERED {
             self.told.clear();
@@ -121,28 +208,34 @@ fn told(error: &kube::Error) -> anyhow::Error {
     }
 }
 
-fn event(notice: &Notice, uid: &str, instance: &str, now: Timestamp) -> Event {
-    let Notice { service, reason, message } = notice;
-    // As client-go makes it: the object's name and the time.
-    let name = format!("{}.{:x}", service.name, now.as_nanosecond());
-    let namespace = Some(service.namespace.to_string());
+fn event(news: &News, uid: &str, node_name: &str, now: Timestamp) -> Event {
+    let (kind, namespace, name) = match &news.about {
+        About::Node => ("Node", None, node_name),
+        About::Service(service) => ("Service", Some(service.namespace.to_string()), &*service.name),
+    };
+    let metadata = ObjectMeta {
+        // As client-go makes it: the object's name and the time.
+        name: Some(format!("{name}.{:x}", now.as_nanosecond())),
+        namespace: Some(namespace.as_deref().unwrap_or(NO_NAMESPACE).to_owned()),
+        ..ObjectMeta::default()
+    };
     Event {
-        metadata: ObjectMeta { name: Some(name), namespace: namespace.clone(), ..ObjectMeta::default() },
+        metadata,
         event_time: Some(now.into()),
-        type_: Some("Warning".to_owned()),
-        reason: Some((*reason).to_owned()),
-        action: Some(ACTION.to_owned()),
-        note: Some(cut(message.clone(), LONGEST_NOTE)),
+        type_: Some(news.severity.as_str().to_owned()),
+        reason: Some(news.reason.to_owned()),
+        action: Some(news.action.to_owned()),
+        note: Some(cut(news.message.clone(), LONGEST_NOTE)),
         regarding: Some(ObjectReference {
             api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
+            kind: Some(kind.to_owned()),
             namespace,
-            name: Some(service.name.to_string()),
+            name: Some(name.to_owned()),
             uid: Some(uid.to_owned()).filter(|uid| !uid.is_empty()),
             ..ObjectReference::default()
         }),
         reporting_controller: Some(CONTROLLER.to_owned()),
-        reporting_instance: Some(instance.to_owned()),
+        reporting_instance: Some(cut(format!("{CONTROLLER}-{node_name}"), LONGEST_INSTANCE)),
         ..Event::default()
     }
 }
@@ -165,7 +258,7 @@ mod tests {
             message: "é".repeat(1000),
         };
         let now: Timestamp = "2026-01-02T03:04:05.678901Z".parse().unwrap();
-        let event = serde_json::to_value(event(&notice, "u-1", "pointsman-node", now)).unwrap();
+        let event = serde_json::to_value(event(&News::from(&notice), "u-1", "node", now)).unwrap();
         assert_eq!(event["apiVersion"], "events.k8s.io/v1");
         assert_eq!(event["eventTime"], "2026-01-02T03:04:05.678901Z");
         assert_eq!((&event["type"], &event["reason"]), (&"Warning".into(), &"SCTPNotForwarded".into()));
@@ -177,5 +270,17 @@ mod tests {
         for field in ["action", "reportingController", "reportingInstance"] {
             assert!(event[field].as_str().is_some_and(|text| (1..=128).contains(&text.len())), "{field}");
         }
+    }
+
+    #[test]
+    fn an_event_about_the_node_is_in_the_namespace_of_those_that_have_none() {
+        let now: Timestamp = "2026-01-02T03:04:05.678901Z".parse().unwrap();
+        let event = serde_json::to_value(event(&News::starting(), "node", "node", now)).unwrap();
+        assert_eq!(event["metadata"]["namespace"], "default");
+        assert_eq!((&event["type"], &event["reason"]), (&"Normal".into(), &"Starting".into()));
+        let regarding =
+            serde_json::json!({"apiVersion": "v1", "kind": "Node", "name": "node", "uid": "node"});
+        assert_eq!(event["regarding"], regarding);
+        assert_eq!(event["reportingInstance"], "pointsman-node");
     }
 }

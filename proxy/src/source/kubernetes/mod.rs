@@ -6,7 +6,8 @@
 //! watches are read here, object by object into the form that the cache takes, and nothing is kept.
 //!
 //! `access` finds the server, `resource` tells what is asked for, `request` and `wire` exchange bytes with it, `failure`
-//! knows what an error means for the next attempt. `event` is the other direction: what users are told of their Services.
+//! knows what an error means for the next attempt. `event` is the other direction: what users are told of their Services,
+//! and whoever looks after the Node of the process.
 
 mod access;
 mod counted;
@@ -25,7 +26,7 @@ use anyhow::Context;
 use tokio::runtime::Runtime;
 
 pub(crate) use self::access::Access;
-pub(crate) use self::event::Outlet;
+pub(crate) use self::event::{News, Outlet};
 use self::feed::Feed;
 use self::follow::follow;
 use self::resource::{EndpointSlices, OwnNode, ServiceCidrs, Services};

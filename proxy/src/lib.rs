@@ -10,6 +10,7 @@ mod disturbances;
 pub mod logging;
 pub mod mode;
 pub mod options;
+mod retirement;
 mod signals;
 pub mod source;
 mod status;
@@ -119,7 +120,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let own_folder = !programs_kernel && matches!(origin, Origin::Manifests(_));
     let cache = Cache::new(&node_name).with_loopback_endpoints(own_folder);
     let sync_loop = SyncLoop::new(cache, mode, telemetry).with_notices(notices);
-    match sync_loop.after_first_sync(move || retire(retire_others)).run(inbox, &inputs) {
+    match sync_loop.after_first_sync(move || retirement::retire(retire_others)).run(inbox, &inputs) {
         Outcome::Stopped => {
             match programs_kernel {
                 true => tracing::info!("stopped; the rules stay in force"),
@@ -161,15 +162,6 @@ fn cleanup(cli: &Cli) -> anyhow::Result<()> {
     let removed = mode::cleanup(&cli.ipvs.ipvs_exclude_cidrs, &cli.userspace.userspace_capture_addresses)?;
     tracing::info!(removed, "cleaned up");
     Ok(())
-}
-
-/// Takes away what other modes left.
-fn retire(retire_others: mode::RetireOthers) {
-    match retire_others() {
-        Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "removed what another mode or kube-proxy left"),
-        Err(error) => tracing::warn!("what another mode or kube-proxy left is still there: {error:#}"),
-    }
 }
 
 /// A kernel may be built or booted without IPv6; IPv4 is served all the same.

@@ -75,12 +75,12 @@ fn a_node_goes_from_kube_proxy_to_us_and_back(s: &mut Subject) -> Result<()> {
 }
 
 fn a_node_goes_from_nftables_to_iptables(s: &mut Subject) -> Result<()> {
-    s.switch(NFTABLES, s.mode(), has_nftables)
+    s.switch(NFTABLES, s.mode(), has_nftables).map(drop)
 }
 
 fn a_node_goes_from_iptables_to_nftables(s: &mut Subject) -> Result<()> {
     let mode = s.mode();
-    s.switch(mode, NFTABLES, |s| has_chains(s, mode))
+    s.switch(mode, NFTABLES, |s| has_chains(s, mode)).map(drop)
 }
 
 fn a_node_goes_from_one_back_end_to_the_other(s: &mut Subject) -> Result<()> {
@@ -89,5 +89,5 @@ fn a_node_goes_from_one_back_end_to_the_other(s: &mut Subject) -> Result<()> {
         Backend::Nft => IPTABLES_LEGACY,
         Backend::Legacy => IPTABLES_NFT,
     };
-    s.switch(mode, other, |s| has_chains(s, mode))
+    s.switch(mode, other, |s| has_chains(s, mode)).map(drop)
 }

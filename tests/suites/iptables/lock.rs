@@ -18,10 +18,10 @@ testbed::scenarios![
 ];
 
 /// A process that holds the lock until it is killed.
-struct Holder(Child);
+pub(crate) struct Holder(Child);
 
 impl Holder {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut command = Command::new("flock");
         command.args(["--no-fork", "/run/xtables.lock", "sleep", "infinity"]).stdin(Stdio::null());
         let child = command.spawn().context("cannot run flock")?;
@@ -30,7 +30,7 @@ impl Holder {
         Ok(Self(child))
     }
 
-    fn release(mut self) -> Result<()> {
+    pub(crate) fn release(mut self) -> Result<()> {
         self.0.kill()?;
         self.0.wait()?;
         Ok(())

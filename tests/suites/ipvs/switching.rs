@@ -122,7 +122,7 @@ fn a_udp_flow_that_ipvs_forgets_goes_on_in_the_new_mode(s: &mut Subject) -> Resu
     let slice = Slice::new("dns", s.family(), [s.endpoint("pod-1")]).port("dns", Protocol::Udp, POD_PORT);
     let dns = Service::new("dns", s.family().cluster_ip(53)).udp("dns", 53);
     s.cluster.put(dns).put_slice(slice);
-    s.args(&["--ipvs-udp-timeout", "1s"]);
+    s.args(&["--ipvs-udp-timeout", "8s"]);
     s.sync()?;
     let flow = s.pod(3).place.flow(address)?;
     answerer(&flow.ask()?)?;

@@ -72,7 +72,7 @@ pub struct Chosen {
 impl Chosen {
     fn new(
         mode: impl Mode + 'static,
-        retire_others: impl FnOnce() -> anyhow::Result<Retired> + 'static,
+        retire_others: impl Fn() -> anyhow::Result<Retired> + Send + 'static,
     ) -> Self {
         Self {
             mode: Box::new(mode),
@@ -84,8 +84,8 @@ impl Chosen {
 }
 
 /// Takes away what other modes programmed earlier, and kube-proxy in them: connections would go on by what was there
-/// first.
-pub type RetireOthers = Box<dyn FnOnce() -> anyhow::Result<Retired>>;
+/// first. May be tried again.
+pub type RetireOthers = Box<dyn Fn() -> anyhow::Result<Retired> + Send>;
 
 /// What came of that.
 #[derive(Default)]

@@ -1,8 +1,6 @@
 //! From kube-proxy to us and back, from one mode to another, and from one back end to the other: no connection fails, and
 //! nothing is left of the old one.
 
-use std::path::Path;
-
 use anyhow::{Result, ensure};
 use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES};
 use testbed::subject::Seen::AsItself;
@@ -110,7 +108,7 @@ fn a_crash_while_the_old_rules_go_is_made_good(s: &mut Subject) -> Result<()> {
             old.kill()?;
             let holder = Holder::new()?;
             let mut crashing = Proxy::start(&s.bed.node, &s.cluster, &s.all_args_in(to))?;
-            await_that("it waits for the lock", || Ok(crashing.has_open(Path::new("/run/xtables.lock"))?))?;
+            await_that("it waits for the lock", || crashing.is_running("legacy-restore"))?;
             crashing.kill()?;
             holder.release()?;
             ensure!(has_chains(s, IPTABLES_LEGACY)?, "the old rules have gone without the lock");

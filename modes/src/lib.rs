@@ -76,6 +76,15 @@ pub trait Mode {
     /// As [`Mode::apply`].
     fn tidy(&mut self) -> Result<Report, Error>;
 
+    /// Leaves the node such that it serves `desired` without this process, as far as it can. Called last of all, when the
+    /// process is asked to end. Most modes need not do anything.
+    ///
+    /// # Errors
+    /// As [`Mode::resync`].
+    fn hand_over(&mut self, _desired: &Desired) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Starts to listen for changes that others make to what this mode programs. To be called when the first
     /// [`Mode::resync`] has succeeded; what happened since that began is heard of too.
     ///

@@ -282,6 +282,18 @@ impl Proxy {
         Ok(open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).any(|path| path == file))
     }
 
+    /// Whether the process is running a program that has this in its command line.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn is_running(&self, words: &str) -> Result<bool> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).context("pointsman has ended")?;
+        let children = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+        let children = children.collect::<Vec<_>>().concat();
+        let lines = children.split_whitespace().map(|id| fs::read(format!("/proc/{id}/cmdline")));
+        Ok(lines.filter_map(Result::ok).any(|line| String::from_utf8_lossy(&line).contains(words)))
+    }
+
     /// Does something that the proxy will notice by itself, and waits until it has synced.
     ///
     /// # Errors

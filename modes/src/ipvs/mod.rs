@@ -28,13 +28,14 @@
 //!
 //! `service` is what a service port has to say, `surroundings` what that depends on, `sets` the names, `rules` the rules.
 //! `program` turns changes into a plan, `draining` keeps what is to go later. All these are pure. `edge` is the way to the
-//! kernel, `installed` what was found there, `watch` hears of what others do, `cleanup` takes all away, and this file
-//! brings all together.
+//! kernel, `installed` what was found there, `watch` hears of what others do, `cleanup` takes all away, `leaving` does so
+//! when another mode has taken over, as connections end, and this file brings all together.
 
 mod cleanup;
 mod draining;
 mod edge;
 mod installed;
+mod leaving;
 mod program;
 mod rules;
 mod service;
@@ -64,6 +65,7 @@ use crate::iptables::tables::{Backend, Tables};
 use crate::{Error, Mode, Report, Settings, Watch};
 
 pub use cleanup::cleanup;
+pub use leaving::{Leaving, leave};
 pub(crate) use rules::has_chain;
 
 /// What only this mode can be asked for.

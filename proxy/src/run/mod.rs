@@ -23,7 +23,7 @@ use crate::source::{self, Source};
 use crate::status::{self, InForce, Reporter};
 use crate::sync_loop::{self, NodeWait, Outcome, SyncLoop};
 use crate::telemetry::{self, Socket, Telemetry};
-use crate::{conntrack, signals};
+use crate::{conntrack, retirement, signals};
 use follow::Follower;
 
 /// Follows Services until told to stop.
@@ -116,7 +116,7 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
         let mut follower = Follower { cli, loaded, in_force, log, telemetry, inbox: inbox.clone() };
         config::watch(Path::new(&file), move || follower.follow())?;
     }
-    match sync_loop.after_first_sync(move || retire(retire_others)).run(inbox, &inputs) {
+    match sync_loop.after_first_sync(move || retirement::retire(retire_others)).run(inbox, &inputs) {
         Outcome::Stopped => {
             match programs_kernel {
                 true => tracing::info!("stopped; the rules stay in force"),
@@ -166,15 +166,6 @@ fn set_oom_score(options: &Options) {
     match kernel::process::set_oom_score_adj(options.oom_score_adj) {
         Ok(_) => {}
         Err(error) => tracing::debug!("--oom-score-adj: {error}"),
-    }
-}
-
-/// Takes away what other modes left.
-fn retire(retire_others: mode::RetireOthers) {
-    match retire_others() {
-        Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "removed what another mode or kube-proxy left"),
-        Err(error) => tracing::warn!("what another mode or kube-proxy left is still there: {error:#}"),
     }
 }
 

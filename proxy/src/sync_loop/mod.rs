@@ -229,26 +229,36 @@ impl SyncLoop {
             let first = match first {
                 Ok(input) => input,
                 Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return Outcome::Stopped,
+                Err(RecvTimeoutError::Disconnected) => return self.end(Outcome::Stopped),
             };
             // Everything that is pending goes into the same transaction, up to a bound so that one comes at all.
             for input in std::iter::once(first).chain(inputs.try_iter().take(PENDING)) {
                 match input {
                     Input::Event(event) => self.take(event, Instant::now()),
-                    Input::Failed(error) => return Outcome::SourceFailed(error),
+                    Input::Failed(error) => return self.end(Outcome::SourceFailed(error)),
                     Input::Disturbed(why) => self.disturbed(&why, Instant::now()),
                     Input::Reconfigured(wanted) => {
                         if !self.reconfigure(&wanted, Instant::now()) {
                             tracing::info!(
                                 "following the configuration takes another process: ending for it"
                             );
-                            return Outcome::Stopped;
+                            return self.end(Outcome::Stopped);
                         }
                     }
-                    Input::Stop => return Outcome::Stopped,
+                    Input::Stop => return self.end(Outcome::Stopped),
                 }
             }
         }
+    }
+
+    /// Leaves the node to itself, if it was ever taken care of.
+    fn end(mut self, outcome: Outcome) -> Outcome {
+        if self.serial > 0
+            && let Err(error) = self.mode.hand_over(&self.desired())
+        {
+            tracing::warn!("the node may not serve everything without this process: {error}");
+        }
+        outcome
     }
 
     /// Takes an event in; programs nothing.

@@ -122,6 +122,16 @@ impl Mode {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
 
+    /// The capabilities that a container needs in this mode, by Kubernetes' names. Manifests say the same.
+    #[must_use]
+    pub fn capabilities(&self) -> &'static [&'static str] {
+        match self.of_frontends().tool {
+            // Every run of iptables-legacy begins with a raw socket.
+            Tool::Iptables(Backend::Legacy) => &["NET_ADMIN", "NET_RAW"],
+            Tool::Nft | Tool::Iptables(Backend::Nft) | Tool::Ipvs => &["NET_ADMIN"],
+        }
+    }
+
     /// Whether connections are carried by the process itself.
     #[must_use]
     pub fn is_userspace(&self) -> bool {

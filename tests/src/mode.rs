@@ -1,5 +1,6 @@
 //! The modes that suites run in.
 
+use crate::bed::Family;
 use crate::isolation::Privileges;
 
 /// A way to program a node, as a suite asks for it.
@@ -126,9 +127,24 @@ impl Mode {
     #[must_use]
     pub fn capabilities(&self) -> &'static [&'static str] {
         match self.of_frontends().tool {
-            // Every run of iptables-legacy begins with a raw socket.
+            // Programs of iptables-legacy open a raw socket before anything else.
             Tool::Iptables(Backend::Legacy) => &["NET_ADMIN", "NET_RAW"],
             Tool::Nft | Tool::Iptables(Backend::Nft) | Tool::Ipvs => &["NET_ADMIN"],
+        }
+    }
+
+    /// The kernel parameters that this mode would set in a family, and which a privileged container sets for it, by
+    /// their paths under `/proc/sys`.
+    #[must_use]
+    pub fn kernel_parameters(&self, family: Family) -> &'static [&'static str] {
+        match self.of_frontends().tool {
+            Tool::Iptables(_) if family == Family::V4 => &["net/ipv4/conf/all/route_localnet"],
+            Tool::Ipvs => &[
+                "net/ipv4/vs/conntrack",
+                "net/ipv4/vs/expire_nodest_conn",
+                "net/ipv4/vs/expire_quiescent_template",
+            ],
+            Tool::Nft | Tool::Iptables(_) => &[],
         }
     }
 

@@ -45,6 +45,8 @@ pub(crate) mod tables;
 mod tests;
 mod watch;
 
+use std::sync::Once;
+
 use endpoint_cache::{Delta, Desired, Family, ServicePort};
 use kernel::iptables::Iptables as Programs;
 use kernel::sysctl;
@@ -225,9 +227,10 @@ impl Programmed {
     }
 }
 
-/// Lets node ports answer on 127.0.0.1. Everything else works without.
+/// Lets node ports answer on 127.0.0.1. Everything else works without; that it cannot be is said once.
 fn route_localhost() {
     const NAME: &str = "net.ipv4.conf.all.route_localnet";
+    static TOLD: Once = Once::new();
     match sysctl::set(NAME, "1") {
         Ok(false) => {}
         Ok(true) => tracing::info!(
@@ -235,9 +238,11 @@ fn route_localhost() {
             value = 1,
             "set, so that node ports answer on 127.0.0.1; --iptables-localhost-nodeports=false leaves it alone"
         ),
-        Err(error) => tracing::warn!(
-            "node ports do not answer on 127.0.0.1: {error}; --iptables-localhost-nodeports=false asks for no more"
-        ),
+        Err(error) => TOLD.call_once(|| {
+            tracing::warn!(
+                "node ports do not answer on 127.0.0.1: {error}; --iptables-localhost-nodeports=false asks for no more"
+            );
+        }),
     }
 }
 

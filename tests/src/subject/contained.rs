@@ -31,8 +31,11 @@ impl Subject {
         self.restart()?;
         self.check_all_kinds()?;
         let log = self.proxy()?.log();
+        // How many connections are tracked is the machine's affair: in no namespace can that be set.
+        let to_be_expected =
+            |line: &str| ["repairing", "nf_conntrack"].iter().any(|word| line.contains(word));
         let complains =
-            |line: &&str| line.contains("ERROR") || line.contains("WARN") && !line.contains("repairing");
+            |line: &&str| (line.contains("ERROR") || line.contains("WARN")) && !to_be_expected(line);
         let complaint = log.lines().find(complains);
         ensure!(complaint.is_none(), "it complains: {complaint:?}");
         Ok(())

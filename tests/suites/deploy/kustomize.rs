@@ -169,3 +169,28 @@ fn replace(image: &Image, object: &mut Value) -> usize {
     }
     replaced
 }
+
+/// The test of the evaluator: it would rather fail than overlook something.
+pub(crate) fn what_is_not_known_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n";
+    let patched = "resources: [account.yaml]\npatches: [{path: patch.yaml}]\n";
+    let account = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: one}}\n";
+    let write = |file: &str, text: &str| fs::write(folder.path().join(file), text);
+    write("account.yaml", account)?;
+    write("patch.yaml", &account.replace("}}", ", labels: {a: b}}}"))?;
+    write("kustomization.yaml", &format!("{head}{patched}"))?;
+    ensure!(build(folder.path())?[0]["metadata"]["labels"] == json!({ "a": "b" }), "it is not patched");
+    for (patch, rest, said) in [
+        (account, "configMapGenerator: []\n", "configMapGenerator"),
+        (account, "images: [{name: other, newTag: a}]\n", "other"),
+        (&account.replace("one", "two"), "", "two"),
+        (&account.replace("}}", "}, secrets: [{name: a}]}"), "", "list"),
+    ] {
+        write("patch.yaml", patch)?;
+        write("kustomization.yaml", &format!("{head}{patched}{rest}"))?;
+        let error = build(folder.path()).err().with_context(|| format!("{said} passes"))?;
+        ensure!(format!("{error:#}").contains(said), "{error:#}");
+    }
+    Ok(())
+}

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use testbed::Subject;
+use testbed::mode::{IPTABLES, NFTABLES};
 use testbed::suite::{Test, everywhere, modes, run};
 
 /// A table row for a function of the same name.
@@ -31,6 +32,8 @@ static TESTS: &[(&str, Body)] = tests![
         probes_ask_where_pointsman_answers,
         configurations_ask_for_the_overlay_s_mode,
         a_cluster_s_own_folder_changes_what_it_names;
+    kustomize:
+        what_is_not_known_is_refused;
     rights:
         the_role_allows_what_is_asked_for_and_nothing_else;
     dockerfile:
@@ -38,7 +41,13 @@ static TESTS: &[(&str, Body)] = tests![
 ];
 
 fn main() -> ExitCode {
-    let of_modes = everywhere(modes(), &[capabilities::SCENARIOS], Subject::prepare, Subject::explain);
-    let others = TESTS.iter().map(|(name, body)| Test::new(*name, *body));
-    run(others.chain(of_modes).collect())
+    let mut all: Vec<Test> = TESTS.iter().map(|(name, body)| Test::new(*name, *body)).collect();
+    for (modes, table) in [
+        (modes(), capabilities::SCENARIOS),
+        (IPTABLES, capabilities::OF_IPTABLES),
+        (&[NFTABLES], capabilities::OF_NFTABLES),
+    ] {
+        all.extend(everywhere(modes, &[table], Subject::prepare, Subject::explain));
+    }
+    run(all)
 }

@@ -133,8 +133,7 @@ fn check_containers(objects: &[Value], pod: &Value) -> Result<()> {
     Ok(())
 }
 
-/// In every namespace of the machine's processes but this, the container has what it needs and nothing else. That it is
-/// enough, and nothing in vain, `capabilities` shows.
+/// That they are enough, and none in vain, `capabilities` shows.
 pub(crate) fn containers_have_the_capabilities_that_modes_need() -> Result<()> {
     for (overlay_name, modes) in OVERLAYS {
         let daemon_set = daemon_set(overlay_name)?;
@@ -146,12 +145,15 @@ pub(crate) fn containers_have_the_capabilities_that_modes_need() -> Result<()> {
             .flatten()
             .filter_map(Value::as_str)
             .collect();
-        let needed: BTreeSet<&str> = modes.iter().flat_map(|mode| mode.capabilities()).copied().collect();
+        let needed: BTreeSet<&str> = modes.iter().flat_map(Mode::capabilities).copied().collect();
         ensure!(added == needed, "{overlay_name} gives {added:?}, and {needed:?} are needed");
         for (field, value) in [("allowPrivilegeEscalation", false), ("readOnlyRootFilesystem", true)] {
             ensure!(security[field] == json!(value), "{overlay_name}: {field} is {}", security[field]);
         }
         ensure!(security.get("privileged").is_none(), "{overlay_name} is privileged");
+        let init = &daemon_set["spec"]["template"]["spec"]["initContainers"];
+        let only_sets_up = init[0]["args"][0] == json!("--init-only") && init.get(1).is_none();
+        ensure!(only_sets_up, "{overlay_name}: an init container does more than --init-only: {init}");
     }
     Ok(())
 }

@@ -14,6 +14,16 @@ use crate::manifests::{one, overlay};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the ClusterRole system:node-proxier allows in Kubernetes 1.36: groups, resources and verbs.
+const KUBE_PROXY: &[(&str, &[&str], &[&str])] = &[
+    ("", &["services"], &["list", "watch"]),
+    ("", &["nodes"], &["get", "list", "watch"]),
+    ("", &["events"], &["create", "patch", "update"]),
+    ("events.k8s.io", &["events"], &["create", "patch", "update"]),
+    ("discovery.k8s.io", &["endpointslices"], &["list", "watch"]),
+    ("networking.k8s.io", &["servicecidrs"], &["list", "watch"]),
+];
+
 /// A group of the API, a resource, and what is done to it.
 type Right = (String, String, String);
 
@@ -21,6 +31,13 @@ pub(crate) fn the_role_allows_what_is_asked_for_and_nothing_else() -> Result<()>
     let asked = asked_for()?;
     let allowed = allowed()?;
     ensure!(asked == allowed, "asked for: {asked:#?}\nallowed: {allowed:#?}");
+    // With kube-proxy's account, there is nothing to be changed.
+    for (group, resource, verb) in &asked {
+        let may = KUBE_PROXY.iter().any(|(groups, resources, verbs)| {
+            groups == group && resources.contains(&resource.as_str()) && verbs.contains(&verb.as_str())
+        });
+        ensure!(may, "kube-proxy may not {verb} {resource} of group {group:?}");
+    }
     Ok(())
 }
 

@@ -151,7 +151,7 @@ impl Error {
 
 /// Programs of iptables-legacy open a raw socket before anything else.
 fn raw_too<'a>(operation: &str, words: &'a str) -> &'a str {
-    if operation.contains("-legacy") { words } else { "" }
+    if operation.contains("-legacy") || operation.contains("raw socket") { words } else { "" }
 }
 
 fn explanation(extended: Option<&str>) -> String {

@@ -127,9 +127,10 @@ impl Mode {
     #[must_use]
     pub fn capabilities(&self) -> &'static [&'static str] {
         match self.of_frontends().tool {
-            // Programs of iptables-legacy open a raw socket before anything else.
-            Tool::Iptables(Backend::Legacy) => &["NET_ADMIN", "NET_RAW"],
-            Tool::Nft | Tool::Iptables(Backend::Nft) | Tool::Ipvs => &["NET_ADMIN"],
+            // Programs of iptables-legacy open a raw socket before anything else; so do those of either back end for
+            // a rule about a set.
+            Tool::Iptables(Backend::Legacy) | Tool::Ipvs => &["NET_ADMIN", "NET_RAW"],
+            Tool::Nft | Tool::Iptables(Backend::Nft) => &["NET_ADMIN"],
         }
     }
 

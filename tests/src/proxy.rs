@@ -340,14 +340,6 @@ impl Proxy {
         self.ended()
     }
 
-    /// Waits until it has ended by itself.
-    ///
-    /// # Errors
-    /// When it cannot be waited for.
-    pub fn await_end(&mut self) -> Result<ExitStatus> {
-        self.ended()
-    }
-
     /// Waits until it has ended and its log has been read.
     fn ended(&mut self) -> Result<ExitStatus> {
         let status = self.child.wait()?;

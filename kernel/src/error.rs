@@ -9,7 +9,9 @@ use crate::iptables::OffendingLine;
 pub enum Error {
     /// The process lacks the capability.
     #[error(
-        "no permission to {operation}: it takes CAP_NET_ADMIN (run as root, or give the container NET_ADMIN)"
+        "no permission to {operation}: it takes CAP_NET_ADMIN{} (run as root, or give the container NET_ADMIN{})",
+        raw_too(.operation, " and CAP_NET_RAW"),
+        raw_too(.operation, " and NET_RAW")
     )]
     Permission {
         /// What was attempted.
@@ -165,6 +167,11 @@ impl Error {
             errno => Self::Refused { operation, errno, extended },
         }
     }
+}
+
+/// Programs of iptables-legacy open a raw socket before anything else.
+fn raw_too<'a>(operation: &str, words: &'a str) -> &'a str {
+    if operation.contains("-legacy") || operation.contains("raw socket") { words } else { "" }
 }
 
 fn explanation(extended: Option<&str>) -> String {

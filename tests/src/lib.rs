@@ -36,7 +36,7 @@ pub use cluster::Cluster;
 pub use iptables::Iptables;
 pub use mode::{Backend, Mode};
 pub use namespace::Namespace;
-pub use ordinary::{User, program_as};
+pub use ordinary::{User, program_as, read_only_sysctls};
 pub use place::{Conversation, Outcome, Place, Protocol};
 pub use proxy::{Environment, Objects, Proxy, Resources, binary, binary_for};
 pub use responder::Responder;

@@ -1,5 +1,6 @@
 //! The modes that suites run in.
 
+use crate::bed::Family;
 use crate::isolation::Privileges;
 
 /// A way to program a node, as a suite asks for it.
@@ -120,6 +121,32 @@ impl Mode {
     pub fn is(&self, word: &str) -> bool {
         let rest = self.name.strip_prefix(word);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
+    /// The capabilities that a container needs in this mode, by Kubernetes' names. Manifests say the same.
+    #[must_use]
+    pub fn capabilities(&self) -> &'static [&'static str] {
+        match self.of_frontends().tool {
+            // Programs of iptables-legacy open a raw socket before anything else; so do those of either back end for
+            // a rule about a set.
+            Tool::Iptables(Backend::Legacy) | Tool::Ipvs => &["NET_ADMIN", "NET_RAW"],
+            Tool::Nft | Tool::Iptables(Backend::Nft) => &["NET_ADMIN"],
+        }
+    }
+
+    /// The kernel parameters that this mode would set in a family, and which a privileged container sets for it, by
+    /// their paths under `/proc/sys`.
+    #[must_use]
+    pub fn kernel_parameters(&self, family: Family) -> &'static [&'static str] {
+        match self.of_frontends().tool {
+            Tool::Iptables(_) if family == Family::V4 => &["net/ipv4/conf/all/route_localnet"],
+            Tool::Ipvs => &[
+                "net/ipv4/vs/conntrack",
+                "net/ipv4/vs/expire_nodest_conn",
+                "net/ipv4/vs/expire_quiescent_template",
+            ],
+            Tool::Nft | Tool::Iptables(_) => &[],
+        }
     }
 
     /// Whether connections are carried by the process itself.

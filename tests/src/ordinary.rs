@@ -1,9 +1,11 @@
-//! Programs that run as an ordinary user.
+//! Programs that run as somebody else than whoever starts them: an ordinary user, or root of a container.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use anyhow::{Context, Result};
+use nix::mount::{MsFlags, mount};
 use nix::unistd::geteuid;
 
 /// `nobody`, on every Linux.
@@ -19,6 +21,10 @@ pub enum User {
     Starter,
     /// As an ordinary user, without any privilege over the network namespace that it runs in.
     Ordinary,
+    /// As root of a container that has these capabilities and no others, and can get none (`no_new_privs`). Names are
+    /// Kubernetes': `NET_ADMIN`. In a user namespace they count within it, which is where the bed's network namespaces
+    /// belong.
+    Container(&'static [&'static str]),
 }
 
 /// A program to be run as a user.
@@ -26,6 +32,7 @@ pub enum User {
 pub fn program_as(user: User, program: &Path) -> Command {
     let mut command = match user {
         User::Starter => return Command::new(program),
+        User::Container(capabilities) => return contained(capabilities, program),
         User::Ordinary if !geteuid().is_root() => return Command::new(program),
         User::Ordinary => Command::new(if there_is_nobody() { "setpriv" } else { "unshare" }),
     };
@@ -39,6 +46,28 @@ pub fn program_as(user: User, program: &Path) -> Command {
     }
     command.arg("--").arg(program);
     command
+}
+
+/// What root may do once it has been executed is what the bounding set has.
+fn contained(capabilities: &[&str], program: &Path) -> Command {
+    let bounding = capabilities.iter().fold("-all".to_owned(), |set, name| set + ",+" + &name.to_lowercase());
+    let mut command = Command::new("setpriv");
+    command.args([format!("--bounding-set={bounding}"), "--inh-caps=-all".to_owned()]);
+    command.args(["--ambient-caps=-all", "--no-new-privs", "--"]).arg(program);
+    command
+}
+
+/// Makes kernel parameters read-only for this process and those it starts, as they are in a container that is not
+/// privileged.
+///
+/// # Errors
+/// When the mount is refused.
+pub fn read_only_sysctls() -> Result<()> {
+    const SYSCTLS: &str = "/proc/sys";
+    let (bind, none) = (MsFlags::MS_BIND, None::<&str>);
+    mount(Some(SYSCTLS), SYSCTLS, none, bind, none).context("cannot mount /proc/sys on itself")?;
+    mount(none, SYSCTLS, none, bind | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none)
+        .context("cannot make /proc/sys read-only")
 }
 
 /// Whether this process can become `nobody`.

@@ -74,11 +74,27 @@ impl Proxy {
         environment: Environment,
         args: &[String],
     ) -> Result<Self> {
+        Self::launch_with_rights(node, cluster, User::Starter, environment, args)
+    }
+
+    /// The same, run by somebody whose rights end at the manifests: whoever starts it, or a container's root.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn launch_with_rights(
+        node: &Namespace,
+        cluster: &Cluster,
+        user: User,
+        environment: Environment,
+        args: &[String],
+    ) -> Result<Self> {
         let staging = tempfile::tempdir().context("cannot make a folder for manifests")?;
         let folder = staging.path().join("manifests");
         fs::create_dir(&folder)?;
         fs::write(folder.join("cluster.json"), cluster.manifest())?;
-        Self::launch_on_folder(node, folder, staging, environment, args)
+        let source = ["--manifests".to_owned(), folder.to_string_lossy().into_owned()];
+        let start = Start { user, args: [&source, args].concat(), environment };
+        Self::launch_with(node, folder, staging, start)
     }
 
     /// Starts it on a copy of a folder of manifests.
@@ -435,7 +451,7 @@ pub fn binary() -> Result<PathBuf> {
 /// As [`binary`], and when it cannot be mounted elsewhere.
 pub fn binary_for(user: User) -> Result<PathBuf> {
     let binary = binary()?;
-    if user == User::Starter {
+    if user != User::Ordinary {
         return Ok(binary);
     }
     let open = std::env::temp_dir().join("pointsman");

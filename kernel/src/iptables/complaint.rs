@@ -69,6 +69,9 @@ pub(super) fn error(outcome: &Outcome<'_>) -> Error {
         return Error::ScriptTooLarge { program: program.to_owned(), bytes: script.len() };
     }
     let circumstance = is_circumstance(said) || (number.is_none() && status.code() == Some(RESOURCE_PROBLEM));
+    if said.contains(NO_SOCKET_TO_IPSET) {
+        return Error::Permission { operation: format!("open a raw socket to ipset in {program}") };
+    }
     if circumstance || is_permission(said) {
         return failure(&format!("run {program}"), said, status);
     }
@@ -92,6 +95,9 @@ pub(super) fn failure(operation: &str, said: &str, status: ExitStatus) -> Error 
     }
     Error::io(operation, io::Error::other(essence(said, status)))
 }
+
+/// What the extension `set` says without CAP_NET_RAW.
+const NO_SOCKET_TO_IPSET: &str = "Can't open socket to ipset";
 
 fn is_permission(said: &str) -> bool {
     said.contains("you must be root")

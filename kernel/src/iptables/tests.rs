@@ -107,6 +107,9 @@ fn what_is_no_fault_of_the_script_blames_nobody() {
                 must be root)\n";
     let denied = of(root, exit(4));
     assert!(matches!(denied, Error::Permission { .. }) && !denied.blames_the_request(), "{denied}");
+    let raw = of("Can't open socket to ipset.\n\n", exit(1));
+    assert!(matches!(raw, Error::Permission { .. }) && !raw.blames_the_request(), "{raw}");
+    assert!(raw.to_string().contains("CAP_NET_RAW"), "{raw}");
     let memory = of("line 4: RULE_APPEND failed (Cannot allocate memory): rule in chain KUBE-A\n", exit(4));
     assert!(matches!(memory, Error::Io { .. }) && !memory.blames_the_request(), "{memory}");
     let large = of("sendmsg() failed: Message too long\nline 4: Message too long.\n", exit(4));

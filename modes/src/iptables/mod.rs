@@ -45,6 +45,8 @@ pub(crate) mod tables;
 mod tests;
 mod watch;
 
+use std::sync::Once;
+
 use endpoint_cache::{Delta, Desired, Family, ServicePort};
 use kernel::iptables::Iptables as Programs;
 use kernel::sysctl;
@@ -245,12 +247,15 @@ impl Programmed {
 
 const ROUTE_LOCALNET: &str = "net.ipv4.conf.all.route_localnet";
 
-/// Lets node ports answer on 127.0.0.1. Everything else works without.
+/// Lets node ports answer on 127.0.0.1. Everything else works without; that it cannot be is said once.
 fn route_localhost() {
+    static TOLD: Once = Once::new();
     if let Err(error) = allow_routing_of_localhost() {
-        tracing::warn!(
-            "node ports do not answer on 127.0.0.1: {error}; --iptables-localhost-nodeports=false asks for no more"
-        );
+        TOLD.call_once(|| {
+            tracing::warn!(
+                "node ports do not answer on 127.0.0.1: {error}; --iptables-localhost-nodeports=false asks for no more"
+            );
+        });
     }
 }
 

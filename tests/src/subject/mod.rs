@@ -2,6 +2,7 @@
 
 mod all_kinds;
 mod clients;
+mod contained;
 mod sentences;
 mod switching;
 mod under_way;
@@ -13,6 +14,7 @@ use anyhow::{Context, Result};
 use crate::bed::{Bed, Family, Layout, POD_PORT, Pod};
 use crate::cluster::{Cluster, Endpoint, Service, Slice};
 use crate::mode::Mode;
+use crate::ordinary::User;
 use crate::place::Protocol;
 use crate::proxy::{Environment, Proxy};
 use crate::rules::Rules;
@@ -35,6 +37,7 @@ pub struct Subject {
     mode_args: Vec<String>,
     args: Vec<String>,
     environment: Environment,
+    user: User,
 }
 
 impl Subject {
@@ -52,6 +55,7 @@ impl Subject {
             mode_args: owned(circumstances.mode.args),
             args: owned(&["--cluster-cidr", &cidrs]),
             environment: Vec::new(),
+            user: User::Starter,
         })
     }
 
@@ -122,6 +126,11 @@ impl Subject {
         self.environment.push((name, value));
     }
 
+    /// Starts the proxy as somebody else; not as an ordinary user, who could not read its manifests.
+    pub fn run_as(&mut self, user: User) {
+        self.user = user;
+    }
+
     /// All arguments that the proxy is started with.
     #[must_use]
     pub fn all_args(&self) -> Vec<String> {
@@ -159,7 +168,8 @@ impl Subject {
     /// When it is not built.
     pub fn launch(&mut self) -> Result<()> {
         let environment = self.environment.clone();
-        self.proxy = Some(Proxy::launch(&self.bed.node, &self.cluster, environment, &self.all_args())?);
+        let (node, args) = (&self.bed.node, self.all_args());
+        self.proxy = Some(Proxy::launch_with_rights(node, &self.cluster, self.user, environment, &args)?);
         Ok(())
     }
 

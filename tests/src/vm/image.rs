@@ -14,7 +14,7 @@ use super::archive::Archive;
 use super::kernel::{Kernel, output};
 
 /// Programs of the host that suites use, and what the first process needs; the rest is busybox.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "base32",
     "basenc",
     "busybox",
@@ -27,6 +27,7 @@ const PROGRAMS: [&str; 15] = [
     "nft",
     "nsenter",
     "prlimit",
+    "setpriv",
     "sha256sum",
     "ss",
     "unshare",

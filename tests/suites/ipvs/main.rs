@@ -3,6 +3,7 @@
 //! `packets` tells. This suite runs in the virtual machine, whose kernel has IPVS.
 
 mod addresses;
+mod container;
 mod layout;
 mod leaving;
 mod others;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         leaving::SCENARIOS,
         others::SCENARIOS,
         switching::SCENARIOS,
+        container::SCENARIOS,
     ];
     run_everywhere(&[mode::IPVS], &tables, Subject::prepare, Subject::explain)
 }

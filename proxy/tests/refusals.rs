@@ -29,6 +29,7 @@ fn refuses(status: i32, args: &[&str], words: &[&str]) {
 #[test]
 fn bad_usage_is_status_2() {
     refuses(2, &["--iptables-sync-period", "0"], &["--iptables-sync-period", "1m30s"]);
+    refuses(2, &["--iptables-sync-period", "soon"], &["--iptables-sync-period", "1m30s"]);
     refuses(2, &["--cluster-cidr", "10.0.0.0/99"], &["--cluster-cidr", "10.0.0.0/99", "10.244.0.0/16"]);
     refuses(2, &["--cluster-cidr", "10.0.0.0/8,11.0.0.0/8"], &["--cluster-cidr", "IPv4"]);
     refuses(2, &["--nodeport-addresses", "primary,10.0.0.0/8"], &["--nodeport-addresses", "primary"]);
@@ -37,7 +38,7 @@ fn bad_usage_is_status_2() {
     refuses(2, &["--detect-local-mode", "BridgeInterface"], &["--pod-bridge-interface"]);
     refuses(2, &["--iptables-masquerade-bit", "32"], &["--iptables-masquerade-bit", "32"]);
     let taken = ["--proxy-mode=userspace", "--iptables-masquerade-bit=13"];
-    refuses(2, &taken, &["--iptables-masquerade-bit=13", "userspace"]);
+    refuses(2, &taken, &["--iptables-masquerade-bit", "13", "userspace"]);
     refuses(2, &["--proxy-port-range", "9-1"], &["--proxy-port-range", "1024-65535"]);
     refuses(2, &["--hostname-override= "], &["--hostname-override"]);
     refuses(2, &["--manifest", "x"], &["--manifest", "--manifests"]);
@@ -58,6 +59,82 @@ fn what_cannot_be_done_is_status_1() {
     let bound = ["--manifests", folder, "--proxy-mode=userspace", "--userspace-entry=bound", nowhere];
     let (code, _, stderr) = run(&bound).unwrap();
     assert!(code == Some(1) && stderr.contains("cannot bind local ports: cannot listen on"), "{stderr}");
+}
+
+/// A file with the head of a configuration and these fields.
+fn configuration(fields: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+    std::fs::write(file.path(), format!("{head}{fields}")).unwrap();
+    file
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_refused_by_field() {
+    for (fields, word) in [
+        ("mode: pigeon", "mode: \"pigeon\""),
+        ("conntrack: {min: many}", "conntrack.min: "),
+        ("detectLocalMode: BridgeInterface", "needs detectLocal.bridgeInterface"),
+        ("a: [", "YAML"),
+    ] {
+        let file = configuration(fields);
+        let path = file.path().to_str().unwrap();
+        refuses(1, &["--config", path], &["--config", path, word]);
+        refuses(1, &["check-config", path], &[path, word]);
+    }
+    refuses(1, &["--config", "/no/such/file"], &["--config /no/such/file", "No such file"]);
+    refuses(1, &["check-config", "/dev/null"], &["/dev/null", "no file"]);
+}
+
+#[test]
+fn doubts_are_refused_by_the_check_alone() {
+    let file = configuration("mode: iptables\nmode: ipvs\nconntrack: {maxPerCoer: 1}");
+    let path = file.path().to_str().unwrap();
+    let (code, stdout, stderr) = run(&["check-config", path]).unwrap();
+    assert_eq!((code, &*stdout, stderr.lines().count()), (Some(1), "", 2), "{stderr}");
+    assert!(stderr.contains("did you mean maxPerCore?") && stderr.contains("mode"), "{stderr}");
+    let written = tempfile::NamedTempFile::new().unwrap();
+    let to = format!("--write-config-to={}", written.path().display());
+    let (code, ..) = run(&["--config", path, &to]).unwrap();
+    assert_eq!(code, Some(0));
+    assert!(std::fs::read_to_string(written.path()).unwrap().contains("mode: ipvs"));
+}
+
+#[test]
+fn what_is_written_passes_the_check() {
+    let written = tempfile::NamedTempFile::new().unwrap();
+    let path = written.path().to_str().unwrap();
+    let to = format!("--write-config-to={path}");
+    let flags = [&*to, "--proxy-mode=iptables", "--cluster-cidr=10.0.0.0/8", "-v=3", "--kube-api-qps=50"];
+    assert_eq!(run(&flags).unwrap(), (Some(0), String::new(), String::new()));
+    let text = std::fs::read_to_string(path).unwrap();
+    for line in ["mode: iptables", "clusterCIDR: 10.0.0.0/8", "  verbosity: 3", "  syncPeriod: 30s"] {
+        assert!(text.lines().any(|other| other == line), "{line} is not in {text}");
+    }
+    let (code, stdout, stderr) = run(&["check-config", path]).unwrap();
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    assert!(
+        stdout.contains("good, for iptables mode") && stdout.contains("clientConnection.qps"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn completions_and_the_manual_are_made() {
+    for (args, word) in [
+        (["completion", "bash"].as_slice(), "--proxy-mode"),
+        (&["completion", "zsh"], "#compdef pointsman"),
+        (&["completion", "fish"], "proxy-mode"),
+        (&["manual"], ".TH pointsman"),
+    ] {
+        let (code, stdout, _) = run(args).unwrap();
+        assert!(code == Some(0) && stdout.contains(word), "{args:?}: {stdout}");
+    }
+    let (_, raw, _) = run(&["--version=raw"]).unwrap();
+    assert!(
+        raw.contains(env!("CARGO_PKG_VERSION")) && raw.contains("kubeproxy.config.k8s.io/v1alpha1"),
+        "{raw}"
+    );
 }
 
 #[test]

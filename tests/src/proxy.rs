@@ -20,7 +20,7 @@ use crate::cluster::Cluster;
 use crate::log::Log;
 use crate::namespace::Namespace;
 use crate::ordinary::{User, program_as};
-use crate::vm;
+use crate::{await_that, vm};
 
 /// The verbosity at which every sync is logged.
 const DETAILS: &str = "4";
@@ -351,6 +351,15 @@ impl Proxy {
     /// When it cannot be signalled or waited for.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
+        self.ended()
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn await_end(&mut self) -> Result<ExitStatus> {
+        await_that("pointsman ends", || Ok(self.child.try_wait()?.is_some()))?;
         self.ended()
     }
 

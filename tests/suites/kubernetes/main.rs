@@ -1,5 +1,6 @@
 //! The proxy with an API server: what it serves is what the server holds, whatever goes wrong between them.
 
+mod configuration;
 mod credentials;
 mod endurance;
 mod faults;
@@ -93,9 +94,14 @@ fn main() -> ExitCode {
     let once = modes().iter().take(1);
     let once = everywhere(once, &[BETWEEN_US_AND_THE_SERVER], Subject::prepare, Subject::explain);
     let once = once.into_iter().filter(|test| test.name.contains("::ipv4::"));
+    let configured = modes().iter().filter(|mode| matches!(mode.name, "nftables" | "iptables-legacy"));
+    let of = (testbed::Subject::prepare, testbed::Subject::explain);
+    let configured = everywhere(configured, &[configuration::SCENARIOS], of.0, of.1);
+    let configured = configured.into_iter().filter(|test| test.name.contains("::ipv4::"));
     run(everywhere(modes(), &[SCENARIOS], Subject::prepare, Subject::explain)
         .into_iter()
         .chain(once)
+        .chain(configured)
         .chain(carrying)
         .collect())
 }

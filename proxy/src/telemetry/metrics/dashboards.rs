@@ -77,7 +77,7 @@ fn expressions(value: &Value, to: &mut Vec<String>) {
             for (name, value) in fields {
                 match value {
                     Value::String(text) if matches!(name.as_str(), "expr" | "definition") => {
-                        to.push(text.clone())
+                        to.push(text.clone());
                     }
                     value => expressions(value, to),
                 }

@@ -359,7 +359,7 @@ impl SyncLoop {
 
     /// When changes may be programmed, if not at once.
     fn soonest(&self) -> Option<Instant> {
-        self.synced_at.map(|last| last + self.min_sync_period)
+        self.synced_at.filter(|_| !self.min_sync_period.is_zero()).map(|last| last + self.min_sync_period)
     }
 
     /// Lets the first sync come, or says for how long not.

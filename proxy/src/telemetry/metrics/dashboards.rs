@@ -77,7 +77,7 @@ fn expressions(value: &Value, to: &mut Vec<String>) {
             for (name, value) in fields {
                 match value {
                     Value::String(text) if matches!(name.as_str(), "expr" | "definition") => {
-                        to.push(text.clone())
+                        to.push(text.clone());
                     }
                     value => expressions(value, to),
                 }
@@ -90,7 +90,7 @@ fn expressions(value: &Value, to: &mut Vec<String>) {
 
 /// The names of all samples that any mode tells.
 fn told() -> BTreeSet<String> {
-    let mut text = super::page::Page::new(None, empty_page()).text;
+    let mut text = Page::new(None, empty_page()).text;
     for mode in ["iptables", "ipvs", "nftables", "userspace"] {
         let metrics = Metrics::new(Traffic::default());
         metrics.serves(mode, vec![Family::V4]);

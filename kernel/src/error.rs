@@ -15,6 +15,14 @@ pub enum Error {
         /// What was attempted.
         operation: String,
     },
+    /// A file of the kernel that cannot be written by anybody here.
+    #[error(
+        "cannot {operation}: it is on a file system that is read-only here, as in a container without privileges"
+    )]
+    ReadOnly {
+        /// What was attempted.
+        operation: String,
+    },
     /// The kernel was built or started without what is needed.
     #[error("the kernel lacks {what}: load the module or use a kernel built with it")]
     Unsupported {

@@ -1,6 +1,6 @@
-//! Kernel parameters under `/proc/sys`.
+//! Kernel parameters under `/proc/sys`, and those of modules under `/sys/module`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::Error;
@@ -10,9 +10,7 @@ use crate::Error;
 /// # Errors
 /// When it does not exist or cannot be read.
 pub fn get(name: &str) -> Result<String, Error> {
-    fs::read_to_string(path(name))
-        .map(|value| value.trim_end().to_owned())
-        .map_err(|source| Error::io(format!("read sysctl {name}"), source))
+    read(&path(name), &format!("sysctl {name}"))
 }
 
 /// Sets a parameter if it has another value: one that is right already needs no privilege. Says whether it wrote.
@@ -23,16 +21,52 @@ pub fn set(name: &str, value: &str) -> Result<bool, Error> {
     if get(name)? == value {
         return Ok(false);
     }
-    fs::write(path(name), value).map(|()| true).map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            Error::Permission { operation: format!("set sysctl {name}={value}") }
+    write(&path(name), &format!("sysctl {name}"), value).map(|()| true)
+}
+
+/// Reads a parameter of a module, without the trailing newline.
+///
+/// # Errors
+/// When it does not exist, the module is not loaded, or it cannot be read.
+pub fn get_of_module(module: &str, name: &str) -> Result<String, Error> {
+    read(&path_of_module(module, name), &format!("parameter {name} of module {module}"))
+}
+
+/// As [`set`], for a parameter of a module.
+///
+/// # Errors
+/// As [`set`].
+pub fn set_of_module(module: &str, name: &str, value: &str) -> Result<bool, Error> {
+    if get_of_module(module, name)? == value {
+        return Ok(false);
+    }
+    let what = format!("parameter {name} of module {module}");
+    write(&path_of_module(module, name), &what, value).map(|()| true)
+}
+
+fn read(path: &Path, what: &str) -> Result<String, Error> {
+    fs::read_to_string(path)
+        .map(|value| value.trim_end().to_owned())
+        .map_err(|source| Error::io(format!("read {what}"), source))
+}
+
+fn write(path: &Path, what: &str, value: &str) -> Result<(), Error> {
+    fs::write(path, value).map_err(|source| {
+        let operation = format!("set {what}={value}");
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Error::Permission { operation },
+            io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly { operation },
+            _ => Error::io(operation, source),
         }
-        _ => Error::io(format!("set sysctl {name}={value}"), source),
     })
 }
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(name.replace('.', "/"))
+}
+
+fn path_of_module(module: &str, name: &str) -> PathBuf {
+    PathBuf::from("/sys/module").join(module).join("parameters").join(name)
 }
 
 #[cfg(test)]
@@ -47,6 +81,12 @@ mod tests {
     #[test]
     fn a_value_that_is_right_already_is_not_written() {
         assert!(!set("kernel.ostype", "Linux").unwrap());
+    }
+
+    #[test]
+    fn names_the_module_whose_parameter_does_not_exist() {
+        let message = get_of_module("no_such_module", "size").unwrap_err().to_string();
+        assert!(message.contains("size of module no_such_module"), "{message}");
     }
 
     #[test]

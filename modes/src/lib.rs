@@ -55,6 +55,13 @@ pub trait Mode {
     /// As [`Mode::resync`].
     fn rehearse(&mut self, desired: &Desired) -> Result<(), Error>;
 
+    /// Takes other settings, for the families that it was opened with: the next [`Mode::resync`] follows them. False when
+    /// it cannot, and another process has to.
+    fn reconfigure(&mut self, settings: &Settings) -> bool {
+        let _ = settings;
+        false
+    }
+
     /// Removes what earlier transactions left without use. Called when there is nothing else to do, and again while it
     /// says that it is [unfinished](Report::unfinished).
     ///

@@ -1,16 +1,22 @@
-//! The `pointsman` binary's inside: command line, sources of objects, and the loop that programs the node.
+//! The `pointsman` binary's inside: command line, configuration, sources of objects, and the loop that programs the
+//! node.
 //!
 //! Data flows one way: a [`source`] hands objects to the sync loop, which owns the cache and the mode and turns
 //! what changed into one kernel transaction. This crate decides nothing about Services and knows nothing of nftables;
-//! it wires the parts that do. Start reading at [`main`].
+//! it wires the parts that do. Start reading at [`main`], then `run.rs`.
 
 mod backoff;
 pub mod cli;
+pub mod config;
+pub mod conntrack;
 mod disturbances;
 mod http;
+mod links;
 pub mod logging;
+mod manual;
 pub mod mode;
 pub mod options;
+mod run;
 mod service_health;
 mod signals;
 pub mod source;
@@ -20,28 +26,21 @@ mod telemetry;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
-use endpoint_cache::{Cache, Family};
-use jiff::Timestamp;
-use modes::{DetectLocal, Settings};
 
-use cli::{Cli, Command, DetectLocalMode};
-use mode::{Asked, Chosen};
-use options::{Invalid, Origin};
-use service_health::ServiceHealth;
-use source::Source;
-use source::kubernetes::{Kubernetes, News, Outlet};
-use source::manifests::Manifests;
-use status::Reporter;
-use sync_loop::{NodeWait, Outcome, SyncLoop};
-use telemetry::{Socket, Telemetry};
+use cli::{Cli, Command, Version};
+use config::{KubeProxyConfiguration, Loaded};
+use options::Options;
 
 const REFUSED: u8 = 1;
 const BAD_USAGE: u8 = 2;
+
+/// A command line whose every flag is readable, and that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} (see pointsman --help)")]
+pub struct BadUsage(String);
 
 /// Runs the program with this command line, the program's name first; returns its exit status.
 #[must_use]
@@ -51,9 +50,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) if error.use_stderr() => return fail(BAD_USAGE, &cli::one_line(&error)),
         Err(help) => help.exit(),
     };
-    match run(&cli) {
+    match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<Invalid>() => fail(BAD_USAGE, &format!("{error} (see pointsman --help)")),
+        Err(error) if error.is::<BadUsage>() => fail(BAD_USAGE, &error.to_string()),
         // Joins the chain of causes with ": ".
         Err(error) => fail(REFUSED, &format!("{error:#}")),
     }
@@ -65,154 +64,65 @@ fn fail(status: u8, message: &str) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
-    if let Some(Command::Status(flags)) = &cli.command {
-        return status::show(flags, cli.socket.as_deref());
+fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        Some(Command::Status(flags)) => return status::show(flags, cli.socket.as_deref()),
+        Some(Command::CheckConfig { file }) => return config::check(file),
+        Some(Command::Completion { shell }) => return manual::print_completion(*shell),
+        Some(Command::Manual) => return manual::print_page(),
+        None => {}
     }
-    logging::start(cli.verbosity);
+    if cli.version != Version::No {
+        return manual::print_version(cli.version);
+    }
+    let loaded = config::load(&cli)?;
+    if !cli.write_config_to.is_empty() {
+        return write_config(&loaded.configuration, &cli.write_config_to);
+    }
+    let log = logging::start(&loaded.options.log);
+    tell_what_does_not_count(&cli, &loaded);
     if cli.cleanup {
-        return cleanup(cli);
+        return cleanup(&cli, &loaded.options);
     }
-    let started = Timestamp::now();
-    let mut settings = options::settings(cli)?;
-    settings.ipv6 = kernel_has_ipv6();
-    let node_name = options::node_name(cli)?;
-    let telemetry = Telemetry::new(2 * cli.iptables_sync_period);
-    let origin = options::origin(cli);
-    let source: Box<dyn Source> = match &origin {
-        Origin::Manifests(path) => Box::new(Manifests::open(path)?),
-        Origin::Kubernetes(access) => {
-            let (access, telemetry) = (access.clone(), Arc::clone(&telemetry));
-            Box::new(Kubernetes::open(access, &node_name, cli.watch_silence, telemetry)?)
-        }
-    };
-    if cli.conntrack_tcp_be_liberal {
-        be_liberal()?;
+    if cli.init_only {
+        return init(&cli, &loaded.options);
     }
-    telemetry.health.set_families(Family::BOTH.into_iter().filter(|family| settings.enables(*family)));
-    let asked = Asked {
-        name: cli.proxy_mode,
-        settings: settings.clone(),
-        iptables_backend: cli.iptables_backend.0,
-        ipvs: cli.ipvs.options(),
-        userspace: cli.userspace.clone(),
-    };
-    let Chosen { mode, retire_others, programs_kernel, forwarder } = mode::choose(asked)?;
-    if let Some(forwarder) = forwarder {
-        telemetry.traffic.is_carried_by(forwarder);
-    }
+    run::run(cli, loaded, log)
+}
 
-    let events = match &origin {
-        Origin::Kubernetes(access) => {
-            Some(Outlet::start(access.clone(), &node_name).context("cannot post events")?)
-        }
-        Origin::Manifests(_) => None,
-    };
-    // Without rules, the process serves its user alone, on a machine that may be no Node.
-    if !programs_kernel {
-        telemetry.health.disregard_node();
-    }
-    let node_events = events.clone().filter(|_| programs_kernel);
-    let node_wait = await_node(&origin, &settings, &node_name).filter(|_| programs_kernel);
-    let everywhere = mode.node_ports_everywhere();
-    let service_health = ServiceHealth::start(Arc::clone(&telemetry), settings, everywhere, events.clone())
-        .context("cannot answer load balancers")?;
-    warn_of_gaps(cli, programs_kernel);
+fn write_config(configuration: &KubeProxyConfiguration, file: &str) -> anyhow::Result<()> {
+    let text = serde_saphyr::to_string(configuration).context("cannot write the configuration as YAML")?;
+    std::fs::write(file, text).with_context(|| format!("cannot write --write-config-to {file}"))
+}
 
-    let (inbox, inputs) = sync_loop::channel();
-    signals::watch(inbox.clone()).context("cannot watch for signals")?;
-    let (_socket, status) = status_socket(cli).unzip();
-    let (health, metrics) = (cli.healthz_bind_address.0, cli.metrics_bind_address.0);
-    let reporter =
-        Reporter { mode: mode.name(), node: node_name.clone(), started, telemetry: Arc::clone(&telemetry) };
-    let endpoints =
-        telemetry::Endpoints { health, metrics, status, hard_fail: false, outlet: node_events.clone() };
-    telemetry::serve(endpoints, reporter)?;
-    if let Some(events) = node_events {
-        events.post(News::starting());
+/// What was said in good faith and makes no difference.
+fn tell_what_does_not_count(cli: &Cli, loaded: &Loaded) {
+    for doubt in &loaded.doubts {
+        tracing::warn!("--config {}: {doubt}", cli.config);
     }
-    source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;
-    tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
-    // What a developer runs is behind Services of a folder of his own; a cluster must not lead to this machine.
-    let own_folder = !programs_kernel && matches!(origin, Origin::Manifests(_));
-    let cache = Cache::new(&node_name).with_loopback_endpoints(own_folder);
-    let sync_loop = SyncLoop::new(cache, mode, telemetry).with_notices(events);
-    let sync_loop = sync_loop.with_service_health(Some(service_health)).awaiting_node(node_wait);
-    match sync_loop.after_first_sync(move || retire(retire_others)).run(inbox, &inputs) {
-        Outcome::Stopped => {
-            match programs_kernel {
-                true => tracing::info!("stopped; the rules stay in force"),
-                false => tracing::info!("stopped; nothing stays behind"),
-            }
-            Ok(())
-        }
-        Outcome::SourceFailed(error) => Err(error),
+    let unheeded = loaded.unheeded();
+    if !unheeded.is_empty() {
+        tracing::info!("accepted, and without a meaning to pointsman: {}", unheeded.join(", "));
+    }
+    let overruled = cli.overruled();
+    if !cli.config.is_empty() && !overruled.is_empty() {
+        tracing::warn!("--config is given, so these flags do not count: {}", overruled.join(", "));
     }
 }
 
-/// What is to be known of the Node before the first sync. Manifests need not have one.
-fn await_node(origin: &Origin, settings: &Settings, node_name: &str) -> Option<NodeWait> {
-    matches!(origin, Origin::Kubernetes(_)).then(|| NodeWait {
-        node_name: node_name.to_owned(),
-        addresses: settings.node_address.is_none(),
-        pod_cidrs: settings.detect_local == DetectLocal::NodeCidr,
-    })
-}
-
-/// Where `pointsman status` is to be answered; the work goes on without it.
-fn status_socket(cli: &Cli) -> Option<(Socket, UnixListener)> {
-    let path = status::place::to_answer(cli.socket.as_deref())?;
-    Socket::bind(&path)
-        .inspect_err(|error| {
-            tracing::warn!("pointsman status is not answered by this process: {error:#} (--socket)");
-        })
-        .ok()
-}
-
-/// What was asked for in good faith and will not come true.
-fn warn_of_gaps(cli: &Cli, programs_kernel: bool) {
-    if programs_kernel
-        && cli.detect_local_mode == DetectLocalMode::ClusterCidr
-        && cli.cluster_cidr.0.is_empty()
-    {
-        tracing::warn!(
-            "no --cluster-cidr: traffic to ClusterIPs from outside the cluster is not masqueraded"
-        );
-    }
-    let given = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
-    if cli.manifests.is_some() && (given(&cli.kubeconfig) || given(&cli.master)) {
-        tracing::warn!("--kubeconfig and --master are not used: Services come from --manifests");
-    }
-}
-
-fn cleanup(cli: &Cli) -> anyhow::Result<()> {
-    let removed = mode::cleanup(&cli.ipvs.ipvs_exclude_cidrs, &cli.userspace.userspace_capture_addresses)?;
+fn cleanup(cli: &Cli, options: &Options) -> anyhow::Result<()> {
+    let removed = mode::cleanup(&options.ipvs.exclude_cidrs, &cli.userspace.userspace_capture_addresses)?;
     tracing::info!(removed, "cleaned up");
     Ok(())
 }
 
-/// Takes away what other modes left.
-fn retire(retire_others: mode::RetireOthers) {
-    match retire_others() {
-        Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "removed what another mode or kube-proxy left"),
-        Err(error) => tracing::warn!("what another mode or kube-proxy left is still there: {error:#}"),
+/// Sets what takes more privileges than the work itself.
+fn init(cli: &Cli, options: &Options) -> anyhow::Result<()> {
+    let outcome = conntrack::apply(&options.conntrack);
+    mode::initialise(options).context("cannot set kernel parameters for this mode")?;
+    if let Some(refusal) = outcome.refused.first() {
+        anyhow::bail!("{refusal}");
     }
-}
-
-/// A kernel may be built or booted without IPv6; IPv4 is served all the same.
-fn kernel_has_ipv6() -> bool {
-    let has = kernel::sysctl::get("net.ipv6.conf.all.disable_ipv6").is_ok();
-    if !has {
-        tracing::info!("the kernel has no IPv6: IPv4 only");
-    }
-    has
-}
-
-fn be_liberal() -> anyhow::Result<()> {
-    const NAME: &str = "net.netfilter.nf_conntrack_tcp_be_liberal";
-    if kernel::sysctl::set(NAME, "1").context("--conntrack-tcp-be-liberal")? {
-        tracing::info!(name = NAME, value = 1, "set");
-    }
+    tracing::info!(mode = %options.mode, config = cli.config, "initialised");
     Ok(())
 }

@@ -17,6 +17,7 @@ use modes::{Mode, Settings};
 use tracing::subscriber::NoSubscriber;
 
 use crate::cli::{Entry, UserspaceFlags};
+use crate::options::Options;
 
 /// What `--proxy-mode` can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +230,18 @@ fn cannot_use_ipvs(settings: &Settings, backend: Option<Backend>) -> String {
 pub fn cleanup(exclude_cidrs: &[IpNet], capture_addresses: &[IpAddr]) -> anyhow::Result<usize> {
     let rules = retire_nftables()? + retire_iptables(&Backend::BOTH)?;
     Ok(rules + retire_ipvs(exclude_cidrs)? + retire_userspace(capture_addresses)?)
+}
+
+/// Sets the kernel parameters of a mode that a container may not (`--init-only`).
+///
+/// # Errors
+/// When one cannot be set.
+pub fn initialise(options: &Options) -> anyhow::Result<()> {
+    match options.mode {
+        ModeName::Iptables => iptables::initialise(&options.settings).map_err(Into::into),
+        ModeName::Ipvs => ipvs::initialise(&options.ipvs).map_err(Into::into),
+        ModeName::Nftables | ModeName::Userspace => Ok(()),
+    }
 }
 
 fn retire_nftables() -> anyhow::Result<usize> {

@@ -11,6 +11,7 @@
 pub mod api_server;
 mod bed;
 pub mod cluster;
+pub mod faketime;
 pub mod http;
 mod iptables;
 pub mod isolation;

@@ -173,6 +173,12 @@ impl Mode for Iptables {
     }
 
     /// Nothing is left without use: chains go with the rules that lead to them.
+    fn reconfigure(&mut self, settings: &Settings) -> bool {
+        let Settings { ipv4, ipv6, .. } = self.settings;
+        self.settings = Settings { ipv4, ipv6, ..settings.clone() };
+        true
+    }
+
     fn tidy(&mut self) -> Result<Report, Error> {
         Ok(Report::default())
     }
@@ -225,20 +231,38 @@ impl Programmed {
     }
 }
 
+const ROUTE_LOCALNET: &str = "net.ipv4.conf.all.route_localnet";
+
 /// Lets node ports answer on 127.0.0.1. Everything else works without.
 fn route_localhost() {
-    const NAME: &str = "net.ipv4.conf.all.route_localnet";
-    match sysctl::set(NAME, "1") {
-        Ok(false) => {}
-        Ok(true) => tracing::info!(
-            name = NAME,
+    if let Err(error) = allow_routing_of_localhost() {
+        tracing::warn!(
+            "node ports do not answer on 127.0.0.1: {error}; --iptables-localhost-nodeports=false asks for no more"
+        );
+    }
+}
+
+fn allow_routing_of_localhost() -> Result<(), kernel::Error> {
+    if sysctl::set(ROUTE_LOCALNET, "1")? {
+        tracing::info!(
+            name = ROUTE_LOCALNET,
             value = 1,
             "set, so that node ports answer on 127.0.0.1; --iptables-localhost-nodeports=false leaves it alone"
-        ),
-        Err(error) => tracing::warn!(
-            "node ports do not answer on 127.0.0.1: {error}; --iptables-localhost-nodeports=false asks for no more"
-        ),
+        );
     }
+    Ok(())
+}
+
+/// Sets the kernel parameters that this mode takes, which a container may not.
+///
+/// # Errors
+/// When one cannot be set.
+pub fn initialise(settings: &Settings) -> Result<(), Error> {
+    // As it is set at work: by the same ranges.
+    if settings.ipv4 && settings.localhost_node_ports {
+        allow_routing_of_localhost()?;
+    }
+    Ok(())
 }
 
 /// Removes the chains that kube-proxy has too, from these back ends, and nothing else; says how many chains and rules

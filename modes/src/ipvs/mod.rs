@@ -105,6 +105,14 @@ struct Programmed {
     program: Option<Program>,
 }
 
+/// Sets the kernel parameters that this mode takes, which a container may not.
+///
+/// # Errors
+/// When one cannot be set.
+pub fn initialise(options: &Options) -> Result<(), Error> {
+    sysctls::set(options.strict_arp)
+}
+
 impl Ipvs {
     /// Sees whether the kernel has IPVS with the scheduler, ipsets, and what iptables needs; programs nothing yet.
     ///
@@ -270,6 +278,12 @@ impl Mode for Ipvs {
     }
 
     /// Removes endpoints whose connections are done.
+    fn reconfigure(&mut self, settings: &Settings) -> bool {
+        let Settings { ipv4, ipv6, .. } = self.settings;
+        self.settings = Settings { ipv4, ipv6, ..settings.clone() };
+        true
+    }
+
     fn tidy(&mut self) -> Result<Report, Error> {
         let now = Instant::now();
         let mut report = Report::default();

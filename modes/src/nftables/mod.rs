@@ -156,6 +156,12 @@ impl Mode for Nftables {
         Ok(report)
     }
 
+    fn reconfigure(&mut self, settings: &Settings) -> bool {
+        let Settings { ipv4, ipv6, .. } = self.settings;
+        self.settings = Settings { ipv4, ipv6, ..settings.clone() };
+        true
+    }
+
     fn tidy(&mut self) -> Result<Report, Error> {
         let mut report = Report::default();
         for table in &mut self.tables {

@@ -8,16 +8,38 @@ pub(crate) mod place;
 mod reporter;
 mod table;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{Output, StatusFlags};
+use crate::config::KubeProxyConfiguration;
 
 pub(crate) use reporter::Reporter;
+
+/// The configuration in force, which may change in flight.
+#[derive(Debug)]
+pub(crate) struct InForce(Mutex<Arc<KubeProxyConfiguration>>);
+
+impl InForce {
+    /// From the start.
+    pub(crate) fn new(configuration: KubeProxyConfiguration) -> Self {
+        Self(Mutex::new(Arc::new(configuration)))
+    }
+
+    /// From now on.
+    pub(crate) fn set(&self, configuration: KubeProxyConfiguration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(configuration);
+    }
+
+    /// Now.
+    pub(crate) fn get(&self) -> Arc<KubeProxyConfiguration> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// How a process stands. Fields may be added; readers skip those that they do not know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,9 +121,5 @@ pub(crate) fn show(flags: &StatusFlags, socket: Option<&str>) -> anyhow::Result<
         Output::Json => serde_json::to_string_pretty(&status)? + "\n",
         Output::Yaml => serde_saphyr::to_string(&status)?,
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot print"),
-    }
+    crate::manual::print(&text)
 }

@@ -7,7 +7,9 @@ use endpoint_cache::TrafficPolicy;
 use jiff::Timestamp;
 use modes::userspace::forward::{EndpointStatus, Forwarder, TargetStatus};
 
-use super::{Endpoint, Status, Target};
+use super::{Endpoint, InForce, Status, Target};
+use crate::cli::Flag;
+use crate::manual::VERSION;
 use crate::telemetry::Telemetry;
 
 /// Knows where everything is told.
@@ -21,6 +23,10 @@ pub(crate) struct Reporter {
     pub(crate) started: Timestamp,
     /// What the process tells of itself.
     pub(crate) telemetry: Arc<Telemetry>,
+    /// What is asked of it.
+    pub(crate) in_force: Arc<InForce>,
+    /// Its command line.
+    pub(crate) flags: Vec<Flag>,
 }
 
 impl Reporter {
@@ -29,7 +35,7 @@ impl Reporter {
         let (last_synced, last_error) = self.telemetry.health.last();
         let targets = self.telemetry.traffic.forwarder().map(Forwarder::status).unwrap_or_default();
         Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             mode: self.mode.to_owned(),
             node: self.node.clone(),
             process: std::process::id(),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use endpoint_cache::object::{Kind, ObjectName};
 use endpoint_cache::{Cache, Delta, Desired, HealthCheck, NodeState, Problem};
-use modes::{Disturbance, Error, Mode, Notice, Report};
+use modes::{Disturbance, Error, Mode, Notice, Report, Settings};
 
 use crate::backoff::Backoff;
 use crate::disturbances;
@@ -54,8 +54,19 @@ pub(crate) enum Input {
     Failed(anyhow::Error),
     /// Something may be otherwise than it was left.
     Disturbed(Disturbance),
+    /// The user wants something else of the mode.
+    Reconfigured(Box<Reconfiguration>),
     /// The process is to end.
     Stop,
+}
+
+/// What the user wants otherwise.
+#[derive(Clone, Debug)]
+pub(crate) struct Reconfiguration {
+    /// What the mode is told.
+    pub(crate) settings: Settings,
+    /// Changes are programmed no sooner than this after the last ones.
+    pub(crate) min_sync_period: Duration,
 }
 
 /// Where inputs are put.
@@ -209,6 +220,14 @@ impl SyncLoop {
                     Input::Event(event) => self.take(event, Instant::now()),
                     Input::Failed(error) => return Outcome::SourceFailed(error),
                     Input::Disturbed(why) => self.disturbed(&why, Instant::now()),
+                    Input::Reconfigured(wanted) => {
+                        if !self.reconfigure(&wanted, Instant::now()) {
+                            tracing::info!(
+                                "following the configuration takes another process: ending for it"
+                            );
+                            return Outcome::Stopped;
+                        }
+                    }
                     Input::Stop => return Outcome::Stopped,
                 }
             }
@@ -234,6 +253,19 @@ impl SyncLoop {
                 }
             }
         }
+    }
+
+    /// Has the mode follow; false when it cannot.
+    fn reconfigure(&mut self, wanted: &Reconfiguration, now: Instant) -> bool {
+        let can = self.mode.reconfigure(&wanted.settings);
+        if can && let Some(service_health) = &self.service_health {
+            service_health.reconfigure(wanted.settings.clone());
+        }
+        if can && !matches!(self.phase, Phase::Gated | Phase::AwaitingNode { .. }) {
+            self.telemetry.health.change_waits(now);
+            self.phase = Phase::Resync { due: now };
+        }
+        can
     }
 
     /// What is in the kernel must be read, and put right.

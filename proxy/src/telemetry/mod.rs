@@ -4,6 +4,7 @@
 
 mod health;
 mod metrics;
+mod pages;
 mod server;
 mod socket;
 mod traffic;

@@ -13,7 +13,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::{Page, Telemetry};
+use super::{Page, Telemetry, pages};
 use crate::http::{Bounds, serve_all};
 use crate::source::kubernetes::{News, Outlet};
 use crate::status::Reporter;
@@ -33,7 +33,7 @@ const METRICS: HeaderValue =
 pub(crate) struct Endpoints {
     /// `/healthz` and `/livez`
     pub(crate) health: Option<SocketAddr>,
-    /// `/metrics`, `/proxyMode` and a bare `/healthz`
+    /// `/metrics`, `/proxyMode`, `/configz`, `/flagz`, `/statusz` and a bare `/healthz`
     pub(crate) metrics: Option<SocketAddr>,
     /// `/status`
     pub(crate) status: Option<StdUnixListener>,
@@ -178,6 +178,11 @@ fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Respo
         (Role::Health, "/livez") => respond_health(telemetry, Page::Livez),
         (Role::Metrics, "/metrics") => respond(StatusCode::OK, METRICS, telemetry.metrics.text()),
         (Role::Metrics, "/proxyMode") => respond(StatusCode::OK, PLAIN, reporter.mode),
+        (Role::Metrics, "/configz") => {
+            respond(StatusCode::OK, JSON, pages::configuration(&reporter.in_force.get()))
+        }
+        (Role::Metrics, "/flagz") => respond(StatusCode::OK, PLAIN, pages::flags(&reporter.flags)),
+        (Role::Metrics, "/statusz") => respond(StatusCode::OK, PLAIN, pages::status(&reporter.status())),
         (Role::Metrics, "/healthz") => respond(StatusCode::OK, PLAIN, "ok"),
         (Role::Status, "/status") => {
             respond(StatusCode::OK, JSON, serde_json::to_string(&reporter.status()).unwrap_or_default())

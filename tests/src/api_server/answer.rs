@@ -19,6 +19,7 @@ use super::kind::{self, Target};
 use super::list::list;
 use super::object::Key;
 use super::query::Query;
+use super::server::Shown;
 use super::status::Status;
 use super::watch::{self, Watch};
 
@@ -64,8 +65,10 @@ async fn route(
     breaker: &Arc<Breaker>,
 ) -> Result<Response<Body>, Status> {
     let given = request.headers().get(AUTHORIZATION);
-    let authorized =
+    let has_token =
         given.is_some_and(|given| given.as_bytes() == format!("Bearer {}", shared.token()).as_bytes());
+    let shown = request.extensions().get::<Shown>();
+    let authorized = has_token || shown.is_some_and(|shown| shared.knows(shown));
     // These need no token; a wrong one is wrong everywhere.
     if authorized || given.is_none() {
         match request.uri().path() {

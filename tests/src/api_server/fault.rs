@@ -17,6 +17,14 @@ pub enum Fault {
         /// ...in so much time.
         every: Duration,
     },
+    /// What comes in answer is headers, one after the other, so often; the answer itself never begins. As fast as the
+    /// client reads if that is zero. On new connections.
+    EndlessHeaders {
+        /// Between two headers.
+        every: Duration,
+    },
+    /// Watches, open ones too, get a bookmark and end, as they should: nothing is wrong but that they are short.
+    ShortWatches,
     /// Bytes that are no JSON: in answers, and at once in open watches.
     Garbage,
     /// Answers end in the middle, and at once so do open watches, in the middle of a line. The connection is closed

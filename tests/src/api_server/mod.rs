@@ -9,7 +9,7 @@
 //!
 //! What the real one does and this one does not:
 //!
-//! - authorization: whoever has the token may read everything;
+//! - authorization: whoever has the token or shows the client's certificate may read everything;
 //! - writes over HTTP, but for posting events; admission, defaults, validation: objects are what tests put, without
 //!   their nulls;
 //! - protobuf, tables, compression, HTTP/2, discovery;
@@ -48,13 +48,14 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use tokio::runtime;
 use tokio::sync::{mpsc, watch as tokio_watch};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 pub use fault::Fault;
 pub use store::Snapshot;
 
 use event::Events;
 use registry::Registry;
-use server::{Acceptors, Command, Order};
+use server::{Acceptors, Command, Order, Shown};
 use store::Store;
 use tls::Authority;
 
@@ -105,6 +106,8 @@ struct Shared {
     requests: Mutex<Vec<String>>,
     events: Events,
     token: Mutex<u32>,
+    /// The certificate of the client that is known by one.
+    client: Mutex<Option<CertificateDer<'static>>>,
 }
 
 impl Shared {
@@ -119,6 +122,7 @@ impl Shared {
             requests: Mutex::default(),
             events: Events::default(),
             token: Mutex::new(1),
+            client: Mutex::default(),
         }
     }
 
@@ -128,6 +132,11 @@ impl Shared {
 
     fn token(&self) -> String {
         format!("token-{}", locked(&self.token))
+    }
+
+    /// Whether a client has shown the certificate that is taken now.
+    fn knows(&self, shown: &Shown) -> bool {
+        shown.0.is_some() && shown.0 == *locked(&self.client)
     }
 
     fn record(&self, request: String) {
@@ -153,7 +162,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct ApiServer {
     shared: Arc<Shared>,
     address: SocketAddr,
-    certificate: String,
+    authority: Mutex<Authority>,
+    acceptors: Arc<Acceptors>,
     orders: Option<mpsc::UnboundedSender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -172,22 +182,23 @@ impl ApiServer {
         let address = listener.local_addr()?;
         let mut addresses = vec![address.ip()];
         addresses.extend(options.advertised.map(|advertised| advertised.ip()));
-        let right = Authority::new(&addresses, &options.names)?;
-        let wrong = Authority::new(&addresses, &options.names)?;
-        let acceptors = Acceptors { right: right.acceptor, wrong: wrong.acceptor };
+        let authority = Authority::new(&addresses, &options.names)?;
+        let wrong = authority.another()?.server()?;
+        let acceptors = Arc::new(Acceptors { right: Mutex::new(authority.server()?), wrong });
         let shared = Arc::new(Shared::new(options));
         let (orders, received) = mpsc::unbounded_channel();
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let served = Arc::clone(&shared);
+        let (served, proofs) = (Arc::clone(&shared), Arc::clone(&acceptors));
         let thread = thread::Builder::new().name("kube-apiserver".to_owned()).spawn(move || {
-            if let Err(error) = runtime.block_on(server::run(listener, received, served, acceptors)) {
+            if let Err(error) = runtime.block_on(server::run(listener, received, served, proofs)) {
                 eprintln!("the API server ended: {error}");
             }
         })?;
         Ok(Self {
             shared,
             address,
-            certificate: right.certificate,
+            authority: Mutex::new(authority),
+            acceptors,
             orders: Some(orders),
             thread: Some(thread),
         })
@@ -199,24 +210,62 @@ impl ApiServer {
         self.address
     }
 
-    /// A kubeconfig for it, with the token of now.
+    /// A kubeconfig for it, with the token and the authority of now.
     #[must_use]
     pub fn kubeconfig(&self) -> String {
+        self.kubeconfig_of(&format!("token: {}", self.token()))
+    }
+
+    /// A kubeconfig for it, with the authority of now and another user: some fields of YAML, on one line, as
+    /// `tokenFile: /token`.
+    #[must_use]
+    pub fn kubeconfig_of(&self, user: &str) -> String {
         let address = self.shared.options.advertised.unwrap_or(self.address);
-        let (certificate, token) = (BASE64_STANDARD.encode(&self.certificate), self.token());
+        let certificate = BASE64_STANDARD.encode(self.ca_certificate());
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
              clusters:\n- name: test\n  cluster:\n    server: https://{address}\n    \
              certificate-authority-data: {certificate}\n\
-             users:\n- name: test\n  user:\n    token: {token}\n\
+             users:\n- name: test\n  user: {{ {user} }}\n\
              contexts:\n- name: test\n  context:\n    cluster: test\n    user: test\n"
         )
     }
 
-    /// The certificate of its authority, as PEM.
+    /// The certificate of its authority of now, as PEM.
     #[must_use]
-    pub fn ca_certificate(&self) -> &str {
-        &self.certificate
+    pub fn ca_certificate(&self) -> String {
+        locked(&self.authority).pem()
+    }
+
+    /// Takes another certificate of the same authority. Open connections stay.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn rotate_certificate(&self) -> Result<()> {
+        *locked(&self.acceptors.right) = locked(&self.authority).server()?;
+        Ok(())
+    }
+
+    /// Takes another authority, for itself and its clients. Open connections stay.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn rotate_authority(&self) -> Result<()> {
+        let mut authority = locked(&self.authority);
+        *authority = authority.another()?;
+        *locked(&self.acceptors.right) = authority.server()?;
+        Ok(())
+    }
+
+    /// Makes a certificate for a client, which is as good as the token, and makes the one before worthless. Returns it
+    /// and its key, as PEM. Open watches stay.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn rotate_client(&self) -> Result<(String, String)> {
+        let identity = locked(&self.authority).client()?;
+        *locked(&self.shared.client) = Some(identity.certificate);
+        Ok(identity.pem)
     }
 
     /// The token that it takes now.

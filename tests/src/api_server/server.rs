@@ -3,23 +3,25 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use super::Shared;
 use super::answer::answer;
 use super::connection::{Breaker, Faulty, Socket, not_hanging};
 use super::fault::Fault;
+use super::{Shared, locked};
 
 /// How long to try for a port that was ours before.
 const REBIND: Duration = Duration::from_secs(5);
@@ -42,9 +44,14 @@ pub(crate) struct Order {
 
 /// How the server proves who it is.
 pub(crate) struct Acceptors {
-    pub(crate) right: TlsAcceptor,
+    /// To new connections.
+    pub(crate) right: Mutex<TlsAcceptor>,
     pub(crate) wrong: TlsAcceptor,
 }
+
+/// The certificate that a client has shown, if it has; goes with each of its requests.
+#[derive(Clone)]
+pub(crate) struct Shown(pub(crate) Option<CertificateDer<'static>>);
 
 /// All connections, and the socket that they come from.
 struct Server {
@@ -61,11 +68,11 @@ pub(crate) async fn run(
     listener: std::net::TcpListener,
     mut orders: mpsc::UnboundedReceiver<Order>,
     shared: Arc<Shared>,
-    acceptors: Acceptors,
+    acceptors: Arc<Acceptors>,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     let listener = Some(TcpListener::from_std(listener)?);
-    let (acceptors, connections, cut) = (Arc::new(acceptors), JoinSet::new(), Arc::default());
+    let (connections, cut) = (JoinSet::new(), Arc::default());
     let mut server = Server { shared, acceptors, address, listener, connections, cut };
     loop {
         tokio::select! {
@@ -145,12 +152,36 @@ async fn serve(socket: Socket, acceptors: Arc<Acceptors>, shared: Arc<Shared>) {
     let mut fault = shared.fault.subscribe();
     not_hanging(&mut fault).await;
     let wrong = *fault.borrow() == Some(Fault::WrongCertificate);
-    let acceptor = if wrong { &acceptors.wrong } else { &acceptors.right };
+    let acceptor = if wrong { acceptors.wrong.clone() } else { locked(&acceptors.right).clone() };
     // A client that does not trust us ends here; that is its business.
-    let Ok(stream) = acceptor.accept(socket).await else { return };
+    let Ok(mut stream) = acceptor.accept(socket).await else { return };
+    let now = *fault.borrow();
+    if let Some(Fault::EndlessHeaders { every }) = now {
+        tokio::select! {
+            _ = fault.wait_for(|fault| *fault != now) => {}
+            // The client has had enough.
+            _ = send_headers(&mut stream, every) => {}
+        }
+        return;
+    }
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let shown = Shown(shown.map(|certificate| certificate.clone().into_owned()));
     let breaker = Arc::new(Breaker::default());
     let stream = TokioIo::new(Faulty::new(stream, fault, Arc::clone(&breaker)));
-    let service = service_fn(move |request| answer(request, Arc::clone(&shared), Arc::clone(&breaker)));
+    let service = service_fn(move |mut request| {
+        request.extensions_mut().insert(shown.clone());
+        answer(request, Arc::clone(&shared), Arc::clone(&breaker))
+    });
     // Clients go whenever they like.
     let _ = http1::Builder::new().serve_connection(stream, service).await;
+}
+
+/// The beginning of an answer, which has no end.
+async fn send_headers(stream: &mut (impl AsyncWrite + Unpin), every: Duration) -> io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
+    loop {
+        stream.write_all(b"X-Header: and another one\r\n").await?;
+        stream.flush().await?;
+        time::sleep(every).await;
+    }
 }

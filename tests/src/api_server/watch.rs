@@ -109,6 +109,7 @@ impl Watch {
             time::interval(self.shared.options.bookmark_interval.max(Duration::from_millis(1)));
         bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         bookmarks.reset();
+        self.end_if_short().await?;
         let end = self.end;
         let ended = async move {
             match end {
@@ -130,6 +131,7 @@ impl Watch {
                 changed = self.fault.changed() => {
                     changed.map_err(|_| Ended)?;
                     self.show_fault().await?;
+                    self.end_if_short().await?;
                     if *self.fault.borrow() != Some(Fault::Garbage) {
                         // What happened while there was garbage.
                         self.send_news().await?;
@@ -178,6 +180,16 @@ impl Watch {
             }
         }
         self.send(piece.freeze()).await
+    }
+
+    /// Ends with a bookmark, if watches are to be short.
+    async fn end_if_short(&mut self) -> Result<(), Ended> {
+        if *self.fault.borrow() != Some(Fault::ShortWatches) {
+            return Ok(());
+        }
+        self.send_news().await?;
+        self.send_bookmark(false).await?;
+        Err(Ended)
     }
 
     /// Tells every change that was not told yet.

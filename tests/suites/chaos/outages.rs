@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use testbed::api_server::{Fault, Options};
-use testbed::{ApiServer, Cluster, Proxy, http};
+use testbed::{ApiServer, Cluster, Proxy, faketime, http};
 
 use crate::subject::{Chaos, Dice};
 
@@ -82,13 +82,7 @@ pub(crate) fn clock(chaos: &mut Chaos) -> Result<()> {
     let (kubeconfig, shift) = (PathBuf::from("/run/kubeconfig"), PathBuf::from("/run/clock"));
     fs::write(&kubeconfig, server.kubeconfig())?;
     fs::write(&shift, "+0")?;
-    let environment = vec![
-        ("LD_PRELOAD", faketime()?.to_string_lossy().into_owned()),
-        ("FAKETIME_TIMESTAMP_FILE", shift.to_string_lossy().into_owned()),
-        ("FAKETIME_NO_CACHE", "1".to_owned()),
-        // Nobody can set that clock.
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ];
+    let environment = faketime::shifted_by(&shift)?;
     let source = ["--kubeconfig".to_owned(), kubeconfig.to_string_lossy().into_owned()];
     let args = [&source, &chaos.args[..]].concat();
     let mut proxy = Proxy::launch_with_environment(&chaos.bed.node, environment, &args)?;
@@ -122,11 +116,4 @@ pub(crate) fn clock(chaos: &mut Chaos) -> Result<()> {
     chaos.check_answers("the clock jumped")?;
     chaos.check_resources_with(&proxy, before, IDLE)?;
     chaos.check_kernel(&mut proxy)
-}
-
-/// The library that lets a program see another time.
-fn faketime() -> Result<PathBuf> {
-    let folders = fs::read_dir("/usr/lib")?.filter_map(Result::ok).map(|entry| entry.path());
-    let found = folders.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|path| path.exists());
-    found.context("there is no libfaketime: apt-get install faketime")
 }

@@ -60,6 +60,16 @@ pub(crate) fn trickling_answers_are_survived(subject: &mut Subject) -> Result<()
     survives(subject, fault, "nothing was heard from the API server")
 }
 
+pub(crate) fn headers_without_end_are_survived(subject: &mut Subject) -> Result<()> {
+    survives(subject, Fault::EndlessHeaders { every: Duration::ZERO }, "cannot follow Services")
+}
+
+pub(crate) fn headers_that_trickle_without_end_are_survived(subject: &mut Subject) -> Result<()> {
+    subject.args.extend(["--watch-silence".to_owned(), "2s".to_owned()]);
+    let fault = Fault::EndlessHeaders { every: Duration::from_millis(100) };
+    survives(subject, fault, "nothing was heard from the API server")
+}
+
 pub(crate) fn internal_errors_are_survived(subject: &mut Subject) -> Result<()> {
     survives(subject, Fault::InternalError, "the API server answered 500")
 }

@@ -123,7 +123,7 @@ pub(crate) fn the_pods_service_account_is_used_without_a_kubeconfig(subject: &mu
     fs::create_dir_all(account)?;
     let server = &subject.server;
     for (file, text) in
-        [("token", &*server.token()), ("ca.crt", server.ca_certificate()), ("namespace", "kube-system")]
+        [("token", &*server.token()), ("ca.crt", &*server.ca_certificate()), ("namespace", "kube-system")]
     {
         fs::write(format!("{account}/{file}"), text)?;
     }

@@ -1,5 +1,7 @@
 //! The proxy with an API server: what it serves is what the server holds, whatever goes wrong between them.
 
+mod credentials;
+mod endurance;
 mod faults;
 mod following;
 mod health;
@@ -61,14 +63,36 @@ static SCENARIOS: &[Scenario<Subject>] = scenarios![
         a_taken_health_check_port_is_told_of_and_mended;
 ];
 
+/// What no mode and no family has to do with.
+static BETWEEN_US_AND_THE_SERVER: &[Scenario<Subject>] = scenarios![
+    credentials:
+        a_servers_new_certificate_is_as_good,
+        a_new_authority_is_taken_from_the_kubeconfig,
+        a_token_file_is_read_again,
+        a_client_certificate_is_read_again,
+        a_service_accounts_token_is_replaced_by_a_link;
+    endurance:
+        an_hour_without_a_server_changes_nothing,
+        ten_thousand_watches_leave_nothing_behind,
+        a_server_that_is_not_there_yet_is_told_of_once,
+        what_comes_in_many_pieces_is_one_change;
+    faults:
+        headers_without_end_are_survived,
+        headers_that_trickle_without_end_are_survived;
+];
+
 /// Where the process carries connections itself.
 static CARRYING: &[Scenario<Subject>] = scenarios![following: an_sctp_port_is_told_of_by_an_event;];
 
 fn main() -> ExitCode {
     let carrying = modes().iter().filter(|mode| mode.is_userspace());
     let carrying = everywhere(carrying, &[CARRYING], Subject::prepare, Subject::explain);
+    let once = modes().iter().take(1);
+    let once = everywhere(once, &[BETWEEN_US_AND_THE_SERVER], Subject::prepare, Subject::explain);
+    let once = once.into_iter().filter(|test| test.name.contains("::ipv4::"));
     run(everywhere(modes(), &[SCENARIOS], Subject::prepare, Subject::explain)
         .into_iter()
+        .chain(once)
         .chain(carrying)
         .collect())
 }

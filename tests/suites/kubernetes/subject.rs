@@ -1,5 +1,6 @@
 //! What scenarios work on: a bed, an API server on its node, and the proxy once it runs.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use testbed::api_server::Options;
 use testbed::cluster::{Endpoint, Service, Slice};
 use testbed::suite::Circumstances;
 use testbed::{
-    ApiServer, Bed, Cluster, Family, Layout, Mode, Outcome, POD_PORT, Place, Protocol, Proxy, Rules, http,
+    ApiServer, Bed, Cluster, Environment, Family, Layout, Mode, Outcome, POD_PORT, Place, Protocol, Proxy,
+    Rules, http,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -80,6 +82,20 @@ impl Subject {
         ];
         self.proxy = Some(Proxy::launch_with_environment(&self.bed.node, environment, &self.args)?);
         Ok(())
+    }
+
+    /// Runs the proxy with these arguments in place of the usual kubeconfig, and does not wait.
+    pub(crate) fn launch_with(&mut self, source: &[&str], environment: Environment) -> Result<()> {
+        let source = source.iter().map(|arg| (*arg).to_owned());
+        let args: Vec<_> = source.chain(self.args.iter().cloned()).collect();
+        self.proxy = Some(Proxy::launch_with_environment(&self.bed.node, environment, &args)?);
+        Ok(())
+    }
+
+    /// Runs the proxy in another time, and does not wait.
+    pub(crate) fn launch_in_time(&mut self, environment: &Environment) -> Result<()> {
+        fs::write("/run/kubeconfig", self.server.kubeconfig())?;
+        self.launch_with(&["--kubeconfig", "/run/kubeconfig"], environment.clone())
     }
 
     /// Runs a proxy that has ended once more, until it has synced.

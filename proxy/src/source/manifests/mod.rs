@@ -25,8 +25,9 @@ use anyhow::Context;
 use endpoint_cache::Update;
 
 use super::{Event, Events, Source};
+use crate::links::is_link;
 use inventory::Inventory;
-use place::{Place, is_link};
+use place::Place;
 use watch::{Change, Watch};
 
 /// Some editors move the old file away before they write the new one. A file must be gone for this long before its

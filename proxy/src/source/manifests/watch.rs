@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
-use super::place::{Place, hops};
+use super::place::Place;
+use crate::links::hops;
 
 /// Events read at once at most, so that a folder that never rests is still acted on.
 const MANY: usize = 10_000;

@@ -1,0 +1,71 @@
+//! Following a configuration file that changes while the process runs.
+
+use std::sync::Arc;
+
+use crate::cli::Cli;
+use crate::config::{self, Change, Loaded};
+use crate::status::InForce;
+use crate::sync_loop::{Inbox, Input, Reconfiguration};
+use crate::telemetry::Telemetry;
+use crate::{conntrack, logging};
+
+/// Knows what is in force, and everyone who has to follow.
+pub(super) struct Follower {
+    pub(super) cli: Cli,
+    pub(super) loaded: Loaded,
+    pub(super) in_force: Arc<InForce>,
+    pub(super) log: logging::Handle,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) inbox: Inbox,
+}
+
+impl Follower {
+    /// Does what the file says now; false when another process has to.
+    pub(super) fn follow(&mut self) -> bool {
+        let loaded = match config::reload(&self.cli) {
+            Ok(loaded) => loaded,
+            Err(reasons) => {
+                let file = &self.cli.config;
+                tracing::error!("--config {file} cannot be used now, what it said before counts: {reasons}");
+                return true;
+            }
+        };
+        let change = Change::between(&self.loaded.options, &loaded.options);
+        let fields = config::changed_fields(&self.loaded.configuration, &loaded.configuration).join(", ");
+        if !fields.is_empty() {
+            crate::tell_what_does_not_count(&self.cli, &loaded);
+        }
+        match change {
+            Change::None => {}
+            Change::InFlight => {
+                tracing::info!(fields, "the configuration changed: following");
+                self.take_over(&loaded);
+            }
+            Change::Restart => {
+                tracing::info!(fields, "the configuration changed: ending, to be started again with it");
+                self.inbox.put(Input::Stop);
+                return false;
+            }
+        }
+        self.in_force.set(loaded.configuration.clone());
+        self.loaded = loaded;
+        true
+    }
+
+    fn take_over(&self, loaded: &Loaded) {
+        let (before, after) = (&self.loaded.options, &loaded.options);
+        self.log.set_levels(after.log.levels.clone());
+        self.telemetry.health.set_stale_after(after.stale_after);
+        if before.conntrack != after.conntrack {
+            conntrack::apply(&after.conntrack);
+        }
+        if before.oom_score_adj != after.oom_score_adj {
+            super::set_oom_score(after);
+        }
+        let wanted =
+            Reconfiguration { settings: after.settings.clone(), min_sync_period: after.min_sync_period };
+        if before.settings != after.settings || before.min_sync_period != after.min_sync_period {
+            self.inbox.put(Input::Reconfigured(Box::new(wanted)));
+        }
+    }
+}

@@ -7,27 +7,28 @@
 
 mod isolate;
 mod node_wait;
+mod tell;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use endpoint_cache::object::{Kind, ObjectName};
-use endpoint_cache::{Cache, Delta, Desired, HealthCheck, NodeState, Problem};
-use modes::{Disturbance, Error, Mode, Notice, Report, Settings};
+use endpoint_cache::{Cache, Delta, Desired};
+use modes::{Disturbance, Error, Mode, Report, Settings};
 
 use crate::backoff::Backoff;
 use crate::disturbances;
 use crate::service_health::ServiceHealth;
 use crate::source::Event;
-use crate::source::kubernetes::{News, Outlet};
+use crate::source::kubernetes::Outlet;
 use crate::telemetry::{Extent, Telemetry};
 use isolate::Key;
 use node_wait::Missing;
 pub(crate) use node_wait::NodeWait;
+use tell::Untold;
 
 /// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
 const PENDING: usize = 256;
@@ -123,13 +124,6 @@ pub(crate) struct SyncLoop {
     untold: Untold,
     /// What the first sync waits for besides the source.
     node_wait: Option<NodeWait>,
-}
-
-/// What the service health responders are told when it is programmed.
-#[derive(Debug, Default)]
-struct Untold {
-    checks: HashMap<ObjectName, Option<HealthCheck>>,
-    node: Option<Arc<NodeState>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -329,8 +323,11 @@ impl SyncLoop {
         {
             let until = missing.until(since);
             if now < until {
-                if told != Some(missing) {
-                    let (name, at_most) = (&node_wait.node_name, until - now);
+                let (name, at_most) = (&node_wait.node_name, until - now);
+                // What the server has not said yet comes in a moment, as a rule.
+                if missing == Missing::Word {
+                    tracing::debug!(?at_most, "waiting for Node {name:?}: {missing}");
+                } else if told != Some(missing) {
                     tracing::info!(?at_most, "waiting for Node {name:?}: {missing}");
                 }
                 self.phase = Phase::AwaitingNode { since, told: Some(missing) };
@@ -397,13 +394,7 @@ impl SyncLoop {
         let refused = isolate::refused(self.mode.as_mut(), &desired, &suspects);
         for (name, family) in &refused {
             tracing::error!("the kernel refuses service port {name} ({family}): left out until it changes");
-            let service = ObjectName { namespace: Arc::clone(&name.namespace), name: Arc::clone(&name.name) };
-            let message = format!(
-                "the kernel refuses port {} ({family}): it is not served until it changes (the log of this node's proxy \
-                 says why)",
-                name.port
-            );
-            self.post(News::service_warning(service, "RefusedByKernel", "Sync", message));
+            self.tell_refused(name, *family);
         }
         let found = !refused.is_empty();
         self.left_out.extend(refused);
@@ -428,8 +419,7 @@ impl SyncLoop {
             tracing::warn!("{} {}: {}", problem.object, problem.field, problem.reason);
             self.tell_of(problem);
         }
-        self.untold.checks.extend(std::mem::take(&mut delta.health_checks));
-        self.untold.node = delta.node.clone().or(self.untold.node.take());
+        self.untold.take(&mut delta);
         for change in &mut delta.changes {
             self.service_ports += usize::from(change.before.is_none());
             self.service_ports -= usize::from(change.after.is_none());
@@ -476,40 +466,6 @@ impl SyncLoop {
         self.phase = Phase::InForce;
         self.backoff.reset();
         self.tidy_at = Some(now + duration + IDLE);
-    }
-
-    /// Tells the users of a Service, in the log and where Services come from.
-    fn tell(&self, notice: &Notice) {
-        tracing::warn!("Service {}: {}", notice.service, notice.message);
-        self.post(notice);
-    }
-
-    /// Tells the users of a Service what of it cannot be used.
-    fn tell_of(&self, problem: &Problem) {
-        let Problem { object, field, reason } = problem;
-        if object.kind == Kind::Service {
-            let message = format!("{field}: {reason}");
-            self.post(News::service_warning(object.name.clone(), "PartlyUnusable", "Sync", message));
-        }
-    }
-
-    fn post(&self, news: impl Into<News>) {
-        if let Some(outlet) = &self.notices {
-            outlet.post(news);
-        }
-    }
-
-    /// Lets load balancers know what is programmed now.
-    fn tell_service_health(&mut self) {
-        let Untold { checks, node } = std::mem::take(&mut self.untold);
-        if let Some(service_health) = &self.service_health {
-            if let Some(node) = node {
-                service_health.node_is(&node);
-            }
-            if !checks.is_empty() {
-                service_health.take(checks);
-            }
-        }
     }
 
     fn failed(&mut self, error: &Error, now: Instant) {

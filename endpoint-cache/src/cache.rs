@@ -15,6 +15,8 @@ use crate::publish::{Entry, identity};
 use crate::relist::Relists;
 use crate::service::CompactService;
 use crate::slice::CompactSlice;
+use crate::tally::Tally;
+use crate::trigger::Triggers;
 use crate::{Change, Delta, Desired, Eligibility, Family, HealthCheck, NodeState};
 
 /// One object added or changed, or one deleted.
@@ -66,6 +68,8 @@ pub struct Cache {
     /// Frontends that Services went without.
     refusals: Problems,
     relists: Relists,
+    tally: Tally,
+    triggers: Triggers,
 }
 
 impl Cache {
@@ -116,7 +120,14 @@ impl Cache {
         delta.problems = self.problems.take_news();
         delta.problems.extend(self.refusals.take_news());
         delta.problems.sort_by(|a, b| (&a.object, &a.field).cmp(&(&b.object, &b.field)));
+        delta.triggers = self.triggers.take();
         delta
+    }
+
+    /// How many objects came in so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// All that the deltas taken so far add up to.
@@ -146,6 +157,7 @@ impl Cache {
     }
 
     fn apply_service(&mut self, service: &object::Service) {
+        self.tally.services.given += 1;
         let name = self.shared_name(service.object_name());
         self.relists.saw(Kind::Service, &name);
         let mut findings = Findings::of(ObjectRef { kind: Kind::Service, name: name.clone() });
@@ -172,10 +184,12 @@ impl Cache {
             claim(&mut self.claims, service);
         }
         entry.service = service;
+        self.tally.services.changed += 1;
         self.dirty.insert(name);
     }
 
     fn apply_slice(&mut self, slice: &object::EndpointSlice) {
+        self.tally.slices.given += 1;
         let name = slice.object_name();
         self.relists.saw(Kind::EndpointSlice, &name);
         let mut findings = Findings::of(ObjectRef { kind: Kind::EndpointSlice, name: name.clone() });
@@ -195,13 +209,17 @@ impl Cache {
             self.remove_slice(&name);
         }
         let service = self.shared_name(ObjectName::new(&name.namespace, service));
-        self.set_slice(name, service, compact);
+        let family = compact.family();
+        if self.set_slice(name, service.clone(), compact) {
+            self.triggers.add(&service, family, slice);
+        }
     }
 
-    fn set_slice(&mut self, name: ObjectName, service: ObjectName, compact: CompactSlice) {
+    /// Returns whether anything is other than before.
+    fn set_slice(&mut self, name: ObjectName, service: ObjectName, compact: CompactSlice) -> bool {
         let entry = self.services.entry(service.clone()).or_default();
         match entry.slices.binary_search_by(|(known, _)| known.cmp(&name.name)) {
-            Ok(at) if entry.slices[at].1 == compact => return,
+            Ok(at) if entry.slices[at].1 == compact => return false,
             Ok(at) => entry.slices[at].1 = compact,
             Err(at) => {
                 entry.slices.reserve_exact(1);
@@ -210,16 +228,21 @@ impl Cache {
                 self.slices.insert(ObjectName { namespace, ..name }, Arc::clone(&service.name));
             }
         }
+        self.tally.slices.changed += 1;
         self.dirty.insert(service);
+        true
     }
 
     fn remove_slice(&mut self, name: &ObjectName) {
         let Some(owner) = self.slices.remove(name) else { return };
         let service = ObjectName { namespace: Arc::clone(&name.namespace), name: owner };
-        if let Some(entry) = self.services.get_mut(&service) {
-            entry.slices.retain(|(known, _)| *known != name.name);
-            self.dirty.insert(service);
+        let Some(entry) = self.services.get_mut(&service) else { return };
+        if let Ok(at) = entry.slices.binary_search_by(|(known, _)| known.cmp(&name.name)) {
+            let (_, slice) = entry.slices.remove(at);
+            self.triggers.forget(&service, slice.family());
         }
+        self.tally.slices.changed += 1;
+        self.dirty.insert(service);
     }
 
     fn apply_node(&mut self, node: &object::Node) {
@@ -260,6 +283,11 @@ impl Cache {
             object.name.namespace = DEFAULT_NAMESPACE.into();
         }
         self.problems.forget(&object);
+        match object.kind {
+            Kind::Service => self.tally.services.given += 1,
+            Kind::EndpointSlice => self.tally.slices.given += 1,
+            Kind::Node | Kind::ServiceCidr => {}
+        }
         match object.kind {
             Kind::Service => self.set_service(object.name, None),
             Kind::EndpointSlice => self.remove_slice(&object.name),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::object::{ObjectName, ObjectRef};
-use crate::{HealthCheck, NodeState, ServicePort};
+use crate::{HealthCheck, NodeState, ServicePort, Trigger};
 
 /// One service port in one family, before and after; never both `None`, never equal.
 #[derive(Clone, Debug)]
@@ -32,10 +32,12 @@ pub struct Delta {
     pub health_checks: Vec<(ObjectName, Option<HealthCheck>)>,
     /// What could not be used, and why.
     pub problems: Vec<Problem>,
+    /// What led to changes of endpoints, in no particular order.
+    pub triggers: Vec<Trigger>,
 }
 
 impl Delta {
-    /// Whether there is nothing to program (problems may still be there to report).
+    /// Whether there is nothing to program (problems and triggers may still be there to report).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()

@@ -22,6 +22,8 @@ mod select;
 mod service;
 mod service_port;
 mod slice;
+mod tally;
+mod trigger;
 
 pub use cache::{Cache, Update};
 pub use delta::{Change, Delta, Desired, Problem};
@@ -29,3 +31,5 @@ pub use node::Eligibility;
 pub use service_port::{
     Endpoint, Family, HealthCheck, NodeState, Protocol, ServicePort, ServicePortName, Traffic, TrafficPolicy,
 };
+pub use tally::{Count, Tally};
+pub use trigger::Trigger;

@@ -18,6 +18,7 @@ const AF_INET6: u8 = 10;
 
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
@@ -26,6 +27,9 @@ const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
+
+/// Bit of `CTA_STATUS`: the destination is translated by netfilter (`IPS_DST_NAT`).
+const DST_NAT: u32 = 1 << 5;
 
 /// Bits of `CTA_FILTER`: which fields of the tuples given must match.
 mod filter {
@@ -81,6 +85,8 @@ pub struct Flow {
     pub replier: IpAddr,
     /// From which port.
     pub replier_port: u16,
+    /// Whether netfilter translates the destination. IPVS does it without.
+    pub by_netfilter: bool,
     tuple: Vec<u8>,
     id: Vec<u8>,
     zone: Option<Vec<u8>>,
@@ -216,10 +222,15 @@ fn flow(message: &Message<'_>) -> Option<Flow> {
         destination_port: port(original, CTA_PROTO_DST_PORT)?,
         replier: address(reply, 0)?,
         replier_port: port(reply, CTA_PROTO_SRC_PORT)?,
+        by_netfilter: status(attributes)? & DST_NAT != 0,
         tuple: original.0.to_vec(),
         id: attributes.get(CTA_ID)?.to_vec(),
         zone: attributes.get(CTA_ZONE).map(<[u8]>::to_vec),
     })
+}
+
+fn status(attributes: Attributes<'_>) -> Option<u32> {
+    Some(u32::from_be_bytes(attributes.get(CTA_STATUS)?.try_into().ok()?))
 }
 
 fn address(tuple: Attributes<'_>, side: u16) -> Option<IpAddr> {

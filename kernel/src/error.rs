@@ -112,6 +112,18 @@ impl Error {
         Self::Io { operation: operation.into(), cause: cause.into() }
     }
 
+    /// Whether a program of iptables said so, or could not be run.
+    #[must_use]
+    pub fn is_of_iptables(&self) -> bool {
+        matches!(
+            self,
+            Self::NoProgram { .. }
+                | Self::Locked { .. }
+                | Self::ScriptTooLarge { .. }
+                | Self::Rejected { .. }
+        )
+    }
+
     /// Whether something is still in use, as far as the kernel can tell now.
     #[must_use]
     pub fn is_busy(&self) -> bool {

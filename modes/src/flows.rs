@@ -3,11 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use endpoint_cache::{Change, Desired, Family, Protocol, ServicePort};
 use kernel::conntrack::{Conntrack, Flow, FlowFilter};
 
-use crate::Error;
+use crate::{Cleaning, Error};
 
 /// Up to so many questions are put to the kernel one by one; beyond, all flows of a protocol are looked through once.
 const FEW: usize = 4;
@@ -22,20 +23,51 @@ impl Flows {
         Ok(Self { conntrack: Conntrack::open()? })
     }
 
-    /// Removes what changes of services have made stale; says how many flows. A failure is logged: the rules are in
-    /// force all the same, and old flows end by themselves, if later.
-    pub(crate) fn remove_after(&mut self, changes: &[Change]) -> usize {
-        count_or_warn(self.try_to_remove_after(changes))
+    /// Removes what changes of services have made stale, in the families where there may be any. A failure is logged: the
+    /// rules are in force all the same, and old flows end by themselves, if later.
+    pub(crate) fn remove_after(&mut self, changes: &[Change]) -> Vec<Cleaning> {
+        let stale: HashSet<Stale> = changes.iter().flat_map(stale_after).collect();
+        let of = |family| -> HashSet<Stale> {
+            stale.iter().filter(|stale| stale.frontend.family == family).copied().collect()
+        };
+        let affected = Family::BOTH.map(|family| (family, of(family))).into_iter();
+        let affected = affected.filter(|(_, stale)| !stale.is_empty());
+        affected.map(|(family, stale)| self.clean(family, |flows| flows.remove(&stale))).collect()
     }
 
     /// Removes flows of any service that are answered by none of its endpoints: what may have become stale while
     /// nobody watched. A failure is logged, as above.
-    pub(crate) fn remove_stale(&mut self, desired: &Desired) -> usize {
-        count_or_warn(self.try_to_remove_stale(desired))
+    pub(crate) fn remove_stale(&mut self, desired: &Desired) -> Vec<Cleaning> {
+        let connectionless = || desired.service_ports.iter().filter(|service| is_connectionless(service));
+        let mut frontends: HashMap<Frontend, &ServicePort> = HashMap::new();
+        for service in connectionless() {
+            frontends.extend(self::frontends(service).map(|frontend| (frontend, &**service)));
+        }
+        let is_stale = |flow: &Flow| {
+            let service = Frontend::of(flow).into_iter().find_map(|frontend| frontends.get(&frontend));
+            service.is_some_and(|service| !serves(service, flow.replier, flow.replier_port))
+        };
+        let realms: HashSet<Realm> =
+            connectionless().map(|service| (service.family, service.name.protocol)).collect();
+        let affected = Family::BOTH.into_iter().filter(|family| realms.iter().any(|(of, _)| of == family));
+        affected
+            .map(|family| {
+                let realms = realms.iter().filter(|(of, _)| *of == family).copied().collect();
+                self.clean(family, |flows| flows.remove_matching(&realms, is_stale))
+            })
+            .collect()
     }
 
-    fn try_to_remove_after(&mut self, changes: &[Change]) -> Result<usize, Error> {
-        let stale: HashSet<Stale> = changes.iter().flat_map(stale_after).collect();
+    fn clean(&mut self, family: Family, work: impl FnOnce(&mut Self) -> Result<usize, Error>) -> Cleaning {
+        let began = Instant::now();
+        let removed = work(self).unwrap_or_else(|error| {
+            tracing::warn!("cannot remove the flows of endpoints that are gone: {error}");
+            0
+        });
+        Cleaning { family, removed, duration: began.elapsed() }
+    }
+
+    fn remove(&mut self, stale: &HashSet<Stale>) -> Result<usize, Error> {
         if stale.len() > FEW {
             let realms = stale.iter().map(Stale::realm).collect();
             return self
@@ -44,28 +76,15 @@ impl Flows {
         let mut removed = 0;
         for stale in stale {
             let mut flows = self.conntrack.list(&stale.filter())?;
-            flows.retain(|flow| Stale::may_be(flow).any(|reason| reason == stale));
+            flows.retain(|flow| Stale::may_be(flow).any(|reason| reason == *stale));
             removed += self.conntrack.delete(&flows)?;
         }
         Ok(removed)
     }
 
-    fn try_to_remove_stale(&mut self, desired: &Desired) -> Result<usize, Error> {
-        let connectionless = || desired.service_ports.iter().filter(|service| is_connectionless(service));
-        let mut frontends: HashMap<Frontend, &ServicePort> = HashMap::new();
-        for service in connectionless() {
-            frontends.extend(self::frontends(service).map(|frontend| (frontend, &**service)));
-        }
-        let realms = connectionless().map(|service| (service.family, service.name.protocol)).collect();
-        self.remove_matching(&realms, |flow| {
-            let service = Frontend::of(flow).into_iter().find_map(|frontend| frontends.get(&frontend));
-            service.is_some_and(|service| !serves(service, flow.replier, flow.replier_port))
-        })
-    }
-
     fn remove_matching(
         &mut self,
-        realms: &HashSet<(Family, Protocol)>,
+        realms: &HashSet<Realm>,
         is_stale: impl Fn(&Flow) -> bool,
     ) -> Result<usize, Error> {
         let mut removed = 0;
@@ -78,12 +97,8 @@ impl Flows {
     }
 }
 
-fn count_or_warn(removed: Result<usize, Error>) -> usize {
-    removed.unwrap_or_else(|error| {
-        tracing::warn!("cannot remove the flows of endpoints that are gone: {error}");
-        0
-    })
-}
+/// The flows of a protocol in a family.
+type Realm = (Family, Protocol);
 
 /// What a client speaks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,7 +141,7 @@ enum AnsweredBy {
 }
 
 impl Stale {
-    fn realm(&self) -> (Family, Protocol) {
+    fn realm(&self) -> Realm {
         (self.frontend.family, self.frontend.protocol)
     }
 

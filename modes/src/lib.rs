@@ -17,8 +17,10 @@ mod settings;
 mod testing;
 pub mod userspace;
 
+use std::time::Duration;
+
 use endpoint_cache::object::ObjectName;
-use endpoint_cache::{Delta, Desired};
+use endpoint_cache::{Delta, Desired, Family};
 
 pub use context::NodePortReach;
 pub use settings::{DetectLocal, NodePortAddresses, Settings};
@@ -27,6 +29,11 @@ pub use settings::{DetectLocal, NodePortAddresses, Settings};
 pub trait Mode {
     /// The name that `--proxy-mode` chooses it by.
     fn name(&self) -> &'static str;
+
+    /// The address families that it programs: both, unless the node or the settings have one only.
+    fn families(&self) -> Vec<Family> {
+        Family::BOTH.into()
+    }
 
     /// Whether node ports answer on all of the node's addresses if the user does not say, and not on the primary ones
     /// alone.
@@ -69,6 +76,15 @@ pub trait Mode {
     /// As [`Mode::apply`].
     fn tidy(&mut self) -> Result<Report, Error>;
 
+    /// Leaves the node such that it serves `desired` without this process, as far as it can. Called last of all, when the
+    /// process is asked to end. Most modes need not do anything.
+    ///
+    /// # Errors
+    /// As [`Mode::resync`].
+    fn hand_over(&mut self, _desired: &Desired) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Starts to listen for changes that others make to what this mode programs. To be called when the first
     /// [`Mode::resync`] has succeeded; what happened since that began is heard of too.
     ///
@@ -104,12 +120,63 @@ pub struct Report {
     pub operations: usize,
     /// Bytes handed to the kernel, where the mode counts them.
     pub bytes: usize,
-    /// Conntrack entries removed because their endpoint is gone.
-    pub flows_removed: usize,
+    /// Searches for conntrack entries whose endpoint is gone, at most one in each family.
+    pub cleanings: Vec<Cleaning>,
+    /// Rules of iptables, once for each family and table with any.
+    pub iptables_rules: Vec<IptablesRules>,
     /// Whether there is something that can only be done later: [`Mode::tidy`] is to be called again after some seconds.
     pub unfinished: bool,
     /// What the users of Services should know, each once.
     pub notices: Vec<Notice>,
+}
+
+impl Report {
+    /// Conntrack entries removed because their endpoint is gone.
+    #[must_use]
+    pub fn flows_removed(&self) -> usize {
+        self.cleanings.iter().map(|cleaning| cleaning.removed).sum()
+    }
+
+    /// What is counted of the rules of a family in a table.
+    pub(crate) fn iptables_rules_of(&mut self, family: Family, table: &'static str) -> &mut IptablesRules {
+        let known =
+            self.iptables_rules.iter().position(|rules| (rules.family, rules.table) == (family, table));
+        let at = known.unwrap_or(self.iptables_rules.len());
+        if known.is_none() {
+            self.iptables_rules.push(IptablesRules { family, table, total: 0, written: 0 });
+        }
+        &mut self.iptables_rules[at]
+    }
+
+    /// Whether anything in the kernel is other than before.
+    #[must_use]
+    pub fn changed_anything(&self) -> bool {
+        self.operations > 0 || self.flows_removed() > 0
+    }
+}
+
+/// A search for conntrack entries whose endpoint is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cleaning {
+    /// Among the flows of this family.
+    pub family: Family,
+    /// Entries that were removed.
+    pub removed: usize,
+    /// How long that took.
+    pub duration: Duration,
+}
+
+/// The rules of iptables of one family in one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IptablesRules {
+    /// The family.
+    pub family: Family,
+    /// The table's name.
+    pub table: &'static str,
+    /// Rules of ours that there are now; 0 where the mode does not count them.
+    pub total: usize,
+    /// Rules that the sync wrote.
+    pub written: usize,
 }
 
 /// Something about a Service that its users should know, though nothing has failed.
@@ -135,7 +202,7 @@ pub enum Error {
     )]
     Lacking {
         /// The family.
-        family: endpoint_cache::Family,
+        family: Family,
         /// What it refused.
         error: kernel::Error,
     },
@@ -157,7 +224,7 @@ pub enum Error {
     #[error("there is no {family} table of iptables")]
     NoTables {
         /// The family.
-        family: endpoint_cache::Family,
+        family: Family,
     },
     /// The sysctl that makes the kernel look for sources by the mark.
     #[error("net.ipv4.conf.all.src_valid_mark is 1: answers to clients' addresses would be dropped")]
@@ -191,6 +258,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether iptables refused something, or could not be run.
+    #[must_use]
+    pub fn is_of_iptables(&self) -> bool {
+        matches!(self, Self::Kernel(error) if error.is_of_iptables())
+    }
+
     /// Whether it may be for what was to be programmed, so that it makes sense to look for the part that is refused.
     #[must_use]
     pub fn blames_the_request(&self) -> bool {

@@ -16,6 +16,7 @@ pub mod logging;
 mod manual;
 pub mod mode;
 pub mod options;
+mod retirement;
 mod run;
 mod service_health;
 mod signals;

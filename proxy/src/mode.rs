@@ -73,7 +73,7 @@ pub struct Chosen {
 impl Chosen {
     fn new(
         mode: impl Mode + 'static,
-        retire_others: impl FnOnce() -> anyhow::Result<usize> + 'static,
+        retire_others: impl Fn() -> anyhow::Result<Retired> + Send + 'static,
     ) -> Self {
         Self {
             mode: Box::new(mode),
@@ -85,8 +85,23 @@ impl Chosen {
 }
 
 /// Takes away what other modes programmed earlier, and kube-proxy in them: connections would go on by what was there
-/// first. Returns how many tables, chains and rules went.
-pub type RetireOthers = Box<dyn FnOnce() -> anyhow::Result<usize>>;
+/// first. May be tried again.
+pub type RetireOthers = Box<dyn Fn() -> anyhow::Result<Retired> + Send>;
+
+/// What came of that.
+#[derive(Default)]
+pub struct Retired {
+    /// How many tables, chains, rules, sets, servers and addresses went.
+    pub removed: usize,
+    /// What stays of ipvs mode for connections that IPVS carries.
+    pub leaving: Option<ipvs::Leaving>,
+}
+
+impl Retired {
+    fn and(self, removed: usize) -> Self {
+        Self { removed: self.removed + removed, ..self }
+    }
+}
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -116,7 +131,7 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
             let mode = Nftables::new(settings).context("cannot use nftables")?;
             Ok(Chosen::new(mode, move || {
                 let rules = retire_kube_proxy()? + retire_iptables(&Backend::BOTH)?;
-                Ok(rules + retire_ipvs(&excluded)? + retire_userspace(&capture_addresses)?)
+                Ok(leave_ipvs(&excluded)?.and(rules + retire_userspace(&capture_addresses)?))
             }))
         }
         ModeName::Iptables => {
@@ -124,8 +139,8 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
             let others = other_backends(mode.backend());
             Ok(Chosen::new(mode, move || {
                 let chains = retire_nftables()? + retire_iptables(&others)?;
-                let rules = retire_kube_proxy()? + chains + retire_ipvs(&excluded)?;
-                Ok(rules + retire_userspace(&capture_addresses)?)
+                let rules = retire_kube_proxy()? + chains;
+                Ok(leave_ipvs(&excluded)?.and(rules + retire_userspace(&capture_addresses)?))
             }))
         }
         ModeName::Ipvs => {
@@ -134,7 +149,7 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
             let others = other_backends(mode.backend());
             Ok(Chosen::new(mode, move || {
                 let rules = retire_kube_proxy()? + retire_nftables()? + retire_iptables(&others)?;
-                Ok(rules + retire_userspace(&capture_addresses)?)
+                Ok(Retired::default().and(rules + retire_userspace(&capture_addresses)?))
             }))
         }
         ModeName::Userspace => choose_entry(&settings, &userspace, iptables_backend, excluded),
@@ -158,7 +173,11 @@ fn choose_entry(
 fn bind(flags: &UserspaceFlags) -> anyhow::Result<Chosen> {
     let forwarder = Arc::new(Forwarder::start(flags.forward()).context("cannot start the forwarder")?);
     let mode = Bound::new(Arc::clone(&forwarder), flags.bound()).context("cannot bind local ports")?;
-    Ok(Chosen { forwarder: Some(forwarder), programs_kernel: false, ..Chosen::new(mode, || Ok(0)) })
+    Ok(Chosen {
+        forwarder: Some(forwarder),
+        programs_kernel: false,
+        ..Chosen::new(mode, || Ok(Retired::default()))
+    })
 }
 
 /// Whether this process may program the kernel, whatever the kernel can do.
@@ -197,7 +216,8 @@ fn capture(
             }
         };
         let rules = rules + captured::retire_rules(led_by).context(CANNOT_RETIRE_USERSPACE)?;
-        Ok(retire_kube_proxy()? + rules + retire_ipvs(&excluded)?)
+        let rules = retire_kube_proxy()? + rules;
+        Ok(leave_ipvs(&excluded)?.and(rules))
     };
     Ok(Chosen { forwarder, ..Chosen::new(mode, retire_others) })
 }
@@ -256,9 +276,17 @@ fn retire_iptables(backends: &[Backend]) -> anyhow::Result<usize> {
     iptables::cleanup(backends).context("cannot remove the iptables chains")
 }
 
+const CANNOT_RETIRE_IPVS: &str = "cannot remove the virtual servers, addresses and sets of IPVS";
+
 /// Not before the rules that use its sets.
 fn retire_ipvs(exclude_cidrs: &[IpNet]) -> anyhow::Result<usize> {
-    ipvs::cleanup(exclude_cidrs).context("cannot remove the virtual servers, addresses and sets of IPVS")
+    ipvs::cleanup(exclude_cidrs).context(CANNOT_RETIRE_IPVS)
+}
+
+/// The same, but for what IPVS carries.
+fn leave_ipvs(exclude_cidrs: &[IpNet]) -> anyhow::Result<Retired> {
+    let (removed, leaving) = ipvs::leave(exclude_cidrs).context(CANNOT_RETIRE_IPVS)?;
+    Ok(Retired { removed, leaving })
 }
 
 const CANNOT_RETIRE_USERSPACE: &str = "cannot remove the rules, routes and addresses of userspace mode";

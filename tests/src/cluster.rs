@@ -123,6 +123,8 @@ pub struct Service {
     pub name: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
     /// `spec.type`; `ClusterIP`, or what the other fields make necessary, if empty.
     pub service_type: String,
     /// ClusterIPs as text, so that `None` can be said.
@@ -245,6 +247,13 @@ impl Service {
         self
     }
 
+    /// Adds an annotation.
+    #[must_use]
+    pub fn annotated(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
     fn effective_type(&self) -> &str {
         match self.service_type.as_str() {
             "" if !self.load_balancer.is_empty() => "LoadBalancer",
@@ -268,6 +277,7 @@ impl Service {
             "apiVersion": "v1", "kind": "Service",
             "metadata": {
                 "name": self.name, "namespace": "test", "labels": self.labels, "creationTimestamp": self.created,
+                "annotations": self.annotations,
             },
             "spec": {
                 "type": self.effective_type(),

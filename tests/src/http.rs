@@ -43,10 +43,18 @@ pub fn get(from: &Namespace, to: SocketAddr, path: &str) -> Result<(u16, String)
 /// # Errors
 /// As [`get`].
 pub fn ask(from: &Namespace, to: SocketAddr, path: &str) -> Result<Answer> {
+    ask_for(from, to, path, "*/*")
+}
+
+/// Asks for a page in a format, as a header `Accept` names it.
+///
+/// # Errors
+/// As [`get`].
+pub fn ask_for(from: &Namespace, to: SocketAddr, path: &str, accept: &str) -> Result<Answer> {
     let exchange = || -> Result<String> {
         let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.0\r\naccept: {accept}\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

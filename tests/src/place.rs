@@ -232,6 +232,15 @@ impl Conversation {
         ensure!(rest.is_empty(), "{} said more than it was asked", self.with);
         Ok(())
     }
+
+    /// Breaks it off with a reset.
+    ///
+    /// # Errors
+    /// When the socket does not take that.
+    pub fn reset(self) -> Result<()> {
+        let socket = Socket::from(self.stream);
+        socket.set_linger(Some(Duration::ZERO)).context("cannot have a connection reset")
+    }
 }
 
 /// A UDP flow.

@@ -22,6 +22,8 @@ use crate::namespace::Namespace;
 use crate::ordinary::{User, program_as};
 use crate::vm;
 
+/// The verbosity at which every sync is logged.
+const DETAILS: &str = "4";
 /// The file that says how to reach an API server.
 const KUBECONFIG: &str = "kubeconfig";
 
@@ -280,6 +282,18 @@ impl Proxy {
         Ok(open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).any(|path| path == file))
     }
 
+    /// Whether the process is running a program that has this in its command line.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn is_running(&self, words: &str) -> Result<bool> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).context("pointsman has ended")?;
+        let children = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+        let children = children.collect::<Vec<_>>().concat();
+        let lines = children.split_whitespace().map(|id| fs::read(format!("/proc/{id}/cmdline")));
+        Ok(lines.filter_map(Result::ok).any(|line| String::from_utf8_lossy(&line).contains(words)))
+    }
+
     /// Does something that the proxy will notice by itself, and waits until it has synced.
     ///
     /// # Errors
@@ -435,7 +449,11 @@ pub fn binary_for(user: User) -> Result<PathBuf> {
 
 fn spawn(node: &Namespace, start: &Start, log: &Arc<Log>) -> Result<(Child, JoinHandle<()>)> {
     let mut command = program_as(start.user, &binary_for(start.user)?);
-    command.args(&start.args).envs(start.environment.iter().map(|(name, value)| (name, value)));
+    // Tests wait for syncs, also for those that found nothing to do.
+    command
+        .args(["-v", DETAILS])
+        .args(&start.args)
+        .envs(start.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = node.run(|| command.spawn())?.context("cannot start pointsman")?;
     let stderr = child.stderr.take().context("pointsman has no stderr")?;

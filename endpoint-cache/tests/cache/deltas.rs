@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use endpoint_cache::object::Kind;
+use endpoint_cache::{Delta, Family, Update};
 use serde_json::json;
 
 use crate::objects::*;
@@ -50,6 +51,48 @@ fn a_change_holds_both_sides() {
     let [change] = &delta.changes[..] else { panic!("one change: {:?}", delta.changes) };
     assert!(change.before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &held)));
     assert!(change.after.as_ref().is_some_and(|after| after.cluster_endpoints.len() == 1));
+}
+
+/// A slice with one endpoint, written for something that happened at this time.
+fn triggered(address: &str, time: &str) -> Update {
+    let annotations = json!({"endpoints.kubernetes.io/last-change-trigger-time": time});
+    let fields = json!({"metadata": {"annotations": annotations}, "endpoints": [ready(address, "them")]});
+    slice_with("web-1", "web", fields)
+}
+
+fn times(delta: &Delta) -> Vec<&str> {
+    delta.triggers.iter().map(|trigger| &*trigger.time).collect()
+}
+
+#[test]
+fn what_led_to_changes_of_endpoints_is_told_once() {
+    let mut proxy = Proxy::with([plain("web", "10.0.0.1")]);
+    let delta = proxy.tell_all([triggered("10.1.0.1", "1"), triggered("10.1.0.2", "2")]);
+    assert_eq!(times(&delta), ["1", "2"]);
+    assert!(delta.triggers.iter().all(|trigger| trigger.family == Family::V4));
+    assert_eq!(times(&proxy.tell(triggered("10.1.0.2", "3"))), [""; 0], "nothing has changed");
+    assert_eq!(times(&proxy.tell(plain("web", "10.0.0.2"))), [""; 0]);
+}
+
+#[test]
+fn what_led_to_changes_of_a_slice_that_goes_is_not_told() {
+    let mut proxy = Proxy::with([plain("web", "10.0.0.1")]);
+    let gone = deleted(Kind::EndpointSlice, "web-1");
+    assert_eq!(times(&proxy.tell_all([triggered("10.1.0.1", "1"), gone])), [""; 0]);
+    assert_eq!(times(&proxy.tell(triggered("10.1.0.1", "2"))), ["2"]);
+}
+
+#[test]
+fn objects_are_counted_and_those_that_change_something() {
+    let mut proxy = Proxy::with([plain("web", "10.0.0.1"), plain("web", "10.0.0.1")]);
+    let first = slice("web-1", "web", json!([ready("10.1.0.1", "them")]));
+    proxy.tell_all([first.clone(), first, deleted(Kind::EndpointSlice, "web-1")]);
+    let tally = proxy.cache.tally();
+    assert_eq!((tally.services.given, tally.services.changed), (2, 1));
+    assert_eq!((tally.slices.given, tally.slices.changed), (3, 2));
+    proxy.tell_all([deleted(Kind::Service, "web"), deleted(Kind::Service, "unknown")]);
+    let tally = proxy.cache.tally();
+    assert_eq!((tally.services.given, tally.services.changed), (4, 2));
 }
 
 #[test]

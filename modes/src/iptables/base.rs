@@ -93,6 +93,20 @@ fn fixed_chains(context: &Context) -> Vec<FixedChain> {
     FIXED.into_iter().map(|(table, name)| FixedChain { table, name, rules: rules(name) }).collect()
 }
 
+/// How many rules of a table do not depend on services.
+pub(super) fn count(context: &Context, table: Table) -> usize {
+    let Layout { chains, hooks } = layout(context);
+    let in_chains: usize =
+        chains.iter().filter(|chain| chain.table == table).map(|chain| chain.rules.len()).sum();
+    let tails: usize = Shared::ALL
+        .iter()
+        .filter(|shared| shared.table() == table)
+        .map(|shared| shared.tail(context).len())
+        .sum();
+    let guard = localhost_guard(context);
+    in_chains + tails + hooks.iter().chain(&guard).filter(|hook| hook.table == table).count()
+}
+
 /// Whether a chain outside of service ports' own is one of this mode's, which nobody else needs.
 pub(super) fn is_of_this_mode(table: Table, chain: &str) -> bool {
     FIXED.contains(&(table, chain))

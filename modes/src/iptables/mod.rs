@@ -122,6 +122,10 @@ impl Mode for Iptables {
         "iptables"
     }
 
+    fn families(&self) -> Vec<Family> {
+        self.families.iter().map(|programmed| programmed.family).collect()
+    }
+
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let mut report = Report::default();
         self.tables.begins()?;
@@ -134,7 +138,7 @@ impl Mode for Iptables {
             }
             result?;
         }
-        report.flows_removed = self.flows.remove_stale(desired);
+        report.cleanings = self.flows.remove_stale(desired);
         Ok(report)
     }
 
@@ -151,7 +155,7 @@ impl Mode for Iptables {
             self.tables.shrink(&error);
             return Err(error);
         }
-        report.flows_removed = self.flows.remove_after(&delta.changes);
+        report.cleanings = self.flows.remove_after(&delta.changes);
         Ok(report)
     }
 
@@ -211,8 +215,16 @@ impl Programmed {
                 tracing::warn!(family = %self.family, "chains without use are left: {error}");
             }
         }
-        self.program = Some(program);
+        self.keep(program, report);
         Ok(())
+    }
+
+    /// Remembers what is programmed.
+    fn keep(&mut self, program: Program, report: &mut Report) {
+        for (table, rules) in program.rules() {
+            report.iptables_rules_of(self.family, table.as_str()).total = rules;
+        }
+        self.program = Some(program);
     }
 
     fn apply(&mut self, delta: &Delta, tables: &mut Tables, report: &mut Report) -> Result<(), Error> {
@@ -220,7 +232,7 @@ impl Programmed {
         for script in program.update(&delta.changes, tables.size) {
             tables.run(&self.programs, &script, report)?;
         }
-        self.program = Some(program);
+        self.keep(program, report);
         Ok(())
     }
 

@@ -25,6 +25,10 @@ pub(super) struct Program {
     context: Context,
     /// What service ports have in the chains that they share.
     shared: BTreeMap<Shared, Rules>,
+    /// How many rules service ports have in chains of their own.
+    own_rules: usize,
+    /// How many rules do not depend on services.
+    fixed_rules: [(Table, usize); 2],
 }
 
 impl Program {
@@ -46,8 +50,18 @@ impl Program {
         script.pieces(size)
     }
 
+    /// How many rules there are in each table that has any.
+    pub(super) fn rules(&self) -> [(Table, usize); 2] {
+        self.fixed_rules.map(|(table, fixed)| {
+            let shared = self.shared.iter().filter(|(shared, _)| shared.table() == table);
+            let shared: usize = shared.map(|(_, rules)| rules.len()).sum();
+            let own = if table == Table::Nat { self.own_rules } else { 0 };
+            (table, shared + own + fixed)
+        })
+    }
+
     fn change(
-        &self,
+        &mut self,
         service: &ServicePort,
         before: Option<&ServicePort>,
         after: Option<&ServicePort>,
@@ -58,6 +72,7 @@ impl Program {
             service.map(|service| service::of(service, &self.context)).unwrap_or_default()
         };
         let (was, is) = (of(before), of(after));
+        self.own_rules = self.own_rules + is.own_rules() - was.own_rules();
         let by_name: HashMap<_, _> = was.chains.iter().map(|chain| (chain.name, &chain.rules)).collect();
         let changed = is.chains.iter().filter(|chain| by_name.get(&chain.name) != Some(&&chain.rules));
         write_chains(service, changed, script);
@@ -153,7 +168,8 @@ impl Resync {
                 script.make(shared.table(), shared.chain());
             }
         }
-        let program = Program { context, shared: BTreeMap::new() };
+        let fixed_rules = [Table::Nat, Table::Filter].map(|table| (table, base::count(&context, table)));
+        let program = Program { context, shared: BTreeMap::new(), own_rules: 0, fixed_rules };
         let mut resync = Self { program, installed, script, size };
         resync.guard_localhost();
         resync
@@ -172,7 +188,9 @@ impl Resync {
 
     /// Sees to a service port. Returns chains to be sent ahead when there are enough of them.
     pub(super) fn add(&mut self, service: &ServicePort) -> Option<Script> {
-        let Contribution { chains, shared } = service::of(service, &self.program.context);
+        let contribution = service::of(service, &self.program.context);
+        self.program.own_rules += contribution.own_rules();
+        let Contribution { chains, shared } = contribution;
         let own = &mut self.installed.own;
         let differs = |chain: &&OwnChain| own.remove(&chain.name) != Some(Fingerprint::of(&chain.rules));
         write_chains(service, chains.iter().filter(differs), &mut self.script);
@@ -202,7 +220,7 @@ impl Resync {
 
     /// Brings a shared chain from what is there to what should be.
     fn compare(&mut self, shared: Shared) {
-        let Program { context, shared: all } = &mut self.program;
+        let Program { context, shared: all, .. } = &mut self.program;
         let tail = shared.tail(context);
         let found = self.installed.rules(shared.table(), shared.chain()).unwrap_or_default();
         let body = found.iter().filter(|rule| !tail.contains(rule)).map(|rule| rule.as_str().into());

@@ -118,6 +118,15 @@ impl Script {
         self.operations
     }
 
+    /// Rules that it writes into each table.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (Table, usize)> {
+        let is_rule = |line: &&str| line.starts_with("-A ") || line.starts_with("-I ");
+        TRANSACTIONS.into_iter().map(move |(table, parts)| {
+            let lines = parts.iter().flat_map(|part| self.parts[*part as usize].lines());
+            (table, lines.filter(is_rule).count())
+        })
+    }
+
     /// How many transactions it is.
     pub(crate) fn commits(&self) -> usize {
         self.transactions().count()

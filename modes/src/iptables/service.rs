@@ -29,6 +29,13 @@ pub(super) struct OwnChain {
     pub(super) rules: Vec<String>,
 }
 
+impl Contribution {
+    /// How many rules are in chains of its own.
+    pub(super) fn own_rules(&self) -> usize {
+        self.chains.iter().map(|chain| chain.rules.len()).sum()
+    }
+}
+
 /// What a service port contributes.
 pub(super) fn of(service: &ServicePort, context: &Context) -> Contribution {
     let name = service.name.to_string();

@@ -99,6 +99,10 @@ impl Tables {
         self.commits = self.commits.wrapping_add(u32::try_from(script.commits()).unwrap_or(u32::MAX));
         report.operations += script.operations();
         report.bytes += text.len();
+        let family = if programs.ipv6() { Family::V6 } else { Family::V4 };
+        for (table, rules) in script.rules().filter(|(_, rules)| *rules > 0) {
+            report.iptables_rules_of(family, table.as_str()).written += rules;
+        }
         Ok(())
     }
 

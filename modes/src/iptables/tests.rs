@@ -89,6 +89,11 @@ impl Tables {
         installed
     }
 
+    /// How many rules there are in a table.
+    fn rules(&self, table: Table) -> usize {
+        self.0.iter().filter(|((of, _), _)| *of == table).map(|(_, rules)| rules.len()).sum()
+    }
+
     /// Everything but the order of rules in shared chains.
     fn meaning(&self) -> BTreeMap<(Table, String), Vec<String>> {
         let mut meaning = self.0.clone();
@@ -152,6 +157,9 @@ proptest! {
                 let scripts = program.update(&changes(&held, &wanted), size);
                 scripts.iter().for_each(|script| tables.restore(script));
                 held = wanted;
+                for (table, rules) in program.rules() {
+                    prop_assert_eq!(rules, tables.rules(table), "{}", table);
+                }
             }
             let services: Vec<_> = held.into_values().collect();
             prop_assert_eq!(tables.meaning(), started(&services, family).meaning());

@@ -1,6 +1,7 @@
 //! Taking away what this mode has made, and kube-proxy's ipvs mode: they are the same.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use endpoint_cache::Family;
 use ipnet::IpNet;
 use kernel::ipset::{Entry, Ipsets};
 use kernel::ipvs::{Frontend, Ipvs, Operation};
-use kernel::link::Links;
+use kernel::link::{AddressEdit, Links};
 
 use super::edge::DEVICE;
 use super::installed::Installed;
@@ -19,52 +20,94 @@ use crate::Error;
 const LETTING_GO: Duration = Duration::from_secs(2);
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// Removes virtual servers, addresses and sets, and nothing of others; says how many. The rules that use the sets must be
-/// gone. What the kernel does not have cannot hold anything.
+/// Removes virtual servers, addresses and sets, and nothing of others, at once; says how many. Connections that IPVS
+/// carries break. The rules that use the sets must be gone. What the kernel does not have cannot hold anything.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn cleanup(exclude_cidrs: &[IpNet]) -> Result<usize, Error> {
-    let (mut links, sets) = (Links::open()?, if_supported(Ipsets::open())?);
-    let device = links.find(DEVICE)?;
-    let addresses = links.addresses()?;
-    let mut removed = 0;
-    let Some(mut sets) = sets else { return Ok(removed) };
-    if let Some(mut servers) = if_supported(Ipvs::open())? {
+    let Some(mut remains) = Remains::read(exclude_cidrs)? else { return Ok(0) };
+    let frontends = std::mem::take(&mut remains.frontends);
+    remains.remove_servers(&frontends)?;
+    Ok(frontends.len() + remains.remove_rest()?)
+}
+
+/// What there is of this mode, or of kube-proxy's, and the way to it.
+pub(super) struct Remains {
+    links: Links,
+    pub(super) servers: Option<Ipvs>,
+    sets: Ipsets,
+    /// On our device.
+    pub(super) addresses: BTreeSet<IpAddr>,
+    /// Virtual servers that are ours, but for those within ranges where they are never removed.
+    pub(super) frontends: Vec<Frontend>,
+}
+
+impl Remains {
+    /// Looks for it; `None` where there cannot be any.
+    pub(super) fn read(exclude_cidrs: &[IpNet]) -> Result<Option<Self>, Error> {
+        let mut links = Links::open()?;
+        let Some(mut sets) = if_supported(Ipsets::open())? else { return Ok(None) };
+        let device = links.find(DEVICE)?.map(|device| device.index);
         let mut installed = Installed { excluded: exclude_cidrs.to_vec(), ..Installed::default() };
-        for found in addresses {
-            let is_ours = device.as_ref().is_some_and(|device| device.index == found.link);
+        for found in links.addresses()? {
+            let is_ours = device == Some(found.link);
             if is_ours { &mut installed.addresses } else { &mut installed.local }.insert(found.address);
         }
         installed.entries = entries(&mut sets)?;
-        let listed = match servers.servers() {
-            // In a user namespace nobody may, not even root, so nobody has made any either.
-            Err(kernel::Error::Permission { .. }) if device.is_none() && installed.entries.is_empty() => {
-                Vec::new()
+        let (mut servers, mut frontends) = (if_supported(Ipvs::open())?, Vec::new());
+        if let Some(servers) = &mut servers {
+            let listed = match servers.servers() {
+                // In a user namespace nobody may, not even root, so nobody has made any either.
+                Err(kernel::Error::Permission { .. }) if device.is_none() && installed.entries.is_empty() => {
+                    Vec::new()
+                }
+                listed => listed?,
+            };
+            let listed = listed.into_iter().map(|server| server.frontend);
+            frontends.extend(listed.filter(|frontend| installed.is_ours(*frontend)));
+        }
+        let addresses = installed.addresses;
+        Ok(Some(Self { links, servers, sets, addresses, frontends }))
+    }
+
+    /// Takes addresses off our device. Others may have removed it.
+    pub(super) fn unbind(&mut self, addresses: &[IpAddr]) -> Result<(), Error> {
+        let Some(device) = self.links.find(DEVICE)? else { return Ok(()) };
+        let edit = |address: &IpAddr| AddressEdit { link: device.index, add: false, address: *address };
+        Ok(self.links.run(&addresses.iter().map(edit).collect::<Vec<_>>())?)
+    }
+
+    /// Removes virtual servers with their destinations. Others may have removed some.
+    pub(super) fn remove_servers(&mut self, frontends: &[Frontend]) -> Result<(), Error> {
+        let removals: Vec<_> = frontends.iter().copied().map(Operation::RemoveServer).collect();
+        self.run(&removals)
+    }
+
+    /// Changes virtual servers. Others may have removed some.
+    pub(super) fn run(&mut self, operations: &[Operation]) -> Result<(), Error> {
+        let Some(servers) = &mut self.servers else { return Ok(()) };
+        let refused = servers.run(operations)?;
+        let refused = refused.into_iter().find(|refusal| !refusal.missing());
+        refused.map_or(Ok(()), |refusal| Err(kernel::Error::from(refusal).into()))
+    }
+
+    /// Removes the device with its addresses, and the sets; says how many.
+    pub(super) fn remove_rest(&mut self) -> Result<usize, Error> {
+        let mut removed = 0;
+        if let Some(device) = self.links.find(DEVICE)? {
+            self.links.remove(device.index)?;
+            removed += 1;
+        }
+        for header in self.sets.headers()?.into_iter().filter(|header| sets::is_ours(&header.name)) {
+            match destroy(&mut self.sets, &header.name) {
+                Ok(()) => removed += 1,
+                // Rules of others may look there; that is theirs to end.
+                Err(error) => tracing::warn!("a set is left: {error}"),
             }
-            listed => listed?,
-        };
-        let ours: Vec<Frontend> = listed.into_iter().map(|server| server.frontend).collect();
-        let removals = ours.into_iter().filter(|frontend| installed.is_ours(*frontend));
-        let removals: Vec<_> = removals.map(Operation::RemoveServer).collect();
-        let refused = servers.run(&removals)?;
-        if let Some(refusal) = refused.into_iter().find(|refusal| !refusal.missing()) {
-            return Err(kernel::Error::from(refusal).into());
         }
-        removed += removals.len();
+        Ok(removed)
     }
-    if let Some(device) = device {
-        links.remove(device.index)?;
-        removed += 1;
-    }
-    for header in sets.headers()?.into_iter().filter(|header| sets::is_ours(&header.name)) {
-        match destroy(&mut sets, &header.name) {
-            Ok(()) => removed += 1,
-            // Rules of others may look there; that is theirs to end.
-            Err(error) => tracing::warn!("a set is left: {error}"),
-        }
-    }
-    Ok(removed)
 }
 
 /// Rules of iptables-nft let go of a set some time after they are gone.

@@ -8,7 +8,7 @@ use kernel::ipvs::{Destination, Frontend, Operation, Target};
 
 /// For how long connections to an endpoint that has gone are kept at the most: as long as IPVS remembers a TCP connection
 /// that says nothing.
-const LONGEST: Duration = Duration::from_secs(15 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// What is draining, and since when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

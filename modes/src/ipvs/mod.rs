@@ -28,13 +28,14 @@
 //!
 //! `service` is what a service port has to say, `surroundings` what that depends on, `sets` the names, `rules` the rules.
 //! `program` turns changes into a plan, `draining` keeps what is to go later. All these are pure. `edge` is the way to the
-//! kernel, `installed` what was found there, `watch` hears of what others do, `cleanup` takes all away, and this file
-//! brings all together.
+//! kernel, `installed` what was found there, `watch` hears of what others do, `cleanup` takes all away, `leaving` does so
+//! when another mode has taken over, as connections end, and this file brings all together.
 
 mod cleanup;
 mod draining;
 mod edge;
 mod installed;
+mod leaving;
 mod program;
 mod rules;
 mod service;
@@ -64,6 +65,7 @@ use crate::iptables::tables::{Backend, Tables};
 use crate::{Error, Mode, Report, Settings, Watch};
 
 pub use cleanup::cleanup;
+pub use leaving::{Leaving, leave};
 pub(crate) use rules::has_chain;
 
 /// What only this mode can be asked for.
@@ -225,6 +227,10 @@ impl Mode for Ipvs {
         "ipvs"
     }
 
+    fn families(&self) -> Vec<Family> {
+        self.families.iter().map(|programmed| programmed.family).collect()
+    }
+
     fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         let footprints = self.footprints.clone();
         let mut footprint = footprints.hold();
@@ -235,7 +241,7 @@ impl Mode for Ipvs {
             result = self.resync_all(desired, &mut report);
         }
         *footprint = Some(result?);
-        report.flows_removed = self.flows.remove_stale(desired);
+        report.cleanings = self.flows.remove_stale(desired);
         Ok(report)
     }
 
@@ -260,7 +266,7 @@ impl Mode for Ipvs {
             report.operations += plan.operations();
             programmed.program = Some(program);
         }
-        report.flows_removed = self.flows.remove_after(&delta.changes);
+        report.cleanings = self.flows.remove_after(&delta.changes);
         Ok(report)
     }
 

@@ -123,6 +123,10 @@ impl Mode for Nftables {
         "nftables"
     }
 
+    fn families(&self) -> Vec<Family> {
+        self.tables.iter().map(|table| table.family).collect()
+    }
+
     fn node_ports_everywhere(&self) -> bool {
         false
     }
@@ -135,7 +139,7 @@ impl Mode for Nftables {
             let context = context(table.family, &self.settings, desired);
             table.resync(context, desired, &mut self.connection, &mut report)?;
         }
-        report.flows_removed = self.flows.remove_stale(desired);
+        report.cleanings = self.flows.remove_stale(desired);
         Ok(report)
     }
 
@@ -152,7 +156,7 @@ impl Mode for Nftables {
         for table in &mut self.tables {
             table.apply(delta, &mut self.connection, &mut report)?;
         }
-        report.flows_removed = self.flows.remove_after(&delta.changes);
+        report.cleanings = self.flows.remove_after(&delta.changes);
         Ok(report)
     }
 

@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use endpoint_cache::{Change, Delta, Desired, Family, Protocol, ServicePort, ServicePortName};
 use kernel::nft::Nftables as Connection;
@@ -41,6 +42,12 @@ pub const ADDRESSES: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 112, 77)),
     IpAddr::V6(Ipv6Addr::new(0xfd70, 0x6f69, 0x6e74, 0, 0, 0, 0, 1)),
 ];
+
+/// How long connections may go on when the process is asked to end, how long it may take until the last of them has been
+/// taken on, and how often it is looked whether they have ended.
+const FINISHING: Duration = Duration::from_secs(2);
+const TAKING_ON: Duration = Duration::from_millis(100);
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// Ports that anybody may listen on.
 pub const PORTS: RangeInclusive<u16> = 1024..=65_535;
@@ -156,10 +163,14 @@ impl Captured {
     /// Sees to all that does not depend on services.
     fn prepare(&mut self, desired: &Desired, report: &mut Report) -> Result<(), Error> {
         let (mut here, mut led_back) = (Vec::new(), Vec::new());
+        let mut all_new = true;
         for family in &mut self.families {
             let Programmed { family: of, address, .. } = *family;
             match self.return_path.add_address(address, report) {
-                Ok(()) => here.push((of, address)),
+                Ok(is_new) => {
+                    here.push((of, address));
+                    all_new &= is_new;
+                }
                 // The other one is served all the same.
                 Err(error) if !here.is_empty() => {
                     family.complain(&format!("no service is served: {error}"));
@@ -176,6 +187,10 @@ impl Captured {
         }
         self.sources.update(&desired.node, led_back.clone());
         self.in_place.set(here, led_back);
+        if all_new {
+            // Nobody can be led here by an earlier process, nor be refused once the kernel leads here.
+            self.forwarder.serve_all();
+        }
         Ok(())
     }
 
@@ -283,6 +298,10 @@ impl Mode for Captured {
         "userspace"
     }
 
+    fn families(&self) -> Vec<Family> {
+        self.inner.families()
+    }
+
     fn node_ports_everywhere(&self) -> bool {
         self.inner.node_ports_everywhere()
     }
@@ -350,6 +369,15 @@ impl Mode for Captured {
         self.inner.tidy()
     }
 
+    /// The kernel leads to endpoints itself from now on, and the forwarder finishes what is short.
+    fn hand_over(&mut self, desired: &Desired) -> Result<(), Error> {
+        let services = desired.service_ports.iter().map(targets::without_forwarder).collect();
+        self.inner.resync(&Desired { service_ports: services, ..desired.clone() })?;
+        self.finish();
+        // So that the next process need not suspect anybody to be led to it.
+        return_path::remove(&self.in_place.addresses()).map(drop)
+    }
+
     fn watch(&mut self) -> Result<Box<dyn Watch>, Error> {
         let rules = self.return_path.tables.monitor()?;
         Ok(Box::new(watch::start(self.inner.watch()?, rules, self.in_place.clone())?))
@@ -357,6 +385,16 @@ impl Mode for Captured {
 }
 
 impl Captured {
+    /// Waits for connections under way to end, but not for long. None are under way when the last that came has been
+    /// taken on, which nothing tells.
+    fn finish(&self) {
+        let deadline = Instant::now() + FINISHING;
+        thread::sleep(TAKING_ON);
+        while self.forwarder.figures().active_connections > 0 && Instant::now() < deadline {
+            thread::sleep(MOMENT);
+        }
+    }
+
     /// Closes what a change has left without use.
     fn close_unwanted(&mut self, change: &Change) {
         let of = |service: &Option<Arc<ServicePort>>| -> Vec<TargetKey> {

@@ -48,14 +48,15 @@ impl ReturnPath {
         Ok(Self { routes: Routes::open()?, links: Links::open()?, tables })
     }
 
-    /// Gives this host the address that the forwarder listens on.
-    pub(super) fn add_address(&mut self, address: IpAddr, report: &mut Report) -> Result<(), Error> {
+    /// Gives this host the address that the forwarder listens on; says whether it had not had it.
+    pub(super) fn add_address(&mut self, address: IpAddr, report: &mut Report) -> Result<bool, Error> {
         let loopback = loopback(&mut self.links)?;
-        if self.links.add_passive(loopback, address)? {
+        let is_new = self.links.add_passive(loopback, address)?;
+        if is_new {
             report.operations += 1;
             self.await_address(address)?;
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// The kernel goes on with an IPv6 address when it has said that it is there, and nothing tells when it is done.

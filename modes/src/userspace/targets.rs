@@ -100,6 +100,15 @@ pub(crate) fn for_kernel(
     }
 }
 
+/// The service port as the kernel is to have it when there is no forwarder. Without one, endpoints that expect the PROXY
+/// protocol would take a client's first bytes for it.
+pub(crate) fn without_forwarder(service: &Arc<ServicePort>) -> Arc<ServicePort> {
+    match is_carried(service) && !service.proxy_protocol {
+        true => Arc::clone(service),
+        false => Arc::new(for_kernel(service, |_| None)),
+    }
+}
+
 /// Whether there are endpoints on other nodes is told by the endpoints of policy Cluster, even if no frontend leads there:
 /// then clients are dropped instead of refused.
 fn elsewhere(service: &ServicePort, local: Option<Endpoint>) -> Option<Endpoint> {

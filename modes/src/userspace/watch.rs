@@ -38,6 +38,11 @@ impl InPlace {
         self.known().here.iter().find(|(of, _)| *of == family).map(|(_, address)| *address)
     }
 
+    /// Every address that the forwarder listens on.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        self.known().here.iter().map(|(_, address)| *address).collect()
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,7 +23,7 @@ use crate::source::{self, Source};
 use crate::status::{self, InForce, Reporter};
 use crate::sync_loop::{self, NodeWait, Outcome, SyncLoop};
 use crate::telemetry::{self, Socket, Telemetry};
-use crate::{conntrack, signals};
+use crate::{conntrack, retirement, signals};
 use follow::Follower;
 
 /// Follows Services until told to stop.
@@ -90,9 +90,14 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
         in_force: Arc::clone(&in_force),
         flags: cli.flags.clone(),
     };
-    let (health, metrics) = (options.healthz, options.metrics);
-    let (hard_fail, outlet) = (options.bind_hard_fail, node_events.clone());
-    telemetry::serve(telemetry::Endpoints { health, metrics, status, hard_fail, outlet }, reporter)?;
+    let endpoints = telemetry::Endpoints {
+        health: options.healthz,
+        metrics: options.metrics,
+        status,
+        hard_fail: options.bind_hard_fail,
+        outlet: node_events.clone(),
+    };
+    telemetry::serve(endpoints, reporter)?;
     if let Some(events) = node_events {
         events.post(News::starting());
     }
@@ -101,14 +106,17 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     // What a developer runs is behind Services of a folder of his own; a cluster must not lead to this machine.
     let own_folder = !programs_kernel && matches!(origin, Origin::Manifests(_));
     let cache = Cache::new(&node_name).with_loopback_endpoints(own_folder);
-    let sync_loop = SyncLoop::new(cache, mode, Arc::clone(&telemetry)).with_notices(events);
-    let sync_loop = sync_loop.with_service_health(Some(service_health)).awaiting_node(node_wait);
+    let sync_loop = SyncLoop::new(cache, mode, Arc::clone(&telemetry))
+        .with_notices(events)
+        .with_service_health(Some(service_health))
+        .awaiting_node(node_wait)
+        .with_min_sync_period(options.min_sync_period);
     if !cli.config.is_empty() {
         let file = cli.config.clone();
         let mut follower = Follower { cli, loaded, in_force, log, telemetry, inbox: inbox.clone() };
         config::watch(Path::new(&file), move || follower.follow())?;
     }
-    match sync_loop.after_first_sync(move || retire(retire_others)).run(inbox, &inputs) {
+    match sync_loop.after_first_sync(move || retirement::retire(retire_others)).run(inbox, &inputs) {
         Outcome::Stopped => {
             match programs_kernel {
                 true => tracing::info!("stopped; the rules stay in force"),
@@ -158,15 +166,6 @@ fn set_oom_score(options: &Options) {
     match kernel::process::set_oom_score_adj(options.oom_score_adj) {
         Ok(_) => {}
         Err(error) => tracing::debug!("--oom-score-adj: {error}"),
-    }
-}
-
-/// Takes away what other modes left.
-fn retire(retire_others: mode::RetireOthers) {
-    match retire_others() {
-        Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "removed what another mode or kube-proxy left"),
-        Err(error) => tracing::warn!("what another mode or kube-proxy left is still there: {error:#}"),
     }
 }
 

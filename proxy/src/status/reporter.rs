@@ -44,7 +44,7 @@ impl Reporter {
             last_synced,
             last_error,
             service_ports: self.telemetry.service_ports(),
-            left_out: self.telemetry.metrics.left_out.get(),
+            left_out: self.telemetry.metrics.left_out(),
             targets: targets.iter().map(target).collect(),
         }
     }

@@ -5,6 +5,8 @@
 //! from a fresh read of the kernel, with backoff. `SyncLoop::take` and `SyncLoop::turn` are the whole of it, and
 //! tests drive them with a clock of their own; `SyncLoop::run` only waits.
 
+mod accounts;
+mod input;
 mod isolate;
 mod node_wait;
 mod tell;
@@ -13,11 +15,11 @@ mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use endpoint_cache::{Cache, Delta, Desired};
-use modes::{Disturbance, Error, Mode, Report, Settings};
+use modes::{Disturbance, Error, Mode, Report};
 
 use crate::backoff::Backoff;
 use crate::disturbances;
@@ -25,13 +27,13 @@ use crate::service_health::ServiceHealth;
 use crate::source::Event;
 use crate::source::kubernetes::Outlet;
 use crate::telemetry::{Extent, Telemetry};
+use accounts::Accounts;
+use input::PENDING;
+pub(crate) use input::{Inbox, Input, Reconfiguration, channel};
 use isolate::Key;
 use node_wait::Missing;
 pub(crate) use node_wait::NodeWait;
 use tell::Untold;
-
-/// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
-const PENDING: usize = 256;
 
 /// How long nothing must happen before the mode removes what earlier transactions left without use.
 const IDLE: Duration = Duration::from_secs(1);
@@ -45,47 +47,6 @@ const BETWEEN_REPAIRS: Duration = Duration::from_millis(500);
 /// Waits after failures in a row, from the first to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// What the sync loop is told.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// Something from the source.
-    Event(Event),
-    /// The source cannot go on.
-    Failed(anyhow::Error),
-    /// Something may be otherwise than it was left.
-    Disturbed(Disturbance),
-    /// The user wants something else of the mode.
-    Reconfigured(Box<Reconfiguration>),
-    /// The process is to end.
-    Stop,
-}
-
-/// What the user wants otherwise.
-#[derive(Clone, Debug)]
-pub(crate) struct Reconfiguration {
-    /// What the mode is told.
-    pub(crate) settings: Settings,
-    /// Changes are programmed no sooner than this after the last ones.
-    pub(crate) min_sync_period: Duration,
-}
-
-/// Where inputs are put.
-#[derive(Clone, Debug)]
-pub(crate) struct Inbox(SyncSender<Input>);
-
-impl Inbox {
-    /// Hands on an input, waiting while too many are pending. False when the sync loop is gone.
-    pub(crate) fn put(&self, input: Input) -> bool {
-        self.0.send(input).is_ok()
-    }
-}
-
-/// Makes the bounded channel that feeds a sync loop.
-pub(crate) fn channel() -> (Inbox, Receiver<Input>) {
-    let (sender, receiver) = sync_channel(PENDING);
-    (Inbox(sender), receiver)
-}
 
 /// Why the sync loop ended.
 #[derive(Debug)]
@@ -107,7 +68,12 @@ pub(crate) struct SyncLoop {
     tidy_at: Option<Instant>,
     /// When the last repair of what others changed was due.
     repaired_at: Option<Instant>,
+    /// How long after a sync has ended changes are programmed at the soonest.
+    min_sync_period: Duration,
+    /// When the last sync that succeeded ended.
+    synced_at: Option<Instant>,
     backoff: Backoff,
+    accounts: Accounts,
     /// Service ports that changed since the last successful sync.
     unproven: HashSet<Key>,
     /// Service ports that the kernel refuses, and that are not programmed until they change.
@@ -141,6 +107,7 @@ enum Phase {
 impl SyncLoop {
     /// A loop that has programmed nothing yet.
     pub(crate) fn new(cache: Cache, mode: Box<dyn Mode>, telemetry: Arc<Telemetry>) -> Self {
+        telemetry.metrics.serves(mode.name(), mode.families());
         Self {
             cache,
             mode,
@@ -148,7 +115,10 @@ impl SyncLoop {
             batches: 0,
             tidy_at: None,
             repaired_at: None,
+            min_sync_period: Duration::ZERO,
+            synced_at: None,
             backoff: Backoff::steady(FIRST_WAIT, LONGEST_WAIT),
+            accounts: Accounts::new(Arc::clone(&telemetry)),
             unproven: HashSet::new(),
             left_out: HashSet::new(),
             service_ports: 0,
@@ -170,6 +140,12 @@ impl SyncLoop {
     /// Has the users of Services told there what they should know; without, it is only logged.
     pub(crate) fn with_notices(self, outlet: Option<Outlet>) -> Self {
         Self { notices: outlet, ..self }
+    }
+
+    /// Has changes wait until so long after the last sync, so that more of them come together (`minSyncPeriod`); without,
+    /// they are programmed at once. The first sync and repairs never wait for that.
+    pub(crate) fn with_min_sync_period(self, period: Duration) -> Self {
+        Self { min_sync_period: period, ..self }
     }
 
     /// Has load balancers answered that ask about Services.
@@ -206,26 +182,36 @@ impl SyncLoop {
             let first = match first {
                 Ok(input) => input,
                 Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return Outcome::Stopped,
+                Err(RecvTimeoutError::Disconnected) => return self.end(Outcome::Stopped),
             };
             // Everything that is pending goes into the same transaction, up to a bound so that one comes at all.
             for input in std::iter::once(first).chain(inputs.try_iter().take(PENDING)) {
                 match input {
                     Input::Event(event) => self.take(event, Instant::now()),
-                    Input::Failed(error) => return Outcome::SourceFailed(error),
+                    Input::Failed(error) => return self.end(Outcome::SourceFailed(error)),
                     Input::Disturbed(why) => self.disturbed(&why, Instant::now()),
                     Input::Reconfigured(wanted) => {
                         if !self.reconfigure(&wanted, Instant::now()) {
                             tracing::info!(
                                 "following the configuration takes another process: ending for it"
                             );
-                            return Outcome::Stopped;
+                            return self.end(Outcome::Stopped);
                         }
                     }
-                    Input::Stop => return Outcome::Stopped,
+                    Input::Stop => return self.end(Outcome::Stopped),
                 }
             }
         }
+    }
+
+    /// Leaves the node to itself, if it was ever taken care of.
+    fn end(mut self, outcome: Outcome) -> Outcome {
+        if self.serial > 0
+            && let Err(error) = self.mode.hand_over(&self.desired())
+        {
+            tracing::warn!("the node may not serve everything without this process: {error}");
+        }
+        outcome
     }
 
     /// Takes an event in; programs nothing.
@@ -234,11 +220,12 @@ impl SyncLoop {
             Event::Updates(updates) => {
                 self.batches += 1;
                 if !matches!(self.phase, Phase::Gated | Phase::AwaitingNode { .. }) {
-                    self.telemetry.health.change_waits(now);
+                    self.change_waits(now);
                 }
                 for update in updates {
                     self.cache.apply(update);
                 }
+                self.accounts.take(self.cache.tally());
                 self.telemetry.health.node_is(self.cache.eligibility());
             }
             Event::Synced => {
@@ -251,15 +238,22 @@ impl SyncLoop {
 
     /// Has the mode follow; false when it cannot.
     fn reconfigure(&mut self, wanted: &Reconfiguration, now: Instant) -> bool {
+        self.min_sync_period = wanted.min_sync_period;
         let can = self.mode.reconfigure(&wanted.settings);
         if can && let Some(service_health) = &self.service_health {
             service_health.reconfigure(wanted.settings.clone());
         }
         if can && !matches!(self.phase, Phase::Gated | Phase::AwaitingNode { .. }) {
-            self.telemetry.health.change_waits(now);
+            self.change_waits(now);
             self.phase = Phase::Resync { due: now };
         }
         can
+    }
+
+    /// There is something to be programmed.
+    fn change_waits(&self, now: Instant) {
+        self.telemetry.health.change_waits(now);
+        self.telemetry.metrics.queued();
     }
 
     /// What is in the kernel must be read, and put right.
@@ -280,13 +274,13 @@ impl SyncLoop {
         match why {
             Disturbance::Damage(what) => {
                 tracing::warn!("{what}: repairing what of it is ours");
-                self.telemetry.metrics.repairs.inc();
-                self.telemetry.health.change_waits(now);
+                self.telemetry.metrics.repaired();
+                self.change_waits(now);
                 self.repaired_at = Some(soonest);
             }
             Disturbance::Node(what) => {
                 tracing::info!("{what}: following");
-                self.telemetry.health.change_waits(now);
+                self.change_waits(now);
             }
             Disturbance::Checkup => tracing::debug!("comparing with what is in the kernel"),
         }
@@ -304,7 +298,10 @@ impl SyncLoop {
             Phase::Gated | Phase::AwaitingNode { .. } => return None,
             Phase::Resync { due } if now < due => return Some(due - now),
             Phase::Resync { .. } => self.resync(now),
-            Phase::InForce if self.batches > 0 => self.apply(now),
+            Phase::InForce if self.batches > 0 => match self.soonest().filter(|soonest| now < *soonest) {
+                Some(soonest) => return Some(soonest - now),
+                None => self.apply(now),
+            },
             Phase::InForce if self.tidy_at.is_some_and(|due| due <= now) => self.tidy(now),
             Phase::InForce => {}
         }
@@ -314,6 +311,11 @@ impl SyncLoop {
             Phase::InForce => self.tidy_at,
         };
         due.map(|due| due.saturating_duration_since(now))
+    }
+
+    /// When changes may be programmed, if not at once.
+    fn soonest(&self) -> Option<Instant> {
+        self.synced_at.map(|last| last + self.min_sync_period)
     }
 
     /// Lets the first sync come, or says for how long not.
@@ -335,7 +337,7 @@ impl SyncLoop {
             }
             tracing::warn!("{}", node_wait.warning(missing));
         }
-        self.telemetry.health.change_waits(now);
+        self.change_waits(now);
         self.phase = Phase::Resync { due: now };
         None
     }
@@ -353,7 +355,7 @@ impl SyncLoop {
         }
         match result {
             Ok(report) => self.succeeded(Extent::Full, delta.changes.len(), &report, now, started.elapsed()),
-            Err(error) => self.failed(&error, now + started.elapsed()),
+            Err(error) => self.sync_failed(Extent::Full, &error, now + started.elapsed()),
         }
     }
 
@@ -361,7 +363,7 @@ impl SyncLoop {
         let delta = self.take_delta();
         let started = Instant::now();
         if delta.is_empty() {
-            return self.succeeded(Extent::Partial, 0, &Report::default(), now, started.elapsed());
+            return self.in_force(0, &Report::default(), now, Duration::ZERO);
         }
         // Every rule may depend on the node and the service ranges; they hardly ever change.
         let extent = if delta.changes_node() { Extent::Full } else { Extent::Partial };
@@ -371,7 +373,7 @@ impl SyncLoop {
         };
         match result {
             Ok(report) => self.succeeded(extent, delta.changes.len(), &report, now, started.elapsed()),
-            Err(error) => self.failed(&error, now + started.elapsed()),
+            Err(error) => self.sync_failed(extent, &error, now + started.elapsed()),
         }
     }
 
@@ -408,13 +410,17 @@ impl SyncLoop {
                 tracing::debug!(operations = report.operations, bytes = report.bytes, "tidied");
                 self.tidy_at = report.unfinished.then(|| now + BETWEEN_TIDYING);
             }
-            Err(error) => self.failed(&error, now),
+            Err(error) => {
+                self.telemetry.metrics.tidying_failed();
+                self.failed(&error, now);
+            }
         }
     }
 
     /// What changed; what could not be used is logged.
     fn take_delta(&mut self) -> Delta {
         let mut delta = self.cache.take_delta();
+        self.accounts.program(&delta);
         for problem in &delta.problems {
             tracing::warn!("{} {}: {}", problem.object, problem.field, problem.reason);
             self.tell_of(problem);
@@ -436,6 +442,7 @@ impl SyncLoop {
         delta
     }
 
+    /// The mode did what it was told.
     fn succeeded(
         &mut self,
         extent: Extent,
@@ -444,33 +451,38 @@ impl SyncLoop {
         now: Instant,
         duration: Duration,
     ) {
-        self.telemetry.metrics.synced(extent, duration);
+        self.telemetry.metrics.synced(extent, report, duration);
+        self.synced_at = Some(now + duration);
+        self.in_force(changes, report, now, duration);
+    }
+
+    /// Everything is as it should be.
+    fn in_force(&mut self, changes: usize, report: &Report, now: Instant, duration: Duration) {
+        self.telemetry.metrics.in_force();
         self.telemetry.health.synced();
         self.telemetry.set_service_ports(self.service_ports);
+        self.accounts.close();
         self.serial += 1;
-        tracing::info!(
-            changes,
-            operations = report.operations,
-            bytes = report.bytes,
-            flows_removed = report.flows_removed,
-            ?duration,
-            serial = self.serial,
-            batches = self.batches,
-            "synced"
-        );
+        self.log(changes, report, duration);
         report.notices.iter().for_each(|notice| self.tell(notice));
         self.tell_service_health();
         self.batches = 0;
         self.unproven.clear();
-        self.telemetry.metrics.left_out.set(i64::try_from(self.left_out.len()).unwrap_or(i64::MAX));
+        self.telemetry.metrics.set_left_out(self.left_out.len());
         self.phase = Phase::InForce;
         self.backoff.reset();
         self.tidy_at = Some(now + duration + IDLE);
     }
 
+    /// The mode could not do what it was told.
+    fn sync_failed(&mut self, extent: Extent, error: &Error, now: Instant) {
+        let of_iptables = self.mode.name() == "iptables" || error.is_of_iptables();
+        self.telemetry.metrics.sync_failed(extent, of_iptables);
+        self.failed(error, now);
+    }
+
     fn failed(&mut self, error: &Error, now: Instant) {
         let wait = self.backoff.next_wait();
-        self.telemetry.metrics.sync_failures.inc();
         self.telemetry.health.sync_failed(&error.to_string(), now);
         self.phase = Phase::Resync { due: now + wait };
         tracing::error!(failures = self.backoff.failures(), retry_in = ?wait, "cannot program the node: {error}");

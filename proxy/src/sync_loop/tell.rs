@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use endpoint_cache::object::{Kind, ObjectName};
 use endpoint_cache::{Delta, Family, HealthCheck, NodeState, Problem, ServicePortName};
-use modes::Notice;
+use modes::{Notice, Report};
 
 use super::SyncLoop;
 use crate::source::kubernetes::News;
@@ -26,6 +27,29 @@ impl Untold {
 }
 
 impl SyncLoop {
+    /// One line for each sync; only a detail if there was nothing to do, unless somebody waits to hear of it.
+    pub(super) fn log(&self, changes: usize, report: &Report, duration: Duration) {
+        let awaited = self.serial == 1 || self.backoff.failures() > 0;
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::$level!(
+                    changes,
+                    operations = report.operations,
+                    bytes = report.bytes,
+                    flows_removed = report.flows_removed(),
+                    duration_ms = milliseconds(duration),
+                    serial = self.serial,
+                    batches = self.batches,
+                    "synced"
+                )
+            };
+        }
+        match awaited || changes > 0 || report.changed_anything() {
+            true => log!(info),
+            false => log!(debug),
+        }
+    }
+
     /// Tells the users of a Service, in the log and where Services come from.
     pub(super) fn tell(&self, notice: &Notice) {
         tracing::warn!("Service {}: {}", notice.service, notice.message);
@@ -69,4 +93,9 @@ impl SyncLoop {
         );
         self.post(News::service_warning(service, "RefusedByKernel", "Sync", message));
     }
+}
+
+/// To the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

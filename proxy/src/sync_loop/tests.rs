@@ -316,6 +316,127 @@ fn disturbances_before_the_first_sync_change_nothing() {
     assert_eq!(bench.calls(), [""; 0]);
 }
 
+#[test]
+fn changes_may_have_to_wait_until_so_long_after_the_last_sync() {
+    const PERIOD: Duration = Duration::from_secs(10);
+    let mut bench = Bench::new();
+    bench.sync_loop = bench.sync_loop.with_min_sync_period(PERIOD);
+    bench.take(updates([service("a", "10.0.0.1")]));
+    bench.take(Event::Synced);
+    bench.turn();
+    assert_eq!(bench.calls(), ["resync 1"], "the first sync waits for nothing");
+
+    bench.now += PERIOD / 2;
+    bench.take(updates([service("b", "10.0.0.2")]));
+    let wait = bench.turn().unwrap();
+    assert!(wait >= PERIOD / 2 && wait < PERIOD, "{wait:?}");
+    bench.take(updates([service("c", "10.0.0.3")]));
+    assert_eq!((bench.turn(), bench.calls().len()), (Some(wait), 0));
+    bench.now += wait;
+    bench.turn();
+    assert_eq!(bench.calls(), ["apply 2"], "they come together");
+
+    // After that long, nothing has to wait.
+    bench.now += 2 * PERIOD;
+    bench.take(updates([service("d", "10.0.0.4")]));
+    bench.turn();
+    assert_eq!(bench.calls(), ["apply 1"]);
+}
+
+#[test]
+fn repairs_do_not_wait_for_the_period_and_take_changes_with_them() {
+    let mut bench = Bench::synced();
+    bench.sync_loop = bench.sync_loop.with_min_sync_period(Duration::from_secs(10));
+    bench.take(updates([service("a", "10.0.0.1")]));
+    bench.turn();
+    assert_eq!(bench.calls(), [""; 0]);
+    bench.sync_loop.disturbed(&damage(), bench.now);
+    bench.turn();
+    assert_eq!(bench.calls(), ["resync 1"]);
+}
+
+/// The page of metrics has these lines.
+fn assert_told(bench: &Bench, lines: &[&str]) {
+    let text = bench.sync_loop.telemetry.metrics.page(None).text;
+    for line in lines {
+        let line = format!("kubeproxy_{line}");
+        assert!(text.lines().any(|other| other == line), "no {line} in\n{text}");
+    }
+}
+
+#[test]
+fn changes_are_pending_until_they_are_in_force() {
+    let mut bench = Bench::synced();
+    bench.fail_next(1);
+    bench.take(updates([service("a", "10.0.0.1"), service("a", "10.0.0.1"), service("b", "10.0.0.2")]));
+    let total = "sync_proxy_rules_service_changes_total 3";
+    let pending = |number| format!("sync_proxy_rules_service_changes_pending {number}");
+    assert_told(&bench, &[total, &pending(2)]);
+    let wait = bench.turn().unwrap();
+    assert_told(&bench, &[total, &pending(2)]);
+    bench.now += wait;
+    bench.turn();
+    assert_told(&bench, &[total, &pending(0)]);
+}
+
+/// A slice for the Service `a`, with an endpoint elsewhere, written for what happened at this time.
+fn triggered(address: &str, time: &str) -> Update {
+    let slice = serde_json::json!({
+        "metadata": {
+            "name": "a-1", "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "a"},
+            "annotations": {"endpoints.kubernetes.io/last-change-trigger-time": time},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address], "nodeName": "elsewhere"}],
+        "ports": [{"name": "", "port": 80}],
+    });
+    Update::EndpointSlice(serde_json::from_value(slice).unwrap())
+}
+
+#[test]
+fn what_happened_since_the_start_is_timed_once_it_is_in_force() {
+    let mut bench = Bench::synced();
+    let (ago, soon) = ("2020-01-01T00:00:00Z".to_owned(), jiff::Timestamp::now().to_string());
+    bench.take(updates([service("a", "10.0.0.1"), triggered("10.1.0.1", &ago)]));
+    bench.take(updates([triggered("10.1.0.2", "yesterday")]));
+    bench.turn();
+    let count = |number| format!("network_programming_duration_seconds_count{{ip_family=\"IPv4\"}} {number}");
+    assert_told(&bench, &[&count(0)]);
+
+    bench.take(updates([triggered("10.1.0.3", &soon)]));
+    bench.fail_next(1);
+    let wait = bench.turn().unwrap();
+    assert_told(&bench, &[&count(0)]);
+    bench.now += wait;
+    bench.turn();
+    let quick = "network_programming_duration_seconds_bucket{le=\"60\",ip_family=\"IPv4\"} 1";
+    assert_told(&bench, &[&count(1), quick]);
+}
+
+#[test]
+fn service_ports_whose_policy_keeps_them_from_endpoints_elsewhere_are_counted() {
+    let mut bench = Bench::synced();
+    let local = |is_local| {
+        let Update::Service(mut service) = service("a", "10.0.0.1") else { unreachable!() };
+        service.spec.internal_traffic_policy = if is_local { "Local" } else { "Cluster" }.to_owned();
+        Update::Service(service)
+    };
+    let count = |origin, number| {
+        format!(
+            "sync_proxy_rules_no_local_endpoints_total{{ip_family=\"IPv4\",traffic_policy=\"{origin}\"}} {number}"
+        )
+    };
+    for (is_local, number) in [(true, 1), (false, 0), (true, 1)] {
+        bench.take(updates([local(is_local), triggered("10.1.0.1", "")]));
+        bench.turn();
+        assert_told(&bench, &[&count("internal", number), &count("external", 0)]);
+    }
+    bench.take(updates([Update::Deleted(ObjectRef { kind: Kind::Service, name: name("a") })]));
+    bench.turn();
+    assert_told(&bench, &[&count("internal", 0)]);
+}
+
 /// Lets the loop fail until it finds out why.
 fn let_it_find_out(bench: &mut Bench) {
     while let Some(wait) = bench.turn()

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::{Page, Telemetry, pages};
+use super::{Page, Probe, Telemetry, pages};
 use crate::http::{Bounds, serve_all};
 use crate::source::kubernetes::{News, Outlet};
 use crate::status::Reporter;
@@ -25,8 +25,6 @@ const BIND_AGAIN: Duration = Duration::from_secs(1);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const METRICS: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// Where to answer; `None` for not at all.
 #[derive(Debug)]
@@ -176,7 +174,11 @@ fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Respo
     match (role, request.uri().path()) {
         (Role::Health, "/healthz") => respond_health(telemetry, Page::Healthz),
         (Role::Health, "/livez") => respond_health(telemetry, Page::Livez),
-        (Role::Metrics, "/metrics") => respond(StatusCode::OK, METRICS, telemetry.metrics.text()),
+        (Role::Metrics, "/metrics") => {
+            let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+            let page = telemetry.metrics.page(accept);
+            respond(StatusCode::OK, HeaderValue::from_static(page.content_type), page.text)
+        }
         (Role::Metrics, "/proxyMode") => respond(StatusCode::OK, PLAIN, reporter.mode),
         (Role::Metrics, "/configz") => {
             respond(StatusCode::OK, JSON, pages::configuration(&reporter.in_force.get()))
@@ -194,6 +196,8 @@ fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Respo
 fn respond_health(telemetry: &Telemetry, page: Page) -> Response<Full<Bytes>> {
     let verdict = telemetry.health.verdict(page, Instant::now());
     let status = if verdict.is_good() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let probe = if page == Page::Livez { Probe::Livez } else { Probe::Healthz };
+    telemetry.metrics.probed(probe, status.as_u16());
     respond(status, JSON, serde_json::to_string(&verdict).unwrap_or_default())
 }
 

@@ -94,7 +94,7 @@ impl Page<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
 
@@ -116,6 +116,11 @@ mod tests {
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         text
+    }
+
+    /// What there is on the page of a process that has carried nothing yet.
+    pub(crate) fn empty_page() -> String {
+        text(Fixed(Figures::default()))
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod all_kinds;
 mod clients;
 mod sentences;
 mod switching;
+mod under_way;
 
 use std::net::SocketAddr;
 
@@ -19,6 +20,7 @@ use crate::suite::Circumstances;
 
 pub use sentences::{Seen, Who, answerer};
 pub use switching::{has_chains, has_nftables};
+pub use under_way::UnderWay;
 
 /// A bed, the cluster that the proxy serves on it, and the proxy once it runs.
 #[derive(Debug)]

@@ -1,43 +1,58 @@
 //! One mode in another's place.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::Seen::AsItself;
-use super::Subject;
+use super::{Subject, UnderWay};
 use crate::{Mode, Proxy, await_that, under_traffic};
 
-const PODS: [&str; 2] = ["pod-1", "pod-2"];
-
 impl Subject {
-    /// Runs one mode, then another in its place, with connections under way; then nothing is left of the first.
+    /// Runs one mode, then another in its place, with connections and flows under way that go on, and new ones that come
+    /// all the time; then nothing is left of the first.
     ///
     /// # Errors
-    /// When a connection fails, or something is left.
-    pub fn switch(&mut self, from: Mode, to: Mode, is_left: impl Fn(&Self) -> Result<bool>) -> Result<()> {
+    /// When a connection breaks or fails, or something is left.
+    pub fn switch(
+        &mut self,
+        from: Mode,
+        to: Mode,
+        is_left: impl Fn(&Self) -> Result<bool>,
+    ) -> Result<UnderWay> {
         self.ask_for_mode(from.args);
-        let (web, slice) = (self.web(), self.slice("web", &PODS));
-        self.cluster.put(web).put_slice(slice);
+        self.put_for_under_way();
         self.sync()?;
-        self.reaches(self.pod(3), self.web_address(), &PODS, AsItself)?;
         ensure!(is_left(self)?, "the test does not see the rules of {from:?}");
+        let mut under_way = self.begin()?;
         let mut old = self.take_proxy()?;
         let mut new = None;
-        let switched = under_traffic(self.pod(3).place, self.web_address(), || {
-            old.kill()?;
-            new = Some(Proxy::start(&self.bed.node, &self.cluster, &self.all_args_in(to))?);
-            await_that(&format!("nothing is left of {}", from.name), || Ok(!is_left(self)?))
+        let switched = under_way.go_on_while(|| {
+            self.while_all_connect(|| {
+                old.kill()?;
+                new = Some(Proxy::start(&self.bed.node, &self.cluster, &self.all_args_in(to))?);
+                await_that(&format!("nothing is left of {}", from.name), || Ok(!is_left(self)?))
+            })
         });
         if let Some(new) = new {
             self.give_proxy(new);
         }
-        switched?;
-        self.reaches(self.pod(3), self.web_address(), &PODS, AsItself)?;
+        switched.with_context(|| format!("from {} to {}", from.name, to.name))?;
+        self.reaches(self.pod(3), self.web_address(), &["pod-1", "pod-2", "remote-1"], AsItself)?;
         self.proxy()?.await_quiet()?;
         // It is the new one that works.
         let slice = self.slice("web", &["remote-1"]);
         self.cluster.put_slice(slice);
         self.sync()?;
-        self.await_reaches(self.web_address(), &["remote-1"])
+        self.await_reaches(self.web_address(), &["remote-1"])?;
+        under_way.go_on()?;
+        Ok(under_way)
+    }
+
+    /// A pod, the node itself and an outsider connect without pause while something else is done.
+    fn while_all_connect(&self, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+        let (web, node_port) = (self.web_address(), (self.family().node(), 30080).into());
+        under_traffic(self.pod(3).place, web, || {
+            under_traffic(self.node().place, web, || under_traffic(self.client().place, node_port, meanwhile))
+        })
     }
 }
 

@@ -5,23 +5,26 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use testbed::mode::NFTABLES;
 use testbed::subject::Seen::AsItself;
-use testbed::{Subject, await_that, http};
+use testbed::subject::has_chains;
+use testbed::{Backend, Subject, await_that, http};
 
 use crate::served::{await_health, change_web, serve_web_and_shop};
-use crate::tables;
+use crate::{back_end, tables};
 
 testbed::scenarios![
     Subject:
     a_lock_that_is_held_for_ever_is_shown_and_waited_for,
     damage_while_we_wait_for_the_lock_is_repaired,
+    another_mode_that_cannot_have_the_lock_tries_again,
 ];
 
 /// A process that holds the lock until it is killed.
-struct Holder(Child);
+pub(crate) struct Holder(Child);
 
 impl Holder {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut command = Command::new("flock");
         command.args(["--no-fork", "/run/xtables.lock", "sleep", "infinity"]).stdin(Stdio::null());
         let child = command.spawn().context("cannot run flock")?;
@@ -30,7 +33,7 @@ impl Holder {
         Ok(Self(child))
     }
 
-    fn release(mut self) -> Result<()> {
+    pub(crate) fn release(mut self) -> Result<()> {
         self.0.kill()?;
         self.0.wait()?;
         Ok(())
@@ -74,4 +77,24 @@ fn damage_while_we_wait_for_the_lock_is_repaired(s: &mut Subject) -> Result<()> 
     holder.release()?;
     s.await_reaches(s.web_address(), &["pod-2"])?;
     s.await_reaches((s.family().cluster_ip(11), 80).into(), &["pod-1"])
+}
+
+fn another_mode_that_cannot_have_the_lock_tries_again(s: &mut Subject) -> Result<()> {
+    if back_end(s)? == Backend::Nft {
+        // Knows no lock.
+        return Ok(());
+    }
+    serve_web_and_shop(s)?;
+    let mode = s.mode();
+    ensure!(has_chains(s, mode)?, "the test does not see the rules of {mode:?}");
+    s.proxy()?.kill()?;
+    s.forget_proxy();
+    s.ask_for_mode(NFTABLES.args);
+    let holder = Holder::new()?;
+    s.sync()?;
+    s.proxy()?.await_line_with("is still there")?;
+    holder.release()?;
+    s.proxy()?.await_line_with("removed what another mode")?;
+    ensure!(!has_chains(s, mode)?, "rules of {mode:?} are left");
+    Ok(())
 }

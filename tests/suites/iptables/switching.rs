@@ -5,9 +5,10 @@ use anyhow::{Result, ensure};
 use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT, NFTABLES};
 use testbed::subject::Seen::AsItself;
 use testbed::subject::{has_chains, has_nftables};
-use testbed::{Backend, Proxy, Subject, under_traffic};
+use testbed::{Backend, Proxy, Subject, await_that, under_traffic};
 
 use crate::kube_proxy::KubeProxy;
+use crate::lock::Holder;
 use crate::restores::Restores;
 use crate::{back_end, tables};
 
@@ -18,6 +19,7 @@ testbed::scenarios![
     a_node_goes_from_nftables_to_iptables,
     a_node_goes_from_iptables_to_nftables,
     a_node_goes_from_one_back_end_to_the_other,
+    a_crash_while_the_old_rules_go_is_made_good,
 ];
 
 const PODS: [&str; 2] = ["pod-1", "pod-2"];
@@ -75,12 +77,12 @@ fn a_node_goes_from_kube_proxy_to_us_and_back(s: &mut Subject) -> Result<()> {
 }
 
 fn a_node_goes_from_nftables_to_iptables(s: &mut Subject) -> Result<()> {
-    s.switch(NFTABLES, s.mode(), has_nftables)
+    s.switch(NFTABLES, s.mode(), has_nftables).map(drop)
 }
 
 fn a_node_goes_from_iptables_to_nftables(s: &mut Subject) -> Result<()> {
     let mode = s.mode();
-    s.switch(mode, NFTABLES, |s| has_chains(s, mode))
+    s.switch(mode, NFTABLES, |s| has_chains(s, mode)).map(drop)
 }
 
 fn a_node_goes_from_one_back_end_to_the_other(s: &mut Subject) -> Result<()> {
@@ -89,5 +91,29 @@ fn a_node_goes_from_one_back_end_to_the_other(s: &mut Subject) -> Result<()> {
         Backend::Nft => IPTABLES_LEGACY,
         Backend::Legacy => IPTABLES_NFT,
     };
-    s.switch(mode, other, |s| has_chains(s, mode))
+    s.switch(mode, other, |s| has_chains(s, mode)).map(drop)
+}
+
+/// What holds up that the old rules go is the lock that they take.
+fn a_crash_while_the_old_rules_go_is_made_good(s: &mut Subject) -> Result<()> {
+    let to = if back_end(s)? == Backend::Nft { IPTABLES_NFT } else { NFTABLES };
+    s.ask_for_mode(IPTABLES_LEGACY.args);
+    s.put_for_under_way();
+    s.sync()?;
+    let mut under_way = s.begin()?;
+    let mut old = s.take_proxy()?;
+    let mut new = None;
+    under_way.go_on_while(|| {
+        under_traffic(s.pod(3).place, s.web_address(), || {
+            old.kill()?;
+            let holder = Holder::new()?;
+            let mut crashing = Proxy::start(&s.bed.node, &s.cluster, &s.all_args_in(to))?;
+            await_that("it waits for the lock", || crashing.is_running("legacy-restore"))?;
+            crashing.kill()?;
+            holder.release()?;
+            ensure!(has_chains(s, IPTABLES_LEGACY)?, "the old rules have gone without the lock");
+            new = Some(Proxy::start(&s.bed.node, &s.cluster, &s.all_args_in(to))?);
+            await_that("the old rules are gone", || Ok(!has_chains(s, IPTABLES_LEGACY)?))
+        })
+    })
 }

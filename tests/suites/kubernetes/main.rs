@@ -5,6 +5,7 @@ mod endurance;
 mod faults;
 mod following;
 mod health;
+mod metrics;
 mod node;
 mod recovery;
 mod service_health;
@@ -43,6 +44,8 @@ static SCENARIOS: &[Scenario<Subject>] = scenarios![
         a_server_restored_from_older_state_is_believed,
         an_expired_token_is_replaced_in_flight,
         a_dead_watch_is_noticed_and_shown;
+    metrics:
+        the_page_has_kube_proxys_metrics_and_they_count_what_is_done;
     faults:
         a_server_that_is_down_is_waited_for,
         a_wrong_certificate_is_refused_and_named,

@@ -208,6 +208,16 @@ impl Subject {
         Ok((status, serde_json::from_str(&body)?))
     }
 
+    /// The page of metrics in a format.
+    pub(crate) fn metrics(&self, accept: &str) -> Result<http::Answer> {
+        http::ask_for(&self.bed.node, local(10249), "/metrics", accept)
+    }
+
+    /// The mode that the scenario runs in.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// The value of a metric, written with its labels; 0 if it is not there.
     pub(crate) fn metric(&self, name: &str) -> Result<f64> {
         http::metric(&self.bed.node, local(10249), name)

@@ -1,9 +1,11 @@
 //! From other modes to this one and back: nothing is left of the old one.
 
 use anyhow::{Result, ensure};
+use testbed::cluster::Service;
 use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT, Mode, NFTABLES, USERSPACE, USERSPACE_IPTABLES};
 use testbed::subject::Seen::AsItself;
-use testbed::{Subject, await_that};
+use testbed::subject::answerer;
+use testbed::{Proxy, Subject, await_that, under_traffic};
 
 use crate::{dns, put_dns, routing};
 
@@ -12,6 +14,8 @@ testbed::scenarios![
     a_node_goes_to_nftables_and_back,
     a_node_goes_to_iptables_and_back,
     a_node_goes_to_another_way_of_leading_traffic,
+    no_new_connection_fails_on_the_way_to_other_modes_and_back,
+    without_the_process_the_kernel_leads_to_endpoints,
 ];
 
 const PODS: [&str; 2] = ["pod-1", "remote-1"];
@@ -52,7 +56,7 @@ fn to_and_back(s: &mut Subject, other: Mode) -> Result<()> {
     run_in(s, own)?;
     ensure!(!remains(s)?.is_empty(), "the test does not see what there is of {}", own.name);
     let flow = s.pod(3).place.flow((s.family().cluster_ip(53), 53).into())?;
-    let answered = |outcome| testbed::subject::answerer(&outcome).map(drop);
+    let answered = |outcome| answerer(&outcome).map(drop);
     answered(flow.ask()?)?;
     run_in(s, other)?;
     await_that(&format!("nothing is left of {}", own.name), || Ok(remains(s)?.is_empty()))?;
@@ -86,4 +90,49 @@ fn a_node_goes_to_another_way_of_leading_traffic(s: &mut Subject) -> Result<()> 
     })?;
     s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
     Ok(())
+}
+
+/// Asks one process to end, and then starts the next, while a pod, the node and an outsider connect without pause.
+fn no_new_connection_fails_on_the_way_to_other_modes_and_back(s: &mut Subject) -> Result<()> {
+    let own = s.mode();
+    let (web, slice) = (s.web().node_port(30080), s.slice("web", &PODS));
+    s.cluster.put(web).put_slice(slice);
+    run_in(s, NFTABLES)?;
+    let mut proxy = s.take_proxy()?;
+    let (web, node_port) = (s.web_address(), (s.family().node(), 30080).into());
+    let mut switch = || -> Result<()> {
+        for mode in [own, own, IPTABLES_LEGACY, own, NFTABLES] {
+            proxy.terminate()?;
+            proxy = Proxy::start(&s.bed.node, &s.cluster, &s.all_args_in(mode))?;
+        }
+        Ok(())
+    };
+    let from_node = || under_traffic(s.node().place, web, &mut switch);
+    let result = under_traffic(s.pod(3).place, web, || under_traffic(s.client().place, node_port, from_node));
+    s.give_proxy(proxy);
+    result?;
+    s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
+    Ok(())
+}
+
+fn without_the_process_the_kernel_leads_to_endpoints(s: &mut Subject) -> Result<()> {
+    let headed = Service::new("headed", s.family().cluster_ip(11)).tcp("http", 80);
+    let headed = headed.annotated("pointsman.dev/proxy-protocol", "v2");
+    let slice = s.slice("headed", &PODS);
+    s.cluster.put(headed).put_slice(slice);
+    let dns = dns(s);
+    put_dns(s, dns, &PODS);
+    s.serve_web(&PODS)?;
+    let flow = s.pod(3).place.flow((s.family().cluster_ip(53), 53).into())?;
+    let conversation = s.pod(3).place.open(s.web_address())?;
+    answerer(&flow.ask()?)?;
+    s.proxy()?.terminate()?;
+    drop(conversation);
+    s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
+    answerer(&flow.ask()?)?;
+    // Endpoints would miss the header.
+    s.refused(s.pod(3), (s.family().cluster_ip(11), 80))?;
+    s.restart()?;
+    s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
+    answerer(&flow.ask()?).map(drop)
 }

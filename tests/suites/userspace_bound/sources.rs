@@ -70,7 +70,6 @@ fn an_sctp_port_is_told_of_by_an_event(s: &mut Subject) -> Result<()> {
 }
 
 fn an_event_that_cannot_be_posted_disturbs_nothing(s: &mut Subject) -> Result<()> {
-    s.args.extend(["-v".to_owned(), "4".to_owned()]);
     s.put("web", 1, Protocol::Tcp, 8080, &[1]);
     let server = server(s)?;
     s.start_with_api(&server)?;

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::counted::CountedBy;
 use super::failure::with_causes;
+use crate::telemetry::Requests;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const SEND_WITHIN: Duration = Duration::from_secs(10);
@@ -44,13 +47,33 @@ impl Access {
     /// # Errors
     /// When they cannot be read or make no sense.
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
+        let config = self.bounded_config().await?;
+        Client::try_from(config).map_err(|error| self.unusable(&error))
+    }
+
+    /// The same, with its requests counted.
+    ///
+    /// # Errors
+    /// As [`Access::client`].
+    pub(super) async fn client_counted_by(&self, requests: &Requests) -> anyhow::Result<Client> {
+        let config = self.bounded_config().await?;
+        let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
+        let builder = ClientBuilder::try_from(config).map_err(|error| self.unusable(&error))?;
+        Ok(builder.with_layer(&CountedBy { requests: requests.clone(), host }).build())
+    }
+
+    fn unusable(&self, error: &kube::Error) -> anyhow::Error {
+        anyhow!("cannot use {self}: {}", with_causes(error))
+    }
+
+    async fn bounded_config(&self) -> anyhow::Result<Config> {
         let mut config = self.config().await?;
         config.connect_timeout = Some(CONNECT_WITHIN);
         config.write_timeout = Some(SEND_WITHIN);
         // Answers have bounds of their own, and what failed is tried again with an eye on why.
         config.read_timeout = None;
         config.default_retry = false;
-        Client::try_from(config).map_err(|error| anyhow!("cannot use {self}: {}", with_causes(&error)))
+        Ok(config)
     }
 
     async fn config(&self) -> anyhow::Result<Config> {

@@ -77,7 +77,8 @@ struct Follower<'a, R> {
 impl<R: Resource> Follower<'_, R> {
     /// Goes on from where it stands for as long as it can.
     async fn attempt(&mut self, access: &Access) -> Result<(), End> {
-        let client = access.client().await.map_err(Failure::Access)?;
+        let requests = &self.feed.telemetry.metrics.requests;
+        let client = access.client_counted_by(requests).await.map_err(Failure::Access)?;
         if self.backoff.failures() > 0 && self.is_ahead_of(&client).await? {
             tracing::warn!("the API server was taken back to an older state: listing {}s again", R::KIND);
             self.version = None;

@@ -10,6 +10,7 @@
 //! and whoever looks after the Node of the process.
 
 mod access;
+mod counted;
 mod event;
 mod failure;
 mod feed;

@@ -1,33 +1,28 @@
-//! The numbers that a Prometheus server collects.
+//! Our own metrics.
 
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use endpoint_cache::object::Kind;
-use jiff::Timestamp;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::Traffic;
+use super::{Extent, Labels, Seconds, now};
+use crate::telemetry::Traffic;
 
-type Labels = Vec<(&'static str, &'static str)>;
-type Seconds = Gauge<f64, AtomicU64>;
-
-/// Every metric, and the registry that prints them.
+/// What is ours to tell, and the registry that prints it.
 #[derive(Debug)]
-pub(crate) struct Metrics {
-    registry: Registry,
+pub(super) struct Own {
+    pub(super) registry: Registry,
     sync_duration: Family<Labels, Histogram>,
     last_sync: Seconds,
-    pub(crate) sync_failures: Counter,
+    pub(super) sync_failures: Counter,
     /// Times that others changed our rules and they were put right.
-    pub(crate) repairs: Counter,
+    pub(super) repairs: Counter,
     /// Service ports that the kernel refused and that are left out.
-    pub(crate) left_out: Gauge,
+    pub(super) left_out: Gauge,
     bad_objects: Family<Labels, Counter>,
     lists: Family<Labels, Counter>,
     watch_failures: Family<Labels, Counter>,
@@ -35,18 +30,9 @@ pub(crate) struct Metrics {
     last_heard: Family<Labels, Seconds>,
 }
 
-/// What a sync starts from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// What the kernel is read to hold.
-    Full,
-    /// What changed.
-    Partial,
-}
-
-impl Metrics {
+impl Own {
     /// Nothing has happened yet. What is carried is asked for whenever somebody asks us.
-    pub(crate) fn new(traffic: Traffic) -> Self {
+    pub(super) fn new(traffic: Traffic) -> Self {
         // From 62 us, a single element, to 2 s.
         let buckets = || Histogram::new(exponential_buckets(0.000_062_5, 2.0, 16));
         let mut metrics = Self {
@@ -91,23 +77,27 @@ impl Metrics {
         registry.register("api_last_heard_timestamp_seconds", heard, self.last_heard.clone());
     }
 
-    /// A sync succeeded.
-    pub(crate) fn synced(&self, extent: Extent, duration: Duration) {
+    /// A sync programmed what it should.
+    pub(super) fn synced(&self, extent: Extent, duration: Duration) {
         let label = match extent {
             Extent::Full => "full",
             Extent::Partial => "partial",
         };
         self.sync_duration.get_or_create(&vec![("sync", label)]).observe(duration.as_secs_f64());
+    }
+
+    /// The kernel is in sync.
+    pub(super) fn in_force(&self) {
         self.last_sync.set(now());
     }
 
     /// An object could not be decoded.
-    pub(crate) fn bad_object(&self, kind: Kind) {
+    pub(super) fn bad_object(&self, kind: Kind) {
         self.bad_objects.get_or_create(&of(kind)).inc();
     }
 
     /// A full list was taken in.
-    pub(crate) fn listed(&self, kind: Kind) {
+    pub(super) fn listed(&self, kind: Kind) {
         self.lists.get_or_create(&of(kind)).inc();
     }
 
@@ -120,44 +110,8 @@ impl Metrics {
         self.watching.get_or_create(&of(kind)).set(0);
         self.watch_failures.get_or_create(&[of(kind), vec![("reason", reason)]].concat()).inc();
     }
-
-    /// All of them, in the text format.
-    pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        encode(&mut text, &self.registry).map_or_else(|_| String::new(), |()| text)
-    }
 }
 
 fn of(kind: Kind) -> Labels {
     vec![("kind", kind.as_str())]
-}
-
-fn now() -> f64 {
-    Timestamp::now().as_duration().as_secs_f64()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_happened_stands_in_the_text() {
-        let metrics = Metrics::new(Traffic::default());
-        metrics.synced(Extent::Partial, Duration::from_micros(70));
-        metrics.repairs.inc();
-        metrics.bad_object(Kind::Service);
-        metrics.watch_failed(Kind::EndpointSlice, "silent");
-        let text = metrics.text();
-        for line in [
-            r#"pointsman_sync_duration_seconds_count{sync="partial"} 1"#,
-            "pointsman_repairs_total 1",
-            r#"pointsman_api_bad_objects_total{kind="Service"} 1"#,
-            r#"pointsman_api_watch_failures_total{kind="EndpointSlice",reason="silent"} 1"#,
-            r#"pointsman_api_watching{kind="EndpointSlice"} 0"#,
-            "pointsman_service_ports_left_out 0",
-        ] {
-            assert!(text.lines().any(|other| other == line), "no {line} in\n{text}");
-        }
-    }
 }

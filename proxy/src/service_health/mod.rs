@@ -63,7 +63,6 @@ impl ServiceHealth {
     }
 
     /// Settings that are other than at the start.
-    #[allow(dead_code, reason = "for a configuration that changes while the process runs")]
     pub(crate) fn reconfigure(&self, settings: Settings) {
         self.0.reconfigure(settings);
     }

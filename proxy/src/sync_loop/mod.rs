@@ -6,33 +6,34 @@
 //! tests drive them with a clock of their own; `SyncLoop::run` only waits.
 
 mod accounts;
+mod input;
 mod isolate;
 mod node_wait;
+mod tell;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use endpoint_cache::object::{Kind, ObjectName};
-use endpoint_cache::{Cache, Delta, Desired, HealthCheck, NodeState, Problem};
-use modes::{Disturbance, Error, Mode, Notice, Report, Settings};
+use endpoint_cache::{Cache, Delta, Desired};
+use modes::{Disturbance, Error, Mode, Report};
 
 use crate::backoff::Backoff;
 use crate::disturbances;
 use crate::service_health::ServiceHealth;
 use crate::source::Event;
-use crate::source::kubernetes::{News, Outlet};
+use crate::source::kubernetes::Outlet;
 use crate::telemetry::{Extent, Telemetry};
 use accounts::Accounts;
+use input::PENDING;
+pub(crate) use input::{Inbox, Input, Reconfiguration, channel};
 use isolate::Key;
 use node_wait::Missing;
 pub(crate) use node_wait::NodeWait;
-
-/// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
-const PENDING: usize = 256;
+use tell::Untold;
 
 /// How long nothing must happen before the mode removes what earlier transactions left without use.
 const IDLE: Duration = Duration::from_secs(1);
@@ -46,47 +47,6 @@ const BETWEEN_REPAIRS: Duration = Duration::from_millis(500);
 /// Waits after failures in a row, from the first to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// What the sync loop is told.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// Something from the source.
-    Event(Event),
-    /// The source cannot go on.
-    Failed(anyhow::Error),
-    /// Something may be otherwise than it was left.
-    Disturbed(Disturbance),
-    /// The user wants something else of the mode.
-    Reconfigured(Box<Reconfiguration>),
-    /// The process is to end.
-    Stop,
-}
-
-/// What the user wants otherwise.
-#[derive(Clone, Debug)]
-pub(crate) struct Reconfiguration {
-    /// What the mode is told.
-    pub(crate) settings: Settings,
-    /// Changes are programmed no sooner than this after the last ones.
-    pub(crate) min_sync_period: Duration,
-}
-
-/// Where inputs are put.
-#[derive(Clone, Debug)]
-pub(crate) struct Inbox(SyncSender<Input>);
-
-impl Inbox {
-    /// Hands on an input, waiting while too many are pending. False when the sync loop is gone.
-    pub(crate) fn put(&self, input: Input) -> bool {
-        self.0.send(input).is_ok()
-    }
-}
-
-/// Makes the bounded channel that feeds a sync loop.
-pub(crate) fn channel() -> (Inbox, Receiver<Input>) {
-    let (sender, receiver) = sync_channel(PENDING);
-    (Inbox(sender), receiver)
-}
 
 /// Why the sync loop ended.
 #[derive(Debug)]
@@ -130,13 +90,6 @@ pub(crate) struct SyncLoop {
     untold: Untold,
     /// What the first sync waits for besides the source.
     node_wait: Option<NodeWait>,
-}
-
-/// What the service health responders are told when it is programmed.
-#[derive(Debug, Default)]
-struct Untold {
-    checks: HashMap<ObjectName, Option<HealthCheck>>,
-    node: Option<Arc<NodeState>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -287,6 +240,9 @@ impl SyncLoop {
     fn reconfigure(&mut self, wanted: &Reconfiguration, now: Instant) -> bool {
         self.min_sync_period = wanted.min_sync_period;
         let can = self.mode.reconfigure(&wanted.settings);
+        if can && let Some(service_health) = &self.service_health {
+            service_health.reconfigure(wanted.settings.clone());
+        }
         if can && !matches!(self.phase, Phase::Gated | Phase::AwaitingNode { .. }) {
             self.change_waits(now);
             self.phase = Phase::Resync { due: now };
@@ -369,8 +325,11 @@ impl SyncLoop {
         {
             let until = missing.until(since);
             if now < until {
-                if told != Some(missing) {
-                    let (name, at_most) = (&node_wait.node_name, until - now);
+                let (name, at_most) = (&node_wait.node_name, until - now);
+                // What the server has not said yet comes in a moment, as a rule.
+                if missing == Missing::Word {
+                    tracing::debug!(?at_most, "waiting for Node {name:?}: {missing}");
+                } else if told != Some(missing) {
                     tracing::info!(?at_most, "waiting for Node {name:?}: {missing}");
                 }
                 self.phase = Phase::AwaitingNode { since, told: Some(missing) };
@@ -437,13 +396,7 @@ impl SyncLoop {
         let refused = isolate::refused(self.mode.as_mut(), &desired, &suspects);
         for (name, family) in &refused {
             tracing::error!("the kernel refuses service port {name} ({family}): left out until it changes");
-            let service = ObjectName { namespace: Arc::clone(&name.namespace), name: Arc::clone(&name.name) };
-            let message = format!(
-                "the kernel refuses port {} ({family}): it is not served until it changes (the log of this node's proxy \
-                 says why)",
-                name.port
-            );
-            self.post(News::service_warning(service, "RefusedByKernel", "Sync", message));
+            self.tell_refused(name, *family);
         }
         let found = !refused.is_empty();
         self.left_out.extend(refused);
@@ -472,8 +425,7 @@ impl SyncLoop {
             tracing::warn!("{} {}: {}", problem.object, problem.field, problem.reason);
             self.tell_of(problem);
         }
-        self.untold.checks.extend(std::mem::take(&mut delta.health_checks));
-        self.untold.node = delta.node.clone().or(self.untold.node.take());
+        self.untold.take(&mut delta);
         for change in &mut delta.changes {
             self.service_ports += usize::from(change.before.is_none());
             self.service_ports -= usize::from(change.after.is_none());
@@ -522,63 +474,6 @@ impl SyncLoop {
         self.tidy_at = Some(now + duration + IDLE);
     }
 
-    /// One line for each sync; only a detail if there was nothing to do, unless somebody waits to hear of it.
-    fn log(&self, changes: usize, report: &Report, duration: Duration) {
-        let awaited = self.serial == 1 || self.backoff.failures() > 0;
-        macro_rules! log {
-            ($level:ident) => {
-                tracing::$level!(
-                    changes,
-                    operations = report.operations,
-                    bytes = report.bytes,
-                    flows_removed = report.flows_removed(),
-                    duration_ms = milliseconds(duration),
-                    serial = self.serial,
-                    batches = self.batches,
-                    "synced"
-                )
-            };
-        }
-        match awaited || changes > 0 || report.changed_anything() {
-            true => log!(info),
-            false => log!(debug),
-        }
-    }
-
-    /// Tells the users of a Service, in the log and where Services come from.
-    fn tell(&self, notice: &Notice) {
-        tracing::warn!("Service {}: {}", notice.service, notice.message);
-        self.post(notice);
-    }
-
-    /// Tells the users of a Service what of it cannot be used.
-    fn tell_of(&self, problem: &Problem) {
-        let Problem { object, field, reason } = problem;
-        if object.kind == Kind::Service {
-            let message = format!("{field}: {reason}");
-            self.post(News::service_warning(object.name.clone(), "PartlyUnusable", "Sync", message));
-        }
-    }
-
-    fn post(&self, news: impl Into<News>) {
-        if let Some(outlet) = &self.notices {
-            outlet.post(news);
-        }
-    }
-
-    /// Lets load balancers know what is programmed now.
-    fn tell_service_health(&mut self) {
-        let Untold { checks, node } = std::mem::take(&mut self.untold);
-        if let Some(service_health) = &self.service_health {
-            if let Some(node) = node {
-                service_health.node_is(&node);
-            }
-            if !checks.is_empty() {
-                service_health.take(checks);
-            }
-        }
-    }
-
     /// The mode could not do what it was told.
     fn sync_failed(&mut self, extent: Extent, error: &Error, now: Instant) {
         let of_iptables = self.mode.name() == "iptables" || error.is_of_iptables();
@@ -592,9 +487,4 @@ impl SyncLoop {
         self.phase = Phase::Resync { due: now + wait };
         tracing::error!(failures = self.backoff.failures(), retry_in = ?wait, "cannot program the node: {error}");
     }
-}
-
-/// To the microsecond.
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

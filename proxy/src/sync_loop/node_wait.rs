@@ -24,6 +24,8 @@ pub(crate) struct NodeWait {
 /// What is not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
+    /// Whatever the server says of Nodes.
+    Word,
     /// The Node.
     Node,
     /// Its addresses.
@@ -35,6 +37,7 @@ pub(super) enum Missing {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Word => "nothing has been heard of it yet",
             Self::Node => "there is none of this name (--hostname-override)",
             Self::Addresses => "it has no InternalIP or ExternalIP",
             Self::PodCidrs => "it has no podCIDRs",
@@ -47,7 +50,7 @@ impl Missing {
     pub(super) fn until(self, since: Instant) -> Instant {
         since
             + match self {
-                Self::Node | Self::Addresses => NODE_WITHIN,
+                Self::Word | Self::Node | Self::Addresses => NODE_WITHIN,
                 Self::PodCidrs => POD_CIDRS_WITHIN,
             }
     }
@@ -57,7 +60,8 @@ impl NodeWait {
     /// What is missing of the Node, if anything is.
     pub(super) fn missing(&self, eligibility: Eligibility, node: &NodeState) -> Option<Missing> {
         match eligibility {
-            Eligibility::Unknown | Eligibility::Missing => Some(Missing::Node),
+            Eligibility::Unknown => Some(Missing::Word),
+            Eligibility::Missing => Some(Missing::Node),
             _ if self.addresses && node.addresses.is_empty() => Some(Missing::Addresses),
             _ if self.pod_cidrs && node.pod_cidrs.is_empty() => Some(Missing::PodCidrs),
             _ => None,
@@ -68,6 +72,10 @@ impl NodeWait {
     pub(super) fn warning(&self, missing: Missing) -> String {
         let name = &self.node_name;
         match missing {
+            Missing::Word => format!(
+                "nothing is heard of Node {name:?}: going on without its addresses, pod ranges and zone until it is \
+                 (may this account list nodes? bind it to the ClusterRole system:node-proxier)"
+            ),
             Missing::Node => format!(
                 "there is no Node {name:?}: going on without its addresses, pod ranges and zone, so that endpoints here \
                  are not told from others by zone, and primary addresses and NodeCIDR mean nothing until it appears \
@@ -98,7 +106,7 @@ mod tests {
         let wait = |addresses, pod_cidrs| NodeWait { node_name: "node".to_owned(), addresses, pod_cidrs };
         let there = Eligibility::Eligible;
         for (wait, eligibility, node, expected) in [
-            (wait(true, true), Eligibility::Unknown, &bare, Some(Missing::Node)),
+            (wait(true, true), Eligibility::Unknown, &bare, Some(Missing::Word)),
             (wait(false, false), Eligibility::Missing, &bare, Some(Missing::Node)),
             (wait(true, true), there, &bare, Some(Missing::Addresses)),
             (wait(false, true), there, &bare, Some(Missing::PodCidrs)),

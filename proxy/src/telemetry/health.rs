@@ -107,7 +107,6 @@ impl Health {
     }
 
     /// From now on a change may wait for so long.
-    #[allow(dead_code, reason = "for a configuration that changes while the process runs")]
     pub(crate) fn set_stale_after(&self, stale_after: Duration) {
         self.state().stale_after = stale_after;
     }

@@ -68,7 +68,7 @@ pub(crate) fn api_server(chaos: &mut Chaos) -> Result<()> {
     })?;
     // The last word is the server's.
     proxy.await_sync_after(|| {
-        let mut cluster = chaos.cluster();
+        let mut cluster = cluster(chaos);
         cluster.put_slice(chaos.slice("changing", &["pod-2"]));
         server.hold(&cluster.manifest())
     })?;
@@ -99,7 +99,7 @@ pub(crate) fn clock(chaos: &mut Chaos) -> Result<()> {
                 proxy.await_sync_after(|| {
                     // Two in a row may be the same.
                     change(chaos, &server, &mut dice)?;
-                    let mut cluster = chaos.cluster();
+                    let mut cluster = cluster(chaos);
                     cluster.delete_slice("changing");
                     cluster.put_slice(chaos.slice("changing", &["pod-1", "remote-2"]));
                     server.hold(&cluster.manifest())

@@ -60,11 +60,16 @@ pub(crate) fn a_node_that_is_to_go_is_told_to_load_balancers_alone(subject: &mut
     await_eligible(subject, true)
 }
 
+/// Another program has the port of `/healthz`.
+fn take_health_port(subject: &Subject) -> Result<TcpListener> {
+    Ok(subject.bed.node.run(|| TcpListener::bind(("0.0.0.0", 10256)))??)
+}
+
 pub(crate) fn what_is_wrong_is_told_by_events(subject: &mut Subject) -> Result<()> {
     subject.put("web", 10, &[1]);
     subject.cluster.service("web").external_ips.push("nowhere".to_owned());
     subject.publish()?;
-    let taken = subject.bed.node.run(|| TcpListener::bind(("0.0.0.0", 10256)))??;
+    let taken = take_health_port(subject)?;
     subject.start()?;
     for (reason, kind, severity, note) in [
         ("Starting", "Node", "Normal", "starting"),
@@ -77,5 +82,11 @@ pub(crate) fn what_is_wrong_is_told_by_events(subject: &mut Subject) -> Result<(
     }
     drop(taken);
     await_that("/healthz is answered", || Ok(subject.health().is_ok_and(|(status, _)| status == 200)))?;
-    subject.check_leads_to(10, 1)
+    subject.check_leads_to(10, 1)?;
+    subject.proxy()?.kill()?;
+    let _taken = take_health_port(subject)?;
+    subject.args.push("--bind-address-hard-fail".to_owned());
+    subject.launch()?;
+    subject.proxy()?.await_line_with("--bind-address-hard-fail is set")?;
+    Ok(())
 }

@@ -68,7 +68,7 @@ fn await_closed(subject: &Subject, port: u16) -> Result<()> {
 pub(crate) fn a_load_balancer_learns_how_many_endpoints_are_here(subject: &mut Subject) -> Result<()> {
     subject.args.extend(["--nodeport-addresses", "primary"].map(str::to_owned));
     let remote = Endpoint::of(subject.bed.remote_pod(1), subject.family);
-    put_balanced(subject, PORT, &[remote.clone()]);
+    put_balanced(subject, PORT, std::slice::from_ref(&remote));
     subject.publish()?;
     subject.start()?;
     await_endpoints(subject, PORT, 0)?;
@@ -95,7 +95,7 @@ pub(crate) fn a_rolling_update_drained_by_health_checks_fails_no_connection(
     subject: &mut Subject,
 ) -> Result<()> {
     let [old, new] = [ready(subject, 1), ready(subject, 2)];
-    put_balanced(subject, PORT, &[old.clone()]);
+    put_balanced(subject, PORT, std::slice::from_ref(&old));
     subject.publish()?;
     subject.start()?;
     await_endpoints(subject, PORT, 1)?;

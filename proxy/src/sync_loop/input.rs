@@ -1,0 +1,52 @@
+//! What the sync loop is told, and the way there.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use modes::{Disturbance, Settings};
+
+use crate::source::Event;
+
+/// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
+pub(super) const PENDING: usize = 256;
+
+/// What the sync loop is told.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Something from the source.
+    Event(Event),
+    /// The source cannot go on.
+    Failed(anyhow::Error),
+    /// Something may be otherwise than it was left.
+    Disturbed(Disturbance),
+    /// The user wants something else of the mode.
+    Reconfigured(Box<Reconfiguration>),
+    /// The process is to end.
+    Stop,
+}
+
+/// What the user wants otherwise.
+#[derive(Clone, Debug)]
+pub(crate) struct Reconfiguration {
+    /// What the mode is told.
+    pub(crate) settings: Settings,
+    /// Changes are programmed no sooner than this after the last ones.
+    pub(crate) min_sync_period: Duration,
+}
+
+/// Where inputs are put.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox(SyncSender<Input>);
+
+impl Inbox {
+    /// Hands on an input, waiting while too many are pending. False when the sync loop is gone.
+    pub(crate) fn put(&self, input: Input) -> bool {
+        self.0.send(input).is_ok()
+    }
+}
+
+/// Makes the bounded channel that feeds a sync loop.
+pub(crate) fn channel() -> (Inbox, Receiver<Input>) {
+    let (sender, receiver) = sync_channel(PENDING);
+    (Inbox(sender), receiver)
+}

@@ -172,7 +172,11 @@ fn choose_entry(
 fn bind(flags: &UserspaceFlags) -> anyhow::Result<Chosen> {
     let forwarder = Arc::new(Forwarder::start(flags.forward()).context("cannot start the forwarder")?);
     let mode = Bound::new(Arc::clone(&forwarder), flags.bound()).context("cannot bind local ports")?;
-    Ok(Chosen { forwarder: Some(forwarder), programs_kernel: false, ..Chosen::new(mode, || Ok(Retired::default())) })
+    Ok(Chosen {
+        forwarder: Some(forwarder),
+        programs_kernel: false,
+        ..Chosen::new(mode, || Ok(Retired::default()))
+    })
 }
 
 /// Whether this process may program the kernel, whatever the kernel can do.

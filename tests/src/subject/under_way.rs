@@ -8,9 +8,9 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 
 use super::{Subject, Who, answerer};
+use crate::POD_PORT;
 use crate::cluster::{Service, Slice};
 use crate::place::{Conversation, Flow, Protocol};
-use crate::POD_PORT;
 
 /// Who serves; those on this node, under policy Local.
 const PODS: [&str; 3] = ["pod-1", "pod-2", "remote-1"];
@@ -34,8 +34,7 @@ impl Subject {
         let local = Service::new("local", family.cluster_ip(11)).tcp("http", 80).node_port(30090);
         let dns = Service::new("dns", family.cluster_ip(53)).udp("dns", 53).node_port(30053);
         let local_dns = Service::new("local-dns", family.cluster_ip(54)).udp("dns", 53).node_port(30054);
-        let services =
-            [self.web().node_port(30080), local.external_local(), dns, local_dns.external_local()];
+        let services = [self.web().node_port(30080), local.external_local(), dns, local_dns.external_local()];
         let over_tcp = ["web", "local"].map(|name| self.slice(name, &PODS));
         let over_udp = ["dns", "local-dns"].map(|name| {
             let slice = Slice::new(name, family, PODS.map(|pod| self.endpoint(pod)));

@@ -1,8 +1,8 @@
 //! From other modes to this one and back: nothing is left of the old one.
 
 use anyhow::{Result, ensure};
-use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT, Mode, NFTABLES, USERSPACE, USERSPACE_IPTABLES};
 use testbed::cluster::Service;
+use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT, Mode, NFTABLES, USERSPACE, USERSPACE_IPTABLES};
 use testbed::subject::Seen::AsItself;
 use testbed::subject::answerer;
 use testbed::{Proxy, Subject, await_that, under_traffic};

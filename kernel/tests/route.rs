@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use kernel::link::Links;
-use kernel::route::{Change, Family, LocalRoute, MarkRule, Routes, Way};
+use kernel::link::{AddressEdit, Links};
+use kernel::route::{AddressRoute, Change, Family, LocalRoute, MarkRule, Routes, Way, source_towards};
 use testbed::suite::{Test, run};
 
 const MARK: u32 = 0x2000;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Test::new("what_is_not_ours_is_left", foreign),
         Test::new("ways_are_told_apart", ways),
         Test::new("a_refusal_names_what_was_refused", refusal),
+        Test::new("an_address_may_be_local_and_not_taken_as_the_source", not_taken),
         Test::new("a_passive_address_is_local_and_never_chosen", passive),
     ])
 }
@@ -140,6 +141,37 @@ fn refusal() -> Result<()> {
     let error = routes.local_route(Change::Add, &nowhere).err().context("a route over no device was made")?;
     let message = error.to_string();
     ensure!(message.contains("table 7777") && message.contains("9999"), "{message}");
+    Ok(())
+}
+
+fn not_taken() -> Result<()> {
+    let (mut routes, mut links, loopback) = (Routes::open()?, Links::open()?, loopback()?);
+    ip("link add veth-a type veth peer name veth-b")?;
+    ip("addr add 192.0.2.1/32 dev veth-a")?;
+    ip("link set veth-a up")?;
+    ip("addr add 2001:db8::1/128 dev veth-a nodad")?;
+    let down = links.find("veth-b")?.context("no veth-b")?.index;
+    for (address, source) in [("198.51.100.7", "192.0.2.1"), ("fd70::7", "2001:db8::1")] {
+        let (address, source): (IpAddr, IpAddr) = (address.parse()?, source.parse()?);
+        let route = AddressRoute { address, link: loopback, source: Some(source) };
+        let edit = |add| AddressEdit { link: down, add, address };
+        links.run(&[edit(true)])?;
+        ensure!(routes.address_route(Change::Add, &route)?, "{address}: no route was made");
+        ensure!(!routes.address_route(Change::Add, &route)?, "{address}: made twice");
+        ensure!(source_towards(address) == Some(address), "an address of a device does not come first");
+        let way = ip(&format!("route get {address}"))?;
+        ensure!(way.contains(&format!("src {address}")), "an address of a device comes first: {way}");
+        links.run(&[edit(false)])?;
+        let way = ip(&format!("route get {address}"))?;
+        ensure!(source_towards(address) == Some(source), "{:?}", source_towards(address));
+        ensure!(way.starts_with("local") && way.contains(&format!("src {source}")), "{way}");
+        // Who has it as a source goes on.
+        ip(&format!("route get {address} from {address}"))?;
+        let removed = AddressRoute { source: None, ..route };
+        ensure!(routes.address_route(Change::Remove, &removed)?, "{address}: it was not there");
+        ensure!(!routes.address_route(Change::Remove, &removed)?, "{address}: removed twice");
+        ensure!(!routes.way(address, 0)?.is_some_and(|way| way.local), "{address} stays");
+    }
     Ok(())
 }
 

@@ -6,14 +6,17 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 
 use super::read;
-use super::types::{Change, Family, LocalRoute, MarkRule, Way};
+use super::types::{AddressRoute, Change, Family, LocalRoute, MarkRule, Way};
 use super::uapi::{
     AF_INET, AF_INET6, DELROUTE, DELRULE, FIB_RULE_HDR, FRA_FWMARK, FRA_FWMASK, FRA_PRIORITY, FRA_PROTOCOL,
-    FRA_TABLE, GETROUTE, LOCAL, NEWROUTE, NEWRULE, RTA_DST, RTA_MARK, RTA_OIF, RTA_TABLE, RTMSG, SCOPE_HOST,
-    STATIC, TO_TABLE,
+    FRA_TABLE, GETROUTE, LOCAL, NEWROUTE, NEWRULE, RTA_DST, RTA_MARK, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY,
+    RTA_TABLE, RTMSG, SCOPE_HOST, STATIC, TABLE_LOCAL, TO_TABLE,
 };
 use crate::Error;
 use crate::netlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Protocol, Refusal, Socket, Writer};
+
+/// The kernel's own routes of addresses have 0, and those of lower numbers count.
+const AFTER_ADDRESSES: u32 = 1024;
 
 /// A connection to the routing of the network namespace that the process is in.
 pub struct Routes {
@@ -66,28 +69,40 @@ impl Routes {
         })
     }
 
+    /// Makes or removes a route of a single address; says whether that changed anything.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn address_route(&mut self, change: Change, route: &AddressRoute) -> Result<bool, Error> {
+        let mut header = [0; RTMSG];
+        (header[0], header[1]) = family_and_length(route.address);
+        (header[5], header[6], header[7]) = (STATIC, SCOPE_HOST, LOCAL);
+        let (kind, gone) = match change {
+            Change::Add => (NEWROUTE, Errno::EEXIST),
+            Change::Remove => (DELROUTE, Errno::ESRCH),
+        };
+        self.command(change, route, kind, header, gone, |w| {
+            address(w, RTA_DST, route.address);
+            host32(w, RTA_OIF, route.link);
+            host32(w, RTA_TABLE, TABLE_LOCAL);
+            host32(w, RTA_PRIORITY, AFTER_ADDRESSES);
+            if let Some(source) = route.source {
+                address(w, RTA_PREFSRC, source);
+            }
+        })
+    }
+
     /// The way that packets to an address take which have this mark; `None` when there is none.
     ///
     /// # Errors
     /// When the kernel does not tell.
     pub fn way(&mut self, to: IpAddr, mark: u32) -> Result<Option<Way>, Error> {
-        let mut octets = [0; 16];
-        let (family, octets) = match to {
-            IpAddr::V4(to) => {
-                octets[..4].copy_from_slice(&to.octets());
-                (AF_INET, &octets[..4])
-            }
-            IpAddr::V6(to) => {
-                octets = to.octets();
-                (AF_INET6, &octets[..])
-            }
-        };
         let mut header = [0; RTMSG];
-        (header[0], header[1]) = (family, if to.is_ipv4() { 32 } else { 128 });
+        (header[0], header[1]) = family_and_length(to);
         let request = |sequence| {
             let mut writer = Writer::default();
             writer.message_with(GETROUTE, NLM_F_REQUEST | NLM_F_ACK, sequence, header, |w| {
-                w.attribute(RTA_DST, octets);
+                address(w, RTA_DST, to);
                 host32(w, RTA_MARK, mark);
             });
             writer
@@ -138,6 +153,17 @@ fn number(family: Family) -> u8 {
     match family {
         Family::V4 => AF_INET,
         Family::V6 => AF_INET6,
+    }
+}
+
+fn family_and_length(address: IpAddr) -> (u8, u8) {
+    if address.is_ipv4() { (AF_INET, 32) } else { (AF_INET6, 128) }
+}
+
+fn address(writer: &mut Writer, kind: u16, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => writer.attribute(kind, &address.octets()),
+        IpAddr::V6(address) => writer.attribute(kind, &address.octets()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rules, routes and ways.
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +58,26 @@ impl fmt::Display for LocalRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, table, link } = self;
         write!(f, "{family} route local default dev {link} table {table}")
+    }
+}
+
+/// A route by which packets to one address are delivered to this host, beside what the kernel has for an address of a
+/// device, and after it. Only with such an address would this host take it as its source when it speaks to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRoute {
+    /// Where packets go to.
+    pub address: IpAddr,
+    /// Index of the device; the loopback's, as a rule.
+    pub link: u32,
+    /// What this host takes as its source instead: one of its addresses. Of no matter when the route is removed.
+    pub source: Option<IpAddr>,
+}
+
+impl fmt::Display for AddressRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, link, source } = self;
+        write!(f, "route local {address} dev {link} table local")?;
+        source.map_or(Ok(()), |source| write!(f, " src {source}"))
     }
 }
 

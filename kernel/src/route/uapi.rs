@@ -20,10 +20,14 @@ pub(super) const FIB_RULE_HDR: usize = 12;
 pub(super) const RTA_DST: u16 = 1;
 pub(super) const RTA_OIF: u16 = 4;
 pub(super) const RTA_GATEWAY: u16 = 5;
+pub(super) const RTA_PRIORITY: u16 = 6;
+pub(super) const RTA_PREFSRC: u16 = 7;
 pub(super) const RTA_TABLE: u16 = 15;
 pub(super) const RTA_MARK: u16 = 16;
 pub(super) const RTA_VIA: u16 = 18;
 
+/// `RT_TABLE_LOCAL`: the table that is asked first, where the kernel notes the host's own addresses.
+pub(super) const TABLE_LOCAL: u32 = 255;
 /// `RTN_LOCAL`
 pub(super) const LOCAL: u8 = 2;
 /// `RTPROT_STATIC`: made by an administrator, not by the kernel or a routing daemon.

@@ -11,6 +11,7 @@ use kernel::ipset::{Entry, Ipsets};
 use kernel::ipvs::{Frontend, Ipvs, Operation};
 use kernel::link::{AddressEdit, Links};
 
+use super::detached::{self, Detached};
 use super::edge::DEVICE;
 use super::installed::Installed;
 use super::sets::{self, SetName};
@@ -37,8 +38,9 @@ pub(super) struct Remains {
     links: Links,
     pub(super) servers: Option<Ipvs>,
     sets: Ipsets,
-    /// On our device.
+    /// On our device, or [detached](Detached) from it.
     pub(super) addresses: BTreeSet<IpAddr>,
+    pub(super) detached: BTreeSet<IpAddr>,
     /// Virtual servers that are ours, but for those within ranges where they are never removed.
     pub(super) frontends: Vec<Frontend>,
 }
@@ -67,12 +69,36 @@ impl Remains {
             let listed = listed.into_iter().map(|server| server.frontend);
             frontends.extend(listed.filter(|frontend| installed.is_ours(*frontend)));
         }
-        let addresses = installed.addresses;
-        Ok(Some(Self { links, servers, sets, addresses, frontends }))
+        let mut addresses = installed.addresses;
+        let entered = installed.entries.remove(&SetName::IpvsIps).unwrap_or_default();
+        let detached = detached::among(&entered, &addresses);
+        addresses.extend(&detached);
+        Ok(Some(Self { links, servers, sets, addresses, detached, frontends }))
     }
 
-    /// Takes addresses off our device. Others may have removed it.
+    /// Takes addresses away. Others may have removed our device.
     pub(super) fn unbind(&mut self, addresses: &[IpAddr]) -> Result<(), Error> {
+        let detached: Vec<_> = addresses.iter().filter(|address| self.detached.remove(address)).collect();
+        if !detached.is_empty() {
+            Detached::open(&mut self.links)?.remove(detached)?;
+        }
+        self.take_off_device(addresses)
+    }
+
+    /// Has addresses led here without our device, as far as that can be.
+    pub(super) fn detach(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), Error> {
+        let mut way = Detached::open(&mut self.links)?;
+        let mut detached = Vec::new();
+        for address in addresses.difference(&self.detached) {
+            if way.add(*address)? {
+                detached.push(*address);
+            }
+        }
+        self.detached.extend(&detached);
+        self.take_off_device(&detached)
+    }
+
+    fn take_off_device(&mut self, addresses: &[IpAddr]) -> Result<(), Error> {
         let Some(device) = self.links.find(DEVICE)? else { return Ok(()) };
         let edit = |address: &IpAddr| AddressEdit { link: device.index, add: false, address: *address };
         Ok(self.links.run(&addresses.iter().map(edit).collect::<Vec<_>>())?)
@@ -94,7 +120,10 @@ impl Remains {
 
     /// Removes the device with its addresses, and the sets; says how many.
     pub(super) fn remove_rest(&mut self) -> Result<usize, Error> {
-        let mut removed = 0;
+        let mut removed = self.detached.len();
+        if removed > 0 {
+            Detached::open(&mut self.links)?.remove(&self.detached)?;
+        }
         if let Some(device) = self.links.find(DEVICE)? {
             self.links.remove(device.index)?;
             removed += 1;

@@ -10,6 +10,7 @@ use kernel::ipset::{Edit, Entry, Header, Ipsets, Kind, Set};
 use kernel::ipvs::{Destination, Frontend, Ipvs, Operation, Refused};
 use kernel::link::{Address, AddressEdit, Links};
 
+use super::detached::{self, Detached};
 use super::installed::{Found, Installed};
 use super::sets::SetName;
 use crate::{Error, Report};
@@ -52,7 +53,10 @@ impl Edge {
     /// Makes the device if it is missing, and reads what is not kept by family.
     pub(super) fn read_node(&mut self) -> Result<Node, Error> {
         let device = self.links.make_dummy(DEVICE)?.index;
-        let addresses = self.links.addresses()?;
+        let mut addresses = self.links.addresses()?;
+        if self.attach(device, &addresses)? {
+            addresses = self.links.addresses()?;
+        }
         let mut servers = Vec::new();
         for server in self.servers.servers()? {
             let destinations = self.servers.destinations(server.frontend)?;
@@ -103,6 +107,20 @@ impl Edge {
             local: others.into_iter().map(|found| found.address).collect(),
             excluded: excluded.collect(),
         })
+    }
+
+    /// Puts addresses back on our device that an earlier process took off it when another mode took over; says whether
+    /// there were any.
+    fn attach(&mut self, device: u32, addresses: &[Address]) -> Result<bool, Error> {
+        let on_device = addresses.iter().filter(|found| found.link == device).map(|found| found.address);
+        let missing = detached::among(&ipvs_ips(&mut self.sets)?, &on_device.collect());
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        let detached = Detached::open(&mut self.links)?.of(missing)?;
+        self.edit_addresses(device, true, &detached)?;
+        Detached::open(&mut self.links)?.remove(&detached)?;
+        Ok(!detached.is_empty())
     }
 
     /// Makes a family's sets where they are missing or unfit.
@@ -195,6 +213,17 @@ impl Edge {
         }
         Ok(refused)
     }
+}
+
+/// What is entered of both families as addresses of our device.
+fn ipvs_ips(sets: &mut Ipsets) -> Result<HashSet<Entry>, Error> {
+    let mut entries = HashSet::new();
+    for header in sets.headers()? {
+        if let Some((SetName::IpvsIps, Family::V4 | Family::V6)) = SetName::parse(&header.name) {
+            entries.extend(sets.entries(&header.name)?);
+        }
+    }
+    Ok(entries)
 }
 
 fn is_busy(destination: &Destination) -> bool {

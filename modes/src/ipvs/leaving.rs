@@ -2,7 +2,7 @@
 //!
 //! The other mode translates what is new before IPVS sees it. A connection that IPVS has taken on is none of its business:
 //! netfilter translates a connection from its first packet on, or not at all. So each virtual server stays, with an
-//! address to come to, for as long as it has connections. The sets stay with them, since they say what is ours: whoever
+//! address to come to (`detached` from our device), for as long as it has connections. The sets stay with them, since they say what is ours: whoever
 //! starts next finds all again, and goes on with it, or uses it in this mode.
 
 use std::collections::{BTreeSet, HashSet};
@@ -43,6 +43,7 @@ pub fn leave(exclude_cidrs: &[IpNet]) -> Result<(usize, Option<Leaving>), Error>
     if leaving.waiting.is_over() {
         return Ok((removed + leaving.remains.remove_rest()?, None));
     }
+    leaving.remains.detach(&leaving.waiting.addresses)?;
     tracing::info!(virtual_servers = leaving.waiting.servers.len(), "IPVS goes on carrying its connections");
     Ok((removed, Some(leaving)))
 }
@@ -223,16 +224,15 @@ mod tests {
         let (web, other, idle) = (frontend(1, 80), frontend(1, 81), frontend(2, 80));
         let start = Instant::now();
         let mut waiting = waiting(&[web, other, idle], start);
-        let steps: [(&[Found], &[Frontend], &[[u8; 4]]); 3] = [
-            (&[found(web, 1, 0), found(other, 0, 1), found(idle, 0, 0)], &[idle], &[[10, 0, 0, 2]]),
-            (&[found(web, 0, 0), found(other, 0, 1)], &[web], &[]),
-            (&[found(other, 0, 0)], &[other], &[[10, 0, 0, 1]]),
+        let steps = [
+            (vec![found(web, 1, 0), found(other, 0, 1), found(idle, 0, 0)], idle, vec![[10, 0, 0, 2].into()]),
+            (vec![found(web, 0, 0), found(other, 0, 1)], web, vec![]),
+            (vec![found(other, 0, 0)], other, vec![[10, 0, 0, 1].into()]),
         ];
-        for (found, servers, addresses) in steps {
+        for (found, server, addresses) in steps {
             assert!(!waiting.is_over());
-            let done = waiting.done(found, start);
-            let addresses = addresses.iter().map(|octets| IpAddr::from(*octets)).collect();
-            assert_eq!(done, Done { servers: servers.to_vec(), addresses });
+            let done = waiting.done(&found, start);
+            assert_eq!(done, Done { servers: vec![server], addresses });
             waiting.forget(&done);
         }
         assert!(waiting.is_over() && waiting.addresses.is_empty());

@@ -29,9 +29,10 @@
 //! `service` is what a service port has to say, `surroundings` what that depends on, `sets` the names, `rules` the rules.
 //! `program` turns changes into a plan, `draining` keeps what is to go later. All these are pure. `edge` is the way to the
 //! kernel, `installed` what was found there, `watch` hears of what others do, `cleanup` takes all away, `leaving` does so
-//! when another mode has taken over, as connections end, and this file brings all together.
+//! when another mode has taken over, as connections end, `detached` has their addresses, and this file brings all together.
 
 mod cleanup;
+mod detached;
 mod draining;
 mod edge;
 mod installed;

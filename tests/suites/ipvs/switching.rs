@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use testbed::cluster::{Service, Slice};
 use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT, IPVS, NFTABLES};
+use testbed::subject::Seen::{AsItself, Masqueraded};
 use testbed::subject::{answerer, has_chains, has_nftables};
 use testbed::{Mode, POD_PORT, Protocol, Subject, await_that, binary};
 
@@ -20,6 +21,7 @@ testbed::scenarios![
     ipvs_is_gone_when_its_connections_are,
     a_udp_flow_that_ipvs_forgets_goes_on_in_the_new_mode,
     a_node_comes_back_to_ipvs_while_it_is_leaving,
+    the_node_itself_connects_while_ipvs_is_leaving,
 ];
 
 fn has_ipvs(s: &Subject) -> Result<bool> {
@@ -143,4 +145,27 @@ fn a_node_comes_back_to_ipvs_while_it_is_leaving(s: &mut Subject) -> Result<()> 
     ensure!(!servers(s)?.contains("-w 0"), "{}", servers(s)?);
     s.await_reaches(s.web_address(), &["pod-1"])?;
     conversation.echo()
+}
+
+/// Without local detection, nothing masquerades the node's own connections: it must not take the ClusterIP as its address.
+fn the_node_itself_connects_while_ipvs_is_leaving(s: &mut Subject) -> Result<()> {
+    s.only_args(&[]);
+    let slice = s.slice("web", &["remote-1"]);
+    let web = s.web();
+    s.cluster.put(web).put_slice(slice);
+    s.sync()?;
+    let mut under_way = [s.node().place.open(s.web_address())?, s.pod(3).place.open(s.web_address())?];
+    start_in(s, NFTABLES)?;
+    await_that("the rules are gone", || Ok(!has_chains(s, IPTABLES_NFT)?))?;
+    let web = at(s.family().cluster_ip(10), 80);
+    ensure!(servers(s)?.contains(&web), "IPVS does not carry what goes on: {}", servers(s)?);
+    s.reaches(s.node(), s.web_address(), &["remote-1"], AsItself)?;
+    start_in(s, IPVS)?;
+    s.reaches(s.node(), s.web_address(), &["remote-1"], Masqueraded)?;
+    under_way.iter_mut().try_for_each(testbed::Conversation::echo)?;
+    s.proxy()?.kill()?;
+    s.bed.node.output(&binary()?.to_string_lossy(), &["--cleanup"])?;
+    let local = s.bed.node.output("ip", &["route", "show", "table", "all", "type", "local"])?;
+    ensure!(!has_ipvs(s)? && !local.contains("172.30."), "{local}");
+    Ok(())
 }

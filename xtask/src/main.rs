@@ -30,7 +30,7 @@ enum Chore {
     Demo(DemoFlags),
     /// Check that the machine has what the tests need; as root, install what is missing.
     Setup,
-    /// Build the binary and run every test.
+    /// Build the binary and run every test, and two minutes of `bench soak` beside them.
     Test(Passed),
     /// Check formatting, warnings, dependencies' licences and documentation, as a commit must have them.
     Lint,
@@ -38,6 +38,7 @@ enum Chore {
     Audit,
     /// Run the benchmarks; `scale` or `iptables` alone runs those of whole clusters, as root, `userspace` that of userspace
     /// mode beside other proxies, and `ipvs` that of IPVS mode, in the virtual machine: `cargo xtask bench scale --help`.
+    /// `soak` measures nothing: it lets Services come and go under traffic, and fails if anything fails or leaks.
     Bench(Passed),
 }
 
@@ -101,11 +102,25 @@ fn test(args: &[String]) -> Result<()> {
     let profile: Vec<String> = args.iter().filter(|arg| *arg == "--release").cloned().collect();
     cargo(&["build", "--package", "pointsman"], &profile)?;
     let named = args.iter().any(|arg| arg == "-p" || arg.starts_with("--package"));
+    if args.is_empty() {
+        return test_everything();
+    }
     cargo(if named { &["test"] } else { &["test", "--workspace"] }, args)
 }
 
+/// The soak mostly waits, so it runs beside the tests; not while they are built, since that replaces what it runs.
+fn test_everything() -> Result<()> {
+    const SOAK: [&str; 7] = ["run", "--quiet", "--package", "benches", "--bin", "soak", "--"];
+    cargo(&["test", "--workspace", "--no-run"], &[])?;
+    cargo(&["build", "--workspace"], &[])?;
+    let soak = shell::cargo_beside(&[&SOAK[..], &["--minutes", "2"]].concat())?;
+    let tested = cargo(&["test", "--workspace"], &[]);
+    let soaked = soak.finish();
+    tested.and(soaked)
+}
+
 fn bench(args: &[String]) -> Result<()> {
-    let of_clusters = |first: &str| ["scale", "iptables", "ipvs", "userspace"].contains(&first);
+    let of_clusters = |first: &str| ["scale", "iptables", "ipvs", "userspace", "soak"].contains(&first);
     let Some((program, args)) = args.split_first().filter(|(first, _)| of_clusters(first)) else {
         return cargo(&["bench", "--package", "benches"], args);
     };

@@ -1,8 +1,9 @@
 //! Runs programs in the workspace's folder, saying so first.
 
-use std::env;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::{env, io};
 
 use anyhow::{Context, Result, ensure};
 
@@ -20,6 +21,46 @@ pub(crate) fn with_env(name: &'static str, value: &'static str) -> Shell {
 /// Runs cargo, the same one that runs this.
 pub(crate) fn cargo(args: &[&str], more: &[String]) -> Result<()> {
     Shell::default().cargo(args, more)
+}
+
+/// A program that runs beside others; what it prints is kept for later.
+pub(crate) struct Beside {
+    line: String,
+    child: Child,
+    printed: JoinHandle<io::Result<String>>,
+}
+
+/// Starts cargo beside what follows.
+pub(crate) fn cargo_beside(args: &[&str]) -> Result<Beside> {
+    let line = format!("cargo {}", args.join(" "));
+    eprintln!("$ {line} &");
+    let (output, printing) = io::pipe()?;
+    let mut command = cargo_command(args);
+    command.stdout(printing.try_clone()?).stderr(printing).stdin(Stdio::null());
+    let child = command.spawn().context("cannot run cargo")?;
+    // Our own copies of the pipe's writing end go with the command, or its end would never come.
+    drop(command);
+    let printed = thread::spawn(move || io::read_to_string(output));
+    Ok(Beside { line, child, printed })
+}
+
+impl Beside {
+    /// Waits until it has ended, and prints what it has printed.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        if let Ok(printed) = self.printed.join() {
+            eprint!("$ {}\n{}", self.line, printed?);
+        }
+        ensure!(status.success(), "{}: {status}", self.line);
+        Ok(())
+    }
+}
+
+/// Cargo, the same one that runs this, in the workspace's folder.
+fn cargo_command(args: &[&str]) -> Command {
+    let mut command = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    command.args(args).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    command
 }
 
 /// Runs a program.

@@ -1,0 +1,122 @@
+//! Connections all the time, from a pod and from outside, and what becomes of them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use testbed::{Outcome, Place, Protocol};
+
+use crate::world::{CHANGING, STEADY, Shared, World, addresses, coming_and_going};
+
+/// Between two connections of one connector: enough to catch what fails for some milliseconds, and little enough that
+/// the machine is left to others.
+const PACE: Duration = Duration::from_millis(25);
+/// What is told of, at most; the rest is counted.
+const TOLD: usize = 20;
+
+/// What became of all connections so far.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    over: AtomicBool,
+    /// To services that are healthy all the time.
+    pub(crate) healthy: AtomicU64,
+    /// To services that come and go.
+    pub(crate) others: AtomicU64,
+    /// Of those, without an answer because there was no endpoint.
+    pub(crate) unanswered: AtomicU64,
+    /// Failed while the rules were flushed.
+    pub(crate) flushed: AtomicU64,
+    /// Failed otherwise.
+    pub(crate) failed: AtomicU64,
+    told: Mutex<Vec<String>>,
+}
+
+/// Who connects.
+#[derive(Clone, Copy, Debug)]
+struct Connector<'a> {
+    from: Place<'a>,
+    /// Which of a service's addresses.
+    address: usize,
+    protocol: Protocol,
+    healthy: bool,
+}
+
+impl Traffic {
+    /// What failed.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Connects for as long as something else takes, which is handed all there is to know.
+    pub(crate) fn during<T>(
+        &self,
+        world: &mut World,
+        meanwhile: impl FnOnce(&mut World) -> Result<T>,
+    ) -> Result<T> {
+        let (bed, expected) = world.shared();
+        thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (address, namespace) in [bed.pod_namespace(3), &bed.client].into_iter().enumerate() {
+                for protocol in Protocol::BOTH {
+                    for healthy in [true, false] {
+                        let connector = Connector { from: Place::of(namespace), address, protocol, healthy };
+                        let expected = &expected;
+                        threads.push(scope.spawn(move || self.connect(connector, expected)));
+                    }
+                }
+            }
+            let result = meanwhile(world);
+            self.over.store(true, Ordering::Relaxed);
+            for thread in threads {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            }
+            result
+        })
+    }
+
+    fn connect(&self, connector: Connector<'_>, world: &Shared) -> Result<()> {
+        let numbers: Vec<u8> =
+            if connector.healthy { vec![STEADY, CHANGING] } else { coming_and_going().collect() };
+        let mut next = numbers.iter().cycle();
+        while let Some(number) = next.next().filter(|_| !self.over.load(Ordering::Relaxed)) {
+            let to = addresses(*number)[connector.address];
+            let began = Instant::now();
+            let outcome = if world.expected().has_endpoints(*number) {
+                connector.from.connect(connector.protocol, to)?
+            } else {
+                // What leads nowhere may be silent.
+                connector.from.connect_briefly(connector.protocol, to)?
+            };
+            self.count(connector, *number, began, &outcome, world);
+            // The pace is what is asked for, not a wait for something.
+            thread::sleep(PACE);
+        }
+        Ok(())
+    }
+
+    fn count(&self, connector: Connector<'_>, number: u8, began: Instant, outcome: &Outcome, world: &Shared) {
+        let ended = Instant::now();
+        let all = if connector.healthy { &self.healthy } else { &self.others };
+        all.fetch_add(1, Ordering::Relaxed);
+        let expected = world.expected();
+        let Some(complaint) = expected.complaint(number, began, ended, outcome) else {
+            if !matches!(outcome, Outcome::Answered { .. }) {
+                self.unanswered.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        };
+        if expected.was_flushed(began, ended) {
+            self.flushed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        drop(expected);
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < TOLD {
+            let (from, protocol) = (connector.from.namespace.name(), connector.protocol.name());
+            told.push(format!("service {number} from {from} over {protocol}: {complaint}"));
+        }
+    }
+}

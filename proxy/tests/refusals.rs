@@ -62,11 +62,11 @@ fn what_cannot_be_done_is_status_1() {
 }
 
 /// A file with the head of a configuration and these fields.
-fn configuration(fields: &str) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
+fn configuration(fields: &str) -> io::Result<tempfile::NamedTempFile> {
+    let file = tempfile::NamedTempFile::new()?;
     let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
-    std::fs::write(file.path(), format!("{head}{fields}")).unwrap();
-    file
+    std::fs::write(file.path(), format!("{head}{fields}"))?;
+    Ok(file)
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_configuration_that_cannot_be_used_is_refused_by_field() {
         ("detectLocalMode: BridgeInterface", "needs detectLocal.bridgeInterface"),
         ("a: [", "YAML"),
     ] {
-        let file = configuration(fields);
+        let file = configuration(fields).unwrap();
         let path = file.path().to_str().unwrap();
         refuses(1, &["--config", path], &["--config", path, word]);
         refuses(1, &["check-config", path], &[path, word]);
@@ -88,7 +88,7 @@ fn a_configuration_that_cannot_be_used_is_refused_by_field() {
 
 #[test]
 fn doubts_are_refused_by_the_check_alone() {
-    let file = configuration("mode: iptables\nmode: ipvs\nconntrack: {maxPerCoer: 1}");
+    let file = configuration("mode: iptables\nmode: ipvs\nconntrack: {maxPerCoer: 1}").unwrap();
     let path = file.path().to_str().unwrap();
     let (code, stdout, stderr) = run(&["check-config", path]).unwrap();
     assert_eq!((code, &*stdout, stderr.lines().count()), (Some(1), "", 2), "{stderr}");

@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When it does not come about, or looking fails.
-pub fn await_that(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
+pub fn await_that(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !is_so()? {
         ensure!(Instant::now() < deadline, "it does not come about that {what}");

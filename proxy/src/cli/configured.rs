@@ -154,12 +154,12 @@ pub struct ConfiguredFlags {
     #[arg(long, value_name = "DURATION", default_value = "0s", help_heading = SYNC)]
     pub iptables_min_sync_period: GoDuration,
 
-    /// Where /healthz and /livez are answered [default: 0.0.0.0:10256, or [::]:10256 if --bind-address is of IPv6];
+    /// Where /healthz and /livez are answered [default: `0.0.0.0:10256`, or `[::]:10256` if --bind-address is of IPv6];
     /// empty for nowhere.
     #[arg(long, value_name = "IP:PORT", help_heading = TELEMETRY)]
     pub healthz_bind_address: Option<String>,
 
-    /// Where /metrics and what else tells of the process are answered [default: 127.0.0.1:10249, or [::1]:10249]; empty
+    /// Where /metrics and what else tells of the process are answered [default: `127.0.0.1:10249`, or `[::1]:10249`]; empty
     /// for nowhere.
     #[arg(long, value_name = "IP:PORT", help_heading = TELEMETRY)]
     pub metrics_bind_address: Option<String>,

@@ -165,7 +165,8 @@ fn warn_of_gaps(cli: &Cli, options: &Options, programs_kernel: bool) {
 fn set_oom_score(options: &Options) {
     match kernel::process::set_oom_score_adj(options.oom_score_adj) {
         Ok(_) => {}
-        Err(error) => tracing::debug!("--oom-score-adj: {error}"),
+        // Nobody misses it until memory is short.
+        Err(error) => tracing::debug!("--oom-score-adj stays as it is: {error}"),
     }
 }
 

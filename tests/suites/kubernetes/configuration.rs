@@ -149,7 +149,7 @@ fn a_broken_file_changes_nothing(s: &mut Subject) -> Result<()> {
     let followed = proxy.await_sync_after(|| map.replace(&mended));
     s.give_proxy(proxy);
     followed?;
-    s.reaches(s.pod(3), s.web_address(), &PODS, Masqueraded)
+    s.reaches(s.pod(3), s.web_address(), &PODS, Masqueraded).map(drop)
 }
 
 fn what_is_in_force_can_be_asked_for(s: &mut Subject) -> Result<()> {

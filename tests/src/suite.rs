@@ -82,6 +82,11 @@ pub const DIFFERENCES: &[(&str, &str, &str)] = &[
     ),
     (
         "iptables-nft",
+        "another_mode_that_cannot_have_the_lock_tries_again",
+        "nftables needs no lock, and iptables-nft takes none",
+    ),
+    (
+        "iptables-nft",
         "damage_while_we_wait_for_the_lock_is_repaired",
         "nftables needs no lock, and iptables-nft takes none",
     ),

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use testbed::mode::NFTABLES;
 use testbed::subject::Seen::AsItself;
 use testbed::subject::has_chains;
-use testbed::{Backend, Subject, await_that, http};
+use testbed::{Subject, await_that, http};
 
 use crate::served::{await_health, change_web, serve_web_and_shop};
-use crate::{back_end, tables};
+use crate::tables;
 
 testbed::scenarios![
     Subject:
@@ -80,10 +80,6 @@ fn damage_while_we_wait_for_the_lock_is_repaired(s: &mut Subject) -> Result<()> 
 }
 
 fn another_mode_that_cannot_have_the_lock_tries_again(s: &mut Subject) -> Result<()> {
-    if back_end(s)? == Backend::Nft {
-        // Knows no lock.
-        return Ok(());
-    }
     serve_web_and_shop(s)?;
     let mode = s.mode();
     ensure!(has_chains(s, mode)?, "the test does not see the rules of {mode:?}");

@@ -161,6 +161,7 @@ fn the_node_itself_connects_while_ipvs_is_leaving(s: &mut Subject) -> Result<()>
     ensure!(servers(s)?.contains(&web), "IPVS does not carry what goes on: {}", servers(s)?);
     s.reaches(s.node(), s.web_address(), &["remote-1"], AsItself)?;
     start_in(s, IPVS)?;
+    await_that("the rules of nftables are gone", || Ok(!has_nftables(s)?))?;
     s.reaches(s.node(), s.web_address(), &["remote-1"], Masqueraded)?;
     under_way.iter_mut().try_for_each(testbed::Conversation::echo)?;
     s.proxy()?.kill()?;

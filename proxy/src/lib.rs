@@ -94,10 +94,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let Chosen { mode, retire_others, programs_kernel, forwarder } = mode::choose(asked)?;
     // What needs no privileges has nothing to do with connection tracking.
     if programs_kernel {
-        conntrack::apply(&Conntrack {
-            tcp_be_liberal: cli.conntrack_tcp_be_liberal,
-            ..Conntrack::default()
-        });
+        conntrack::apply(&Conntrack { tcp_be_liberal: cli.conntrack_tcp_be_liberal, ..Conntrack::default() });
     }
     if let Some(forwarder) = forwarder {
         telemetry.traffic.is_carried_by(forwarder);

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("soak: {error:?}");
+            eprintln!("soak: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -110,10 +110,9 @@ fn test(args: &[String]) -> Result<()> {
 
 /// The soak mostly waits, so it runs beside the tests; not while they are built, since that replaces what it runs.
 fn test_everything() -> Result<()> {
-    const SOAK: [&str; 7] = ["run", "--quiet", "--package", "benches", "--bin", "soak", "--"];
     cargo(&["test", "--workspace", "--no-run"], &[])?;
-    cargo(&["build", "--workspace"], &[])?;
-    let soak = shell::cargo_beside(&[&SOAK[..], &["--minutes", "2"]].concat())?;
+    cargo(&["build", "--workspace", "--bin", "soak"], &[])?;
+    let soak = shell::beside("soak", &["--minutes", "2"])?;
     let tested = cargo(&["test", "--workspace"], &[]);
     let soaked = soak.finish();
     tested.and(soaked)

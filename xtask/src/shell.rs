@@ -30,14 +30,14 @@ pub(crate) struct Beside {
     printed: JoinHandle<io::Result<String>>,
 }
 
-/// Starts cargo beside what follows.
-pub(crate) fn cargo_beside(args: &[&str]) -> Result<Beside> {
-    let line = format!("cargo {}", args.join(" "));
+/// Starts a program of this workspace, which has been built, beside what follows.
+pub(crate) fn beside(name: &str, args: &[&str]) -> Result<Beside> {
+    let line = format!("{name} {}", args.join(" "));
     eprintln!("$ {line} &");
     let (output, printing) = io::pipe()?;
-    let mut command = cargo_command(args);
-    command.stdout(printing.try_clone()?).stderr(printing).stdin(Stdio::null());
-    let child = command.spawn().context("cannot run cargo")?;
+    let mut command = Command::new(env::current_exe()?.with_file_name(name));
+    command.args(args).stdout(printing.try_clone()?).stderr(printing).stdin(Stdio::null());
+    let child = command.spawn().with_context(|| format!("cannot run {name}"))?;
     // Our own copies of the pipe's writing end go with the command, or its end would never come.
     drop(command);
     let printed = thread::spawn(move || io::read_to_string(output));
@@ -54,13 +54,6 @@ impl Beside {
         ensure!(status.success(), "{}: {status}", self.line);
         Ok(())
     }
-}
-
-/// Cargo, the same one that runs this, in the workspace's folder.
-fn cargo_command(args: &[&str]) -> Command {
-    let mut command = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
-    command.args(args).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    command
 }
 
 /// Runs a program.

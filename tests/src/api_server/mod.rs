@@ -216,8 +216,8 @@ impl ApiServer {
         self.kubeconfig_of(&format!("token: {}", self.token()))
     }
 
-    /// A kubeconfig for it, with the authority of now and another user: some fields of YAML, on one line, as
-    /// `tokenFile: /token`.
+    /// A kubeconfig for it, with the authority of now and another user: a field of YAML, as `tokenFile: /token`, or
+    /// several on lines that begin with four spaces.
     #[must_use]
     pub fn kubeconfig_of(&self, user: &str) -> String {
         let address = self.shared.options.advertised.unwrap_or(self.address);
@@ -226,7 +226,7 @@ impl ApiServer {
             "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
              clusters:\n- name: test\n  cluster:\n    server: https://{address}\n    \
              certificate-authority-data: {certificate}\n\
-             users:\n- name: test\n  user: {{ {user} }}\n\
+             users:\n- name: test\n  user:\n    {user}\n\
              contexts:\n- name: test\n  context:\n    cluster: test\n    user: test\n"
         )
     }

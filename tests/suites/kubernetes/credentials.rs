@@ -78,7 +78,7 @@ pub(crate) fn a_client_certificate_is_read_again(subject: &mut Subject) -> Resul
         Ok(fs::write("/run/client.key", key)?)
     };
     write(subject.server.rotate_client()?)?;
-    let user = "client-certificate: /run/client.crt, client-key: /run/client.key";
+    let user = "client-certificate: /run/client.crt\n    client-key: /run/client.key";
     serve_web(subject, |subject| launch_as(subject, user))?;
     let next = subject.server.rotate_client()?;
     goes_on(subject, REFUSED, |_| write(next))

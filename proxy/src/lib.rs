@@ -96,11 +96,16 @@ fn write_config(configuration: &KubeProxyConfiguration, file: &str) -> anyhow::R
     std::fs::write(file, text).with_context(|| format!("cannot write --write-config-to {file}"))
 }
 
-/// What was said in good faith and makes no difference.
-fn tell_what_does_not_count(cli: &Cli, loaded: &Loaded) {
+/// What was probably meant otherwise.
+fn tell_doubts(cli: &Cli, loaded: &Loaded) {
     for doubt in &loaded.doubts {
         tracing::warn!("--config {}: {doubt}", cli.config);
     }
+}
+
+/// What was said in good faith and makes no difference.
+fn tell_what_does_not_count(cli: &Cli, loaded: &Loaded) {
+    tell_doubts(cli, loaded);
     let unheeded = loaded.unheeded();
     if !unheeded.is_empty() {
         tracing::info!("accepted, and without a meaning to pointsman: {}", unheeded.join(", "));

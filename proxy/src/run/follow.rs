@@ -32,8 +32,8 @@ impl Follower {
         };
         let change = Change::between(&self.loaded.options, &loaded.options);
         let fields = config::changed_fields(&self.loaded.configuration, &loaded.configuration).join(", ");
-        if !fields.is_empty() {
-            crate::tell_what_does_not_count(&self.cli, &loaded);
+        if self.loaded.doubts != loaded.doubts {
+            crate::tell_doubts(&self.cli, &loaded);
         }
         match change {
             Change::None => {}

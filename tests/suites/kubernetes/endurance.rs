@@ -41,9 +41,15 @@ fn await_metric(subject: &Subject, name: &str, least: f64) -> Result<()> {
 }
 
 fn ensure_flat(before: Resources, after: Resources) -> Result<()> {
-    ensure!(before.descriptors == after.descriptors, "descriptors: {before:?} became {after:?}");
+    // What was idle may be closed meanwhile.
+    ensure!(after.descriptors <= before.descriptors, "descriptors: {before:?} became {after:?}");
     ensure!(after.resident_kb < before.resident_kb + SLACK_KB, "memory: {before:?} became {after:?}");
     Ok(())
+}
+
+/// How often an operator reads that Services are not followed.
+fn times_told(log: &str) -> usize {
+    log.lines().filter(|line| line.contains(" WARN ") && line.contains("cannot follow Services")).count()
 }
 
 pub(crate) fn an_hour_without_a_server_changes_nothing(subject: &mut Subject) -> Result<()> {
@@ -66,7 +72,7 @@ pub(crate) fn an_hour_without_a_server_changes_nothing(subject: &mut Subject) ->
     );
     ensure_flat(before, subject.proxy()?.resources()?)?;
     // Once that the connection broke, and once that there is nobody.
-    let told = subject.proxy()?.log().matches("cannot follow Services").count();
+    let told = times_told(&subject.proxy()?.log());
     ensure!(told == 2, "it was told of {told} times");
     ensure!(subject.health()?.0 == 200, "a node is not to be taken out of service for that");
     subject.check_leads_to(10, 1)?;
@@ -117,7 +123,7 @@ pub(crate) fn a_server_that_is_not_there_yet_is_told_of_once(subject: &mut Subje
     let line = subject.proxy()?.await_line_with("cannot follow Services")?;
     ensure!(line.contains("Connection refused"), "{line}");
     await_metric(subject, REFUSED, 4.0)?;
-    let told = subject.proxy()?.log().matches("cannot follow Services").count();
+    let told = times_told(&subject.proxy()?.log());
     ensure!(told == 1, "it was told of {told} times");
     let (status, health) = subject.health()?;
     ensure!(status == 200, "before the first sync, kube-proxy is healthy: {health}");

@@ -31,6 +31,7 @@ static TESTS: &[(&str, Body)] = tests![
         containers_have_the_capabilities_that_modes_need,
         probes_ask_where_pointsman_answers,
         configurations_ask_for_the_overlay_s_mode,
+        pointsman_takes_what_it_is_given,
         a_cluster_s_own_folder_changes_what_it_names;
     kustomize:
         what_is_not_known_is_refused;

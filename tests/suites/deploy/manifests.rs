@@ -1,7 +1,9 @@
 //! The manifests: every field exists, and what they say agrees with each other and with what Pointsman does.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -192,6 +194,31 @@ pub(crate) fn configurations_ask_for_the_overlay_s_mode() -> Result<()> {
 }
 
 /// What a cluster sets in one place, its example sets there.
+/// Configurations pass the strict check, and there is no flag that the program does not know.
+pub(crate) fn pointsman_takes_what_it_is_given() -> Result<()> {
+    let succeeds = |args: &[&str]| -> Result<()> {
+        let output = Command::new(testbed::binary()?).args(args).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success() && said.is_empty(), "pointsman {args:?}: {said}");
+        Ok(())
+    };
+    for (overlay_name, _) in OVERLAYS {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), configuration(overlay_name)?)?;
+        succeeds(&["check-config", &file.path().to_string_lossy()])?;
+        let pod = &daemon_set(overlay_name)?["spec"]["template"]["spec"];
+        for kind in ["initContainers", "containers"] {
+            for container in pod[kind].as_array().context("no containers")? {
+                let args = container["args"].as_array().context("no arguments")?;
+                // It reads all of them first.
+                let args: Vec<_> = args.iter().filter_map(Value::as_str).chain(["--version=false"]).collect();
+                succeeds(&[&args[..], &["--write-config-to=/dev/null", "--config="]].concat())?;
+            }
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn a_cluster_s_own_folder_changes_what_it_names() -> Result<()> {
     let objects = build(&root().join("deploy/kind"))?;
     let address = one(&objects, "ConfigMap", "pointsman-api-server")?;

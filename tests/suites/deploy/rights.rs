@@ -68,6 +68,7 @@ fn asked_for() -> Result<BTreeSet<Right>> {
     let options = Options { streaming_lists: false, ..Options::default() };
     let server = bed.node.run(|| ApiServer::start(options))??;
     let mut cluster = Cluster::default();
+    cluster.put_other("node", testbed::cluster::node(None, &[Family::V4.node()], &[]));
     cluster.put(Service::new("web", Family::V4.cluster_ip(10)).tcp("http", 80));
     let slice = Slice::new("web", Family::V4, [Endpoint::of(bed.pod(1), Family::V4)]);
     cluster.put_slice(slice.port("http", Protocol::Tcp, POD_PORT));

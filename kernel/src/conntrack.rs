@@ -60,6 +60,22 @@ pub struct FlowFilter {
     pub replier_port: Option<u16>,
 }
 
+/// Has the kernel load connection tracking, if that is a module and nobody needed it yet. No flow matches what is asked.
+///
+/// # Errors
+/// When there is none, or this process may not ask.
+pub fn load() -> Result<(), Error> {
+    let nothing = FlowFilter {
+        ipv6: false,
+        protocol: 0,
+        destination: None,
+        destination_port: None,
+        replier: None,
+        replier_port: None,
+    };
+    Conntrack::open()?.list(&nothing).map(drop)
+}
+
 impl FlowFilter {
     fn matches(&self, flow: &Flow) -> bool {
         let address = |wanted: Option<IpAddr>, found| wanted.is_none_or(|wanted| wanted == found);

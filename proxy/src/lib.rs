@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use cli::{Cli, Command, Version};
-use config::{KubeProxyConfiguration, Loaded};
+use config::Loaded;
 use options::Options;
 
 const REFUSED: u8 = 1;
@@ -78,7 +78,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     }
     let loaded = config::load(&cli)?;
     if !cli.write_config_to.is_empty() {
-        return write_config(&loaded.configuration, &cli.write_config_to);
+        return write_config(&loaded, &cli);
     }
     let log = logging::start(&loaded.options.log);
     tell_what_does_not_count(&cli, &loaded);
@@ -91,7 +91,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     run::run(cli, loaded, log)
 }
 
-fn write_config(configuration: &KubeProxyConfiguration, file: &str) -> anyhow::Result<()> {
+fn write_config(loaded: &Loaded, cli: &Cli) -> anyhow::Result<()> {
+    for doubt in &loaded.doubts {
+        // A closed stderr is no reason not to write.
+        drop(writeln!(io::stderr(), "pointsman: --config {}: {doubt}", cli.config));
+    }
+    let (configuration, file) = (&loaded.configuration, &cli.write_config_to);
     let text = serde_saphyr::to_string(configuration).context("cannot write the configuration as YAML")?;
     std::fs::write(file, text).with_context(|| format!("cannot write --write-config-to {file}"))
 }
@@ -124,6 +129,8 @@ fn cleanup(cli: &Cli, options: &Options) -> anyhow::Result<()> {
 
 /// Sets what takes more privileges than the work itself.
 fn init(cli: &Cli, options: &Options) -> anyhow::Result<()> {
+    // Its parameters are there when it is. Why they are not is told with them.
+    let _ = kernel::conntrack::load();
     let outcome = conntrack::apply(&options.conntrack);
     mode::initialise(options).context("cannot set kernel parameters for this mode")?;
     if let Some(refusal) = outcome.refused.first() {

@@ -130,17 +130,16 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
         ModeName::Nftables => {
             let mode = Nftables::new(settings).context("cannot use nftables")?;
             Ok(Chosen::new(mode, move || {
-                let rules = retire_kube_proxy()? + retire_iptables(&Backend::BOTH)?;
-                Ok(leave_ipvs(&excluded)?.and(rules + retire_userspace(&capture_addresses)?))
+                let rules = all([retire_kube_proxy(), retire_iptables(&Backend::BOTH)]);
+                together(leave_ipvs(&excluded), all([rules, retire_userspace(&capture_addresses)]))
             }))
         }
         ModeName::Iptables => {
             let mode = Iptables::new(settings, iptables_backend).context("cannot use iptables")?;
             let others = other_backends(mode.backend());
             Ok(Chosen::new(mode, move || {
-                let chains = retire_nftables()? + retire_iptables(&others)?;
-                let rules = retire_kube_proxy()? + chains;
-                Ok(leave_ipvs(&excluded)?.and(rules + retire_userspace(&capture_addresses)?))
+                let rules = all([retire_nftables(), retire_iptables(&others), retire_kube_proxy()]);
+                together(leave_ipvs(&excluded), all([rules, retire_userspace(&capture_addresses)]))
             }))
         }
         ModeName::Ipvs => {
@@ -148,8 +147,9 @@ pub fn choose(asked: Asked) -> anyhow::Result<Chosen> {
             let mode = mode.with_context(|| cannot_use_ipvs(&settings, iptables_backend))?;
             let others = other_backends(mode.backend());
             Ok(Chosen::new(mode, move || {
-                let rules = retire_kube_proxy()? + retire_nftables()? + retire_iptables(&others)?;
-                Ok(Retired::default().and(rules + retire_userspace(&capture_addresses)?))
+                let rules = all([retire_kube_proxy(), retire_nftables(), retire_iptables(&others)]);
+                let others = all([rules, retire_userspace(&capture_addresses)]);
+                together(Ok(Retired::default()), others)
             }))
         }
         ModeName::Userspace => choose_entry(&settings, &userspace, iptables_backend, excluded),
@@ -209,15 +209,14 @@ fn capture(
     let forwarder = Some(mode.forwarder());
     let retire_others = move || {
         let rules = match led_by {
-            LedBy::Nftables => retire_iptables(&Backend::BOTH)?,
+            LedBy::Nftables => retire_iptables(&Backend::BOTH),
             LedBy::Iptables(backend) => {
                 let others = backend.map_or(Vec::new(), other_backends);
-                retire_nftables()? + retire_iptables(&others)?
+                all([retire_nftables(), retire_iptables(&others)])
             }
         };
-        let rules = rules + captured::retire_rules(led_by).context(CANNOT_RETIRE_USERSPACE)?;
-        let rules = retire_kube_proxy()? + rules;
-        Ok(leave_ipvs(&excluded)?.and(rules))
+        let other_way = captured::retire_rules(led_by).context(CANNOT_RETIRE_USERSPACE);
+        together(leave_ipvs(&excluded), all([rules, other_way, retire_kube_proxy()]))
     };
     Ok(Chosen { forwarder, ..Chosen::new(mode, retire_others) })
 }
@@ -248,8 +247,18 @@ fn cannot_use_ipvs(settings: &Settings, backend: Option<Backend>) -> String {
 /// # Errors
 /// When the kernel refuses.
 pub fn cleanup(exclude_cidrs: &[IpNet], capture_addresses: &[IpAddr]) -> anyhow::Result<usize> {
-    let rules = retire_nftables()? + retire_iptables(&Backend::BOTH)?;
-    Ok(rules + retire_ipvs(exclude_cidrs)? + retire_userspace(capture_addresses)?)
+    let rules = all([retire_nftables(), retire_iptables(&Backend::BOTH)]);
+    all([rules, retire_ipvs(exclude_cidrs), retire_userspace(capture_addresses)])
+}
+
+/// What came of several parts, each of which was done whatever came of the others; with what failed first.
+fn all<const N: usize>(parts: [anyhow::Result<usize>; N]) -> anyhow::Result<usize> {
+    parts.into_iter().reduce(|sum, part| Ok(sum? + part?)).unwrap_or(Ok(0))
+}
+
+/// The same, where IPVS may stay for a while.
+fn together(ipvs: anyhow::Result<Retired>, others: anyhow::Result<usize>) -> anyhow::Result<Retired> {
+    Ok(ipvs?.and(others?))
 }
 
 /// Sets the kernel parameters of a mode that a container may not (`--init-only`).

@@ -1,6 +1,7 @@
-//! SIGTERM and SIGINT end the process cleanly, also when it is PID 1 and has no default for them.
+//! SIGTERM and SIGINT end the process cleanly, also when it is PID 1 and has no default for them; a second one at once.
 
 use std::io;
+use std::process;
 use std::thread;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -8,16 +9,26 @@ use signal_hook::iterator::Signals;
 
 use crate::sync_loop::{Inbox, Input};
 
-/// Watches for the signals on a thread of its own; the first one tells the sync loop to stop.
+/// Of a process that was not let finish.
+const INTERRUPTED: i32 = 1;
+
+/// Watches for the signals on a thread of its own; the first one tells the sync loop to stop, the second one ends the
+/// process whatever it does: the rules stay as they are.
 ///
 /// # Errors
 /// When the handlers cannot be installed, or the thread not be started.
 pub(crate) fn watch(inbox: Inbox) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        if signals.forever().next().is_some() {
-            inbox.put(Input::Stop);
+        let mut signals = signals.forever();
+        signals.next();
+        // It may wait for a place in the inbox, and a second signal must not wait for that.
+        let told = thread::Builder::new().name("stopping".to_owned()).spawn(move || inbox.put(Input::Stop));
+        if told.is_ok() {
+            signals.next();
+            tracing::warn!("told again to stop: ending at once");
         }
+        process::exit(INTERRUPTED);
     })?;
     Ok(())
 }

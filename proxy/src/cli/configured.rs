@@ -54,6 +54,9 @@ pub(crate) fn flag(field: &'static str) -> &'static str {
     FLAGS.iter().find(|(known, _)| *known == field).map_or(field, |(_, flag)| flag)
 }
 
+/// A gate and whether it is open; nothing between two commas.
+type Gate = Option<(String, bool)>;
+
 /// What a configuration file can say as well.
 #[derive(Args, Clone, Debug)]
 pub struct ConfiguredFlags {
@@ -68,6 +71,7 @@ pub struct ConfiguredFlags {
 
     /// Accepted: there are only four requests to hold back, and a wait after each failure.
     #[arg(long, value_name = "N", default_value_t = 10, hide_short_help = true, help_heading = SOURCE)]
+    #[arg(allow_negative_numbers = true)]
     pub kube_api_burst: i32,
 
     /// As --kube-api-burst.
@@ -192,7 +196,7 @@ pub struct ConfiguredFlags {
     /// Accepted, as NAME=BOOL,NAME=BOOL: kube-proxy's gates open nothing here.
     #[arg(long, value_name = "GATES", value_delimiter = ',', value_parser = gate)]
     #[arg(hide_short_help = true, help_heading = OTHER)]
-    pub feature_gates: Vec<(String, bool)>,
+    pub feature_gates: Vec<Gate>,
 }
 
 impl ConfiguredFlags {
@@ -206,10 +210,10 @@ impl ConfiguredFlags {
             config_sync_period: self.config_sync_period,
             detect_local_mode: self.detect_local_mode.clone(),
             enable_profiling: self.profiling,
-            feature_gates: self.feature_gates.iter().cloned().collect(),
+            feature_gates: self.feature_gates.iter().flatten().cloned().collect(),
             hostname_override: self.hostname_override.clone(),
             mode: self.proxy_mode.clone(),
-            node_port_addresses: self.nodeport_addresses.clone(),
+            node_port_addresses: said(&self.nodeport_addresses),
             oom_score_adj: self.oom_score_adj,
             show_hidden_metrics_for_version: self.show_hidden_metrics_for_version.clone(),
             ..KubeProxyConfiguration::default()
@@ -256,10 +260,18 @@ fn address(given: Option<&str>, default: &str, port: Option<u16>, usual: u16) ->
     }
 }
 
-fn gate(text: &str) -> Result<(String, bool), String> {
+fn gate(text: &str) -> Result<Gate, String> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
     let wrong = || format!("{text:?} is not NAME=true or NAME=false");
     let (name, value) = text.split_once('=').ok_or_else(wrong)?;
-    Ok((name.trim().to_owned(), boolean(value.trim()).map_err(|_| wrong())?))
+    Ok(Some((name.trim().to_owned(), boolean(value.trim()).map_err(|_| wrong())?)))
+}
+
+/// The items of a list that are more than blanks: templates leave such.
+pub(super) fn said(items: &[String]) -> Vec<String> {
+    items.iter().filter(|item| !item.trim().is_empty()).cloned().collect()
 }
 
 #[cfg(test)]
@@ -316,8 +328,10 @@ mod tests {
 
     #[test]
     fn gates_are_names_with_truth_values() {
-        let gates = configuration(&["--feature-gates=A=true,B=false"]).feature_gates;
+        let gates = configuration(&["--feature-gates=A=true,B=false,"]).feature_gates;
         assert_eq!(gates, [("A".to_owned(), true), ("B".to_owned(), false)].into());
+        let empty = ["--feature-gates=", "--nodeport-addresses=", "--ipvs-exclude-cidrs="];
+        assert_eq!(configuration(&empty), KubeProxyConfiguration::default());
         assert!(gate("A").is_err() && gate("A=perhaps").is_err());
     }
 }

@@ -52,7 +52,7 @@ impl IpvsFlags {
     #[must_use]
     pub fn configuration(&self) -> Ipvs {
         Ipvs {
-            exclude_cidrs: self.ipvs_exclude_cidrs.clone(),
+            exclude_cidrs: super::configured::said(&self.ipvs_exclude_cidrs),
             min_sync_period: self.ipvs_min_sync_period,
             scheduler: self.ipvs_scheduler.clone(),
             strict_arp: self.ipvs_strict_arp,

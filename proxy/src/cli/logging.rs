@@ -5,6 +5,9 @@ use clap::Args;
 use super::OTHER;
 use crate::config::{GoDuration, Logging, VmoduleItem};
 
+/// How much to log of some modules; nothing between two commas.
+type Pattern = Option<VmoduleItem>;
+
 /// What to log, and how. What is not given is up to the configuration file, if there is one.
 #[derive(Args, Clone, Debug)]
 pub struct LoggingFlags {
@@ -14,7 +17,7 @@ pub struct LoggingFlags {
 
     /// How much to log of some modules, as PATTERN=N,PATTERN=N: `sync_loop=4`, `nft*=6`.
     #[arg(long, value_name = "PATTERNS", value_delimiter = ',', value_parser = vmodule, help_heading = OTHER)]
-    pub vmodule: Vec<VmoduleItem>,
+    pub vmodule: Vec<Pattern>,
 
     /// text, a line an event for people; or json, an object an event for machines [default: text].
     #[arg(long, value_name = "FORMAT", help_heading = OTHER)]
@@ -65,15 +68,18 @@ impl LoggingFlags {
                 routing.info_buffer_size = size.clone().into();
             }
         }
-        logging.vmodule.splice(0..0, self.vmodule.iter().cloned());
+        logging.vmodule.splice(0..0, self.vmodule.iter().flatten().cloned());
     }
 }
 
-fn vmodule(text: &str) -> Result<VmoduleItem, String> {
+fn vmodule(text: &str) -> Result<Pattern, String> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
     let item = || {
         let (pattern, verbosity) = text.trim().split_once('=')?;
         let pattern = Some(pattern.trim()).filter(|pattern| !pattern.is_empty())?;
         Some(VmoduleItem { file_pattern: pattern.to_owned(), verbosity: verbosity.trim().parse().ok()? })
     };
-    item().ok_or_else(|| format!("{text:?} is not PATTERN=N such as sync_loop=4"))
+    item().map(Some).ok_or_else(|| format!("{text:?} is not PATTERN=N such as sync_loop=4"))
 }

@@ -58,8 +58,10 @@ Stopping Pointsman leaves the rules in force; take them away with:
 
   pointsman --cleanup
 
-Exit status: 0 after --cleanup or when told to stop by SIGTERM or SIGINT, 1 when
-the work cannot be done, 2 when the command line is wrong.";
+Exit status: 0 after --cleanup, when told to stop by SIGTERM or SIGINT, or when
+the file of --config asks for what takes another process (so let it be started
+again whenever it ends: systemd's Restart=always), 1 when the work cannot be
+done, 2 when the command line is wrong.";
 
 /// Sends every connection to a Kubernetes Service to one of its endpoints: kube-proxy's job.
 ///
@@ -200,7 +202,7 @@ impl Cli {
     /// # Errors
     /// When it is not valid; also when it asks for help, which is then what the error prints.
     pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let matches = Self::command().try_get_matches_from(args)?;
+        let matches = Self::command().try_get_matches_from(args.into_iter().map(dashed))?;
         let mut cli = Self::from_arg_matches(&matches)?;
         cli.flags = flags(&matches);
         Ok(cli)
@@ -214,6 +216,15 @@ impl Cli {
         let is_given = |name: &&str| self.flags.iter().any(|flag| flag.given && flag.name == *name);
         let overruled = names.filter(|name| *name != "hostname-override").filter(is_given);
         overruled.map(|name| format!("--{name}")).collect()
+    }
+}
+
+/// Flags may be written with underscores, as kube-proxy takes them too.
+fn dashed(argument: OsString) -> OsString {
+    let Some(text) = argument.to_str().filter(|text| text.starts_with("--")) else { return argument };
+    match text.split_once('=') {
+        Some((name, value)) => format!("{}={value}", name.replace('_', "-")).into(),
+        None => text.replace('_', "-").into(),
     }
 }
 
@@ -303,10 +314,17 @@ mod tests {
 
     #[test]
     fn modules_have_a_verbosity_of_their_own() {
-        let modules = read(&["--vmodule=a=1,b*=2", "--vmodule=c=3"]).unwrap().logging.vmodule;
-        let modules: Vec<_> = modules.iter().map(|item| (&*item.file_pattern, item.verbosity)).collect();
+        let modules = read(&["--vmodule=a=1,b*=2", "--vmodule=c=3,"]).unwrap().logging.vmodule;
+        let modules: Vec<_> =
+            modules.iter().flatten().map(|item| (&*item.file_pattern, item.verbosity)).collect();
         assert_eq!(modules, [("a", 1), ("b*", 2), ("c", 3)]);
         assert!(read(&["--vmodule=a"]).is_err_and(|error| error.contains("sync_loop=4")));
+    }
+
+    #[test]
+    fn flags_may_be_written_with_underscores() {
+        let cli = read(&["--masquerade_all=true", "--hostname_override=a_b"]).unwrap().configured;
+        assert_eq!((cli.masquerade_all, &*cli.hostname_override), (true, "a_b"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::load;
 /// When anything in it is doubtful: everything that is, a line each.
 pub(crate) fn check(file: &Path) -> anyhow::Result<()> {
     let name = file.display();
-    let loaded = load::read(file).with_context(|| format!("{name}"))?;
+    let loaded = load::load_file(file).with_context(|| format!("{name}"))?;
     if !loaded.doubts.is_empty() {
         let doubts: Vec<_> = loaded.doubts.iter().map(|doubt| format!("{name}: {doubt}")).collect();
         bail!("{}", doubts.join("\npointsman: "));

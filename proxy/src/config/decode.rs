@@ -35,6 +35,8 @@ pub enum Doubt {
     },
     /// A field is there twice; the last one counts. In the words of the parser.
     Twice(String),
+    /// There is more than one document; the first one counts.
+    Further,
 }
 
 impl fmt::Display for Doubt {
@@ -45,6 +47,7 @@ impl fmt::Display for Doubt {
             }
             Self::Unknown { path, meant: None } => write!(f, "{path}: there is no such field"),
             Self::Twice(what) => write!(f, "{what}; the last one counts"),
+            Self::Further => f.write_str("there is more than one document; the first one counts"),
         }
     }
 }
@@ -52,8 +55,8 @@ impl fmt::Display for Doubt {
 /// Why a file cannot be used at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
-    /// Not YAML, or more than one document.
-    #[error("not a YAML document: {0}")]
+    /// Not YAML.
+    #[error("it is no YAML: {0}")]
     Syntax(String),
     /// Another kind of object.
     #[error(
@@ -80,14 +83,13 @@ pub enum Undecodable {
 /// # Errors
 /// When it cannot be used at all.
 pub fn decode(text: &str) -> Result<Decoded, Undecodable> {
-    let (mut value, twice) = parse(text)?;
-    remove_nulls(&mut value);
+    let (mut value, mut doubts) = parse(text)?;
+    normalise(&mut value);
     let said = |name| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api_version, kind) = (said("apiVersion"), said("kind"));
     if (&*api_version, &*kind) != (API_VERSION, KIND) {
         return Err(Undecodable::OtherKind { api_version, kind });
     }
-    let mut doubts: Vec<Doubt> = twice.map(Doubt::Twice).into_iter().collect();
     find_unknown(&value, &known_fields(), "", &mut doubts);
     // What they are if nothing is said depends on another field.
     for address in ["healthzBindAddress", "metricsBindAddress"] {
@@ -102,30 +104,43 @@ pub fn decode(text: &str) -> Result<Decoded, Undecodable> {
     Ok(Decoded { configuration, doubts })
 }
 
-/// The text as a tree; and what is in it twice, if that is tolerable.
-fn parse(text: &str) -> Result<(Value, Option<String>), Undecodable> {
-    let strict = match read(text, DuplicateKeyPolicy::Error) {
-        Ok(value) => return Ok((value, None)),
-        Err(error) => error,
+/// The first document as a tree; and what is doubtful and tolerable about the text.
+fn parse(text: &str) -> Result<(Value, Vec<Doubt>), Undecodable> {
+    let (documents, twice) = match read(text, DuplicateKeyPolicy::Error) {
+        Ok(documents) => (documents, None),
+        Err(strict) => {
+            let lenient = read(text, DuplicateKeyPolicy::LastWins);
+            (lenient.map_err(Undecodable::Syntax)?, Some(strict))
+        }
     };
-    match read(text, DuplicateKeyPolicy::LastWins) {
-        Ok(value) => Ok((value, Some(strict))),
-        Err(error) => Err(Undecodable::Syntax(error)),
-    }
+    let mut documents = documents.into_iter().filter(|document| !document.is_null());
+    let first = documents.next().unwrap_or_default();
+    let further = documents.next().map(|_| Doubt::Further);
+    Ok((first, twice.map(Doubt::Twice).into_iter().chain(further).collect()))
 }
 
-fn read(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Value, String> {
+fn read(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Vec<Value>, String> {
     let options = serde_saphyr::options! { duplicate_keys: duplicate_keys, with_snippet: false };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string().replace('\n', " "))
+    serde_saphyr::from_multiple_with_options(text, options)
+        .map_err(|error| error.to_string().replace('\n', " "))
 }
 
-fn remove_nulls(value: &mut Value) {
+/// Removes nulls, and writes whole numbers as such: templates make them `32768.0`.
+fn normalise(value: &mut Value) {
+    /// Up to here, each whole number is a float of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Object(fields) => {
             fields.retain(|_, value| !value.is_null());
-            fields.values_mut().for_each(remove_nulls);
+            fields.values_mut().for_each(normalise);
         }
-        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        Value::Array(items) => items.iter_mut().for_each(normalise),
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT);
+            if let Some(whole) = whole.and_then(|float| format!("{float:.0}").parse::<i64>().ok()) {
+                *value = whole.into();
+            }
+        }
         _ => {}
     }
 }
@@ -293,6 +308,20 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
     }
 
     #[test]
+    fn the_first_document_counts() {
+        let decoded = decode(&format!("---\n{HEAD}mode: ipvs\n---\n")).unwrap();
+        assert_eq!((&*decoded.configuration.mode, decoded.doubts.len()), ("ipvs", 0));
+        let decoded = decode(&format!("{HEAD}mode: ipvs\n---\n{HEAD}mode: iptables\n")).unwrap();
+        assert_eq!((&*decoded.configuration.mode, decoded.doubts), ("ipvs", vec![Doubt::Further]));
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_as_templates_write_them() {
+        assert_eq!(read("conntrack: {min: 32768.0}\n").configuration.conntrack.min, 32768);
+        assert!(decode(&format!("{HEAD}conntrack: {{min: 1.5}}\n")).is_err());
+    }
+
+    #[test]
     fn what_is_no_such_configuration_is_refused() {
         for (text, word) in [
             ("apiVersion: v1\nkind: ConfigMap\n".to_owned(), "KubeProxyConfiguration"),
@@ -302,7 +331,6 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
             (format!("{HEAD}conntrack: {{min: many}}"), "conntrack.min: "),
             (format!("{HEAD}iptables: {{syncPeriod: 30}}"), "iptables.syncPeriod: "),
             (format!("{HEAD}iptables: {{syncPeriod: soon}}"), "1m30s"),
-            (format!("{HEAD}---\n{HEAD}"), "document"),
         ] {
             let error = decode(&text).unwrap_err().to_string();
             assert!(error.contains(word) && !error.contains('\n'), "{text}: {error}");

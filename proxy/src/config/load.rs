@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 
-use super::decode::{Doubt, decode, differences};
+use super::decode::{Decoded, Doubt, decode, differences};
 use super::schema::KubeProxyConfiguration;
 use crate::BadUsage;
 use crate::cli::{self, Cli};
@@ -76,34 +76,47 @@ pub(crate) fn load(cli: &Cli) -> anyhow::Result<Loaded> {
 /// # Errors
 /// With all reasons why it cannot be used, on one line.
 pub(crate) fn reload(cli: &Cli) -> Result<Loaded, String> {
-    let mut loaded = read(Path::new(&cli.config)).map_err(|error| format!("{error:#}"))?;
-    let configuration = &mut loaded.configuration;
+    let decoded = read(Path::new(&cli.config)).map_err(|error| format!("{error:#}"))?;
+    let Decoded { mut configuration, doubts } = decoded;
     if !cli.configured.hostname_override.is_empty() {
         configuration.hostname_override.clone_from(&cli.configured.hostname_override);
     }
     cli.logging.override_in(&mut configuration.logging);
-    loaded.options = Options::of(configuration).map_err(|invalid| told(&invalid, Invalid::to_string))?;
-    Ok(loaded)
+    let options = Options::of(&configuration).map_err(|invalid| told(&invalid, Invalid::to_string))?;
+    Ok(Loaded { configuration, options, doubts })
 }
 
-/// What a file says, by itself.
+/// What a file asks for, by itself.
 ///
 /// # Errors
 /// When it cannot be read, or makes no sense.
-pub(super) fn read(file: &Path) -> anyhow::Result<Loaded> {
+pub(super) fn load_file(file: &Path) -> anyhow::Result<Loaded> {
+    let Decoded { configuration, doubts } = read(file)?;
+    let options =
+        Options::of(&configuration).map_err(|invalid| anyhow!(told(&invalid, Invalid::to_string)))?;
+    Ok(Loaded { configuration, options, doubts })
+}
+
+fn read(file: &Path) -> anyhow::Result<Decoded> {
+    let text = String::from_utf8(read_bytes(file)?).context("it is not UTF-8")?;
+    decode(&text).context("it cannot be decoded")
+}
+
+/// A file's content, which is bounded.
+///
+/// # Errors
+/// When it cannot be read, or is too large.
+pub(super) fn read_bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
     // Opening a pipe would block until somebody writes to it.
     if !file.metadata()?.is_file() {
         bail!("it is no file");
     }
-    let mut text = String::new();
-    File::open(file)?.take(LARGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST {
+    let mut content = Vec::new();
+    File::open(file)?.take(LARGEST + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > LARGEST {
         bail!("it is larger than {} MiB", LARGEST >> 20);
     }
-    let decoded = decode(&text).context("it cannot be decoded")?;
-    let options =
-        Options::of(&decoded.configuration).map_err(|invalid| anyhow!(told(&invalid, Invalid::to_string)))?;
-    Ok(Loaded { configuration: decoded.configuration, options, doubts: decoded.doubts })
+    Ok(content)
 }
 
 fn told(invalid: &[Invalid], tell: impl Fn(&Invalid) -> String) -> String {

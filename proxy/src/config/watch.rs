@@ -1,9 +1,9 @@
-//! Tells when a configuration file has another content: inotify on its folder, and on those that its links lead through.
+//! Tells when a configuration file has another content: inotify on the file, on its folder, and on those that links lead
+//! through.
 //!
 //! A mounted ConfigMap never changes the file that it has under a name: the name is a link to a link, and it is that
 //! one, in the same folder, which is replaced.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -12,7 +12,11 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use super::load::read_bytes;
 use crate::links::{hops, is_link};
+
+/// A file that is mounted by itself is written in place, and its folder hears nothing of that.
+const OWN_MASK: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE;
 
 /// A file is whole when it is closed after writing, or moved here; a link at once.
 const MASK: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
@@ -57,21 +61,28 @@ impl Watch {
             content: None,
         };
         watch.attach()?;
-        watch.content = fs::read(&watch.file).ok();
+        watch.content = read_bytes(&watch.file).ok();
         Ok(watch)
     }
 
-    /// Watches all folders that the name leads through now; those of links that were replaced are gone, or do no harm.
+    /// Watches all that the name leads through now; what was replaced is gone, or does no harm.
     fn attach(&self) -> io::Result<()> {
+        self.add(&self.file, OWN_MASK)?;
+        // A folder on the way may be a link that is replaced.
+        let links = self.file.ancestors().skip(1).filter(|folder| folder.is_symlink());
         let names = std::iter::once(self.file.clone()).chain(hops(&self.file));
-        for folder in names.filter_map(|name| name.parent().map(Path::to_owned)) {
-            match self.inotify.add_watch(&folder, MASK) {
-                // A link that leads nowhere, at the moment.
-                Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let names = names.chain(links.map(Path::to_owned));
+        names
+            .filter_map(|name| name.parent().map(Path::to_owned))
+            .try_for_each(|folder| self.add(&folder, MASK))
+    }
+
+    fn add(&self, path: &Path, mask: AddWatchFlags) -> io::Result<()> {
+        match self.inotify.add_watch(path, mask) {
+            // It leads nowhere at the moment.
+            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 
     /// Waits until the content is another.
@@ -91,7 +102,7 @@ impl Watch {
             }
             self.attach()?;
             // One that is gone is about to be replaced.
-            if let Ok(content) = fs::read(&self.file)
+            if let Ok(content) = read_bytes(&self.file)
                 && self.content.as_ref() != Some(&content)
             {
                 self.content = Some(content);

@@ -17,6 +17,8 @@ pub(super) struct Follower {
     pub(super) log: logging::Handle,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) inbox: Inbox,
+    /// Whether the node is ours to set up.
+    pub(super) programs_kernel: bool,
 }
 
 impl Follower {
@@ -56,15 +58,15 @@ impl Follower {
         let (before, after) = (&self.loaded.options, &loaded.options);
         self.log.set_levels(after.log.levels.clone());
         self.telemetry.health.set_stale_after(after.stale_after);
-        if before.conntrack != after.conntrack {
+        if self.programs_kernel && before.conntrack != after.conntrack {
             conntrack::apply(&after.conntrack);
         }
-        if before.oom_score_adj != after.oom_score_adj {
+        if self.programs_kernel && before.oom_score_adj != after.oom_score_adj {
             super::set_oom_score(after);
         }
-        let wanted =
-            Reconfiguration { settings: after.settings.clone(), min_sync_period: after.min_sync_period };
-        if before.settings != after.settings || before.min_sync_period != after.min_sync_period {
+        let settings = Some(after.settings.clone()).filter(|settings| *settings != before.settings);
+        let wanted = Reconfiguration { settings, min_sync_period: after.min_sync_period };
+        if wanted.settings.is_some() || before.min_sync_period != after.min_sync_period {
             self.inbox.put(Input::Reconfigured(Box::new(wanted)));
         }
     }

@@ -113,7 +113,8 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
         .with_min_sync_period(options.min_sync_period);
     if !cli.config.is_empty() {
         let file = cli.config.clone();
-        let mut follower = Follower { cli, loaded, in_force, log, telemetry, inbox: inbox.clone() };
+        let inbox = inbox.clone();
+        let mut follower = Follower { cli, loaded, in_force, log, telemetry, inbox, programs_kernel };
         config::watch(Path::new(&file), move || follower.follow())?;
     }
     match sync_loop.after_first_sync(move || retirement::retire(retire_others)).run(inbox, &inputs) {

@@ -28,8 +28,8 @@ pub(crate) enum Input {
 /// What the user wants otherwise.
 #[derive(Clone, Debug)]
 pub(crate) struct Reconfiguration {
-    /// What the mode is told.
-    pub(crate) settings: Settings,
+    /// What the mode is told, if it is something else.
+    pub(crate) settings: Option<Settings>,
     /// Changes are programmed no sooner than this after the last ones.
     pub(crate) min_sync_period: Duration,
 }

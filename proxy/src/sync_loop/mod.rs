@@ -204,9 +204,9 @@ impl SyncLoop {
         }
     }
 
-    /// Leaves the node to itself, if it was ever taken care of.
+    /// Leaves the node to itself, if it is as it should be.
     fn end(mut self, outcome: Outcome) -> Outcome {
-        if self.serial > 0
+        if matches!(self.phase, Phase::InForce)
             && let Err(error) = self.mode.hand_over(&self.desired())
         {
             tracing::warn!("the node may not serve everything without this process: {error}");
@@ -239,9 +239,10 @@ impl SyncLoop {
     /// Has the mode follow; false when it cannot.
     fn reconfigure(&mut self, wanted: &Reconfiguration, now: Instant) -> bool {
         self.min_sync_period = wanted.min_sync_period;
-        let can = self.mode.reconfigure(&wanted.settings);
+        let Some(settings) = &wanted.settings else { return true };
+        let can = self.mode.reconfigure(settings);
         if can && let Some(service_health) = &self.service_health {
-            service_health.reconfigure(wanted.settings.clone());
+            service_health.reconfigure(settings.clone());
         }
         if can && !matches!(self.phase, Phase::Gated | Phase::AwaitingNode { .. }) {
             self.change_waits(now);

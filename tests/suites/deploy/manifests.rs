@@ -179,7 +179,10 @@ pub(crate) fn probes_ask_where_pointsman_answers() -> Result<()> {
 /// The configuration that an overlay mounts.
 pub(crate) fn configuration(overlay_name: &str) -> Result<String> {
     let objects = overlay(overlay_name)?;
-    let text = one(&objects, "ConfigMap", "pointsman")?["data"]["config.conf"].as_str();
+    let volumes = &one(&objects, "DaemonSet", "pointsman")?["spec"]["template"]["spec"]["volumes"];
+    let called = volumes[0]["configMap"]["name"].as_str().context("the first volume is no ConfigMap")?;
+    ensure!(called.ends_with(overlay_name), "{called} changes for other modes too");
+    let text = one(&objects, "ConfigMap", called)?["data"]["config.conf"].as_str();
     text.map(str::to_owned).context("no config.conf")
 }
 

@@ -345,7 +345,7 @@ impl SyncLoop {
         }
         match result {
             Ok(report) => self.succeeded(Extent::Full, delta.changes.len(), &report, now, started.elapsed()),
-            Err(error) => self.sync_failed(Extent::Full, &error, now + started.elapsed()),
+            Err(error) => self.sync_failed(Extent::Full, &error, now, started.elapsed()),
         }
     }
 
@@ -363,7 +363,7 @@ impl SyncLoop {
         };
         match result {
             Ok(report) => self.succeeded(extent, delta.changes.len(), &report, now, started.elapsed()),
-            Err(error) => self.sync_failed(extent, &error, now + started.elapsed()),
+            Err(error) => self.sync_failed(extent, &error, now, started.elapsed()),
         }
     }
 
@@ -465,10 +465,10 @@ impl SyncLoop {
     }
 
     /// The mode could not do what it was told.
-    fn sync_failed(&mut self, extent: Extent, error: &Error, now: Instant) {
+    fn sync_failed(&mut self, extent: Extent, error: &Error, now: Instant, duration: Duration) {
         let of_iptables = self.mode.name() == "iptables" || error.is_of_iptables();
-        self.telemetry.metrics.sync_failed(extent, of_iptables);
-        self.failed(error, now);
+        self.telemetry.metrics.sync_failed(extent, of_iptables, duration);
+        self.failed(error, now + duration);
     }
 
     fn failed(&mut self, error: &Error, now: Instant) {

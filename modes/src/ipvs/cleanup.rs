@@ -41,6 +41,8 @@ pub(super) struct Remains {
     /// On our device, or [detached](Detached) from it.
     pub(super) addresses: BTreeSet<IpAddr>,
     pub(super) detached: BTreeSet<IpAddr>,
+    /// In our sets, as addresses of our device.
+    entered: BTreeSet<IpAddr>,
     /// Virtual servers that are ours, but for those within ranges where they are never removed.
     pub(super) frontends: Vec<Frontend>,
 }
@@ -73,7 +75,8 @@ impl Remains {
         let entered = installed.entries.remove(&SetName::IpvsIps).unwrap_or_default();
         let detached = detached::among(&entered, &addresses);
         addresses.extend(&detached);
-        Ok(Some(Self { links, servers, sets, addresses, detached, frontends }))
+        let entered = detached::all(&entered);
+        Ok(Some(Self { links, servers, sets, addresses, detached, entered, frontends }))
     }
 
     /// Takes addresses away. Others may have removed our device.
@@ -121,8 +124,10 @@ impl Remains {
     /// Removes the device with its addresses, and the sets; says how many.
     pub(super) fn remove_rest(&mut self) -> Result<usize, Error> {
         let mut removed = self.detached.len();
-        if removed > 0 {
-            Detached::open(&mut self.links)?.remove(&self.detached)?;
+        // A process that ended halfway may have left the route of an address that is on our device, too.
+        let routed: BTreeSet<_> = self.detached.union(&self.entered).collect();
+        if !routed.is_empty() {
+            Detached::open(&mut self.links)?.remove(routed)?;
         }
         if let Some(device) = self.links.find(DEVICE)? {
             self.links.remove(device.index)?;

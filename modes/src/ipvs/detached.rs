@@ -67,9 +67,14 @@ impl Detached {
 
 /// Those that are entered in our sets as addresses of our device, and are not there.
 pub(super) fn among(entered: &HashSet<Entry>, on_device: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+    all(entered).difference(on_device).copied().collect()
+}
+
+/// Those that are entered in our sets as addresses of our device.
+pub(super) fn all(entered: &HashSet<Entry>) -> BTreeSet<IpAddr> {
     let addresses = entered.iter().filter_map(|entry| match entry {
         Entry::Ip(address) => Some(*address),
         _ => None,
     });
-    addresses.filter(|address| !on_device.contains(address)).collect()
+    addresses.collect()
 }

@@ -1,6 +1,6 @@
 //! The way to what this mode programs besides iptables: virtual servers, sets, and the device with our addresses.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub(super) struct Edge {
     pub(super) servers: Ipvs,
     pub(super) sets: Ipsets,
     pub(super) links: Links,
+    /// Whether what an earlier process detached is on our device again, with no route left.
+    attached: bool,
 }
 
 /// What belongs to neither family alone.
@@ -47,7 +49,7 @@ impl Node {
 
 impl Edge {
     pub(super) fn open() -> Result<Self, Error> {
-        Ok(Self { servers: Ipvs::open()?, sets: Ipsets::open()?, links: Links::open()? })
+        Ok(Self { servers: Ipvs::open()?, sets: Ipsets::open()?, links: Links::open()?, attached: false })
     }
 
     /// Makes the device if it is missing, and reads what is not kept by family.
@@ -113,13 +115,18 @@ impl Edge {
     /// there were any.
     fn attach(&mut self, device: u32, addresses: &[Address]) -> Result<bool, Error> {
         let on_device = addresses.iter().filter(|found| found.link == device).map(|found| found.address);
-        let missing = detached::among(&ipvs_ips(&mut self.sets)?, &on_device.collect());
-        if missing.is_empty() {
+        let entered = ipvs_ips(&mut self.sets)?;
+        let missing = detached::among(&entered, &on_device.collect());
+        // A process that ended halfway may have left the route of an address that is on our device.
+        let suspects = if self.attached { BTreeSet::new() } else { detached::all(&entered) };
+        if missing.is_empty() && suspects.is_empty() {
+            self.attached = true;
             return Ok(false);
         }
         let detached = Detached::open(&mut self.links)?.of(missing)?;
         self.edit_addresses(device, true, &detached)?;
-        Detached::open(&mut self.links)?.remove(&detached)?;
+        Detached::open(&mut self.links)?.remove(suspects.iter().chain(&detached))?;
+        self.attached = true;
         Ok(!detached.is_empty())
     }
 

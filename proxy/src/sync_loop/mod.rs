@@ -31,8 +31,8 @@ use accounts::Accounts;
 use input::PENDING;
 pub(crate) use input::{Inbox, Input, Reconfiguration, channel};
 use isolate::Key;
-use node_wait::Missing;
 pub(crate) use node_wait::NodeWait;
+use node_wait::Waiting;
 use tell::Untold;
 
 /// How long nothing must happen before the mode removes what earlier transactions left without use.
@@ -96,8 +96,8 @@ pub(crate) struct SyncLoop {
 enum Phase {
     /// The source has not handed on everything yet: programming now would take working services down.
     Gated,
-    /// It has, but what rules depend on of the Node is not known, since this moment. What is missing was told.
-    AwaitingNode { since: Instant, told: Option<Missing> },
+    /// It has, but what rules depend on of the Node is not known.
+    AwaitingNode(Waiting),
     /// The kernel is to be read and put right, not before this moment.
     Resync { due: Instant },
     /// The kernel holds what the last delta led to.
@@ -219,7 +219,7 @@ impl SyncLoop {
         match event {
             Event::Updates(updates) => {
                 self.batches += 1;
-                if !matches!(self.phase, Phase::Gated | Phase::AwaitingNode { .. }) {
+                if !matches!(self.phase, Phase::Gated | Phase::AwaitingNode(_)) {
                     self.change_waits(now);
                 }
                 for update in updates {
@@ -230,7 +230,7 @@ impl SyncLoop {
             }
             Event::Synced => {
                 if matches!(self.phase, Phase::Gated) {
-                    self.phase = Phase::AwaitingNode { since: now, told: None };
+                    self.phase = Phase::AwaitingNode(Waiting::since(now));
                 }
             }
         }
@@ -244,7 +244,7 @@ impl SyncLoop {
         if can && let Some(service_health) = &self.service_health {
             service_health.reconfigure(settings.clone());
         }
-        if can && !matches!(self.phase, Phase::Gated | Phase::AwaitingNode { .. }) {
+        if can && !matches!(self.phase, Phase::Gated | Phase::AwaitingNode(_)) {
             self.change_waits(now);
             self.phase = Phase::Resync { due: now };
         }
@@ -264,7 +264,7 @@ impl SyncLoop {
             Disturbance::Node(_) | Disturbance::Checkup => now,
         };
         match self.phase {
-            Phase::Gated | Phase::AwaitingNode { .. } => return,
+            Phase::Gated | Phase::AwaitingNode(_) => return,
             // A read of the kernel is due anyway, and not later than this would be.
             Phase::Resync { due } if due <= soonest => return,
             // A failed sync is tried again when it is due, not sooner for nothing.
@@ -290,13 +290,13 @@ impl SyncLoop {
 
     /// Does what is due at `now`; returns how long until something else is, if nothing arrives before.
     fn turn(&mut self, now: Instant) -> Option<Duration> {
-        if let Phase::AwaitingNode { since, told } = self.phase
-            && let Some(wait) = self.await_node(since, told, now)
+        if let Phase::AwaitingNode(waiting) = self.phase
+            && let Some(wait) = self.await_node(waiting, now)
         {
             return Some(wait);
         }
         match self.phase {
-            Phase::Gated | Phase::AwaitingNode { .. } => return None,
+            Phase::Gated | Phase::AwaitingNode(_) => return None,
             Phase::Resync { due } if now < due => return Some(due - now),
             Phase::Resync { .. } => self.resync(now),
             Phase::InForce if self.batches > 0 => match self.soonest().filter(|soonest| now < *soonest) {
@@ -307,7 +307,7 @@ impl SyncLoop {
             Phase::InForce => {}
         }
         let due = match self.phase {
-            Phase::Gated | Phase::AwaitingNode { .. } => None,
+            Phase::Gated | Phase::AwaitingNode(_) => None,
             Phase::Resync { due } => Some(due),
             Phase::InForce => self.tidy_at,
         };
@@ -320,23 +320,13 @@ impl SyncLoop {
     }
 
     /// Lets the first sync come, or says for how long not.
-    fn await_node(&mut self, since: Instant, told: Option<Missing>, now: Instant) -> Option<Duration> {
+    fn await_node(&mut self, mut waiting: Waiting, now: Instant) -> Option<Duration> {
+        let (eligibility, node) = (self.cache.eligibility(), self.cache.node());
         if let Some(node_wait) = &self.node_wait
-            && let Some(missing) = node_wait.missing(self.cache.eligibility(), self.cache.node())
+            && let Some(until) = node_wait.until(eligibility, node, &mut waiting, now)
         {
-            let until = missing.until(since);
-            if now < until {
-                let (name, at_most) = (&node_wait.node_name, until - now);
-                // What the server has not said yet comes in a moment, as a rule.
-                if missing == Missing::Word {
-                    tracing::debug!(?at_most, "waiting for Node {name:?}: {missing}");
-                } else if told != Some(missing) {
-                    tracing::info!(?at_most, "waiting for Node {name:?}: {missing}");
-                }
-                self.phase = Phase::AwaitingNode { since, told: Some(missing) };
-                return Some(until - now);
-            }
-            tracing::warn!("{}", node_wait.warning(missing));
+            self.phase = Phase::AwaitingNode(waiting);
+            return Some(until - now);
         }
         self.change_waits(now);
         self.phase = Phase::Resync { due: now };
@@ -356,7 +346,7 @@ impl SyncLoop {
         }
         match result {
             Ok(report) => self.succeeded(Extent::Full, delta.changes.len(), &report, now, started.elapsed()),
-            Err(error) => self.sync_failed(Extent::Full, &error, now + started.elapsed()),
+            Err(error) => self.sync_failed(Extent::Full, &error, now, started.elapsed()),
         }
     }
 
@@ -374,7 +364,7 @@ impl SyncLoop {
         };
         match result {
             Ok(report) => self.succeeded(extent, delta.changes.len(), &report, now, started.elapsed()),
-            Err(error) => self.sync_failed(extent, &error, now + started.elapsed()),
+            Err(error) => self.sync_failed(extent, &error, now, started.elapsed()),
         }
     }
 
@@ -476,10 +466,10 @@ impl SyncLoop {
     }
 
     /// The mode could not do what it was told.
-    fn sync_failed(&mut self, extent: Extent, error: &Error, now: Instant) {
+    fn sync_failed(&mut self, extent: Extent, error: &Error, now: Instant, duration: Duration) {
         let of_iptables = self.mode.name() == "iptables" || error.is_of_iptables();
-        self.telemetry.metrics.sync_failed(extent, of_iptables);
-        self.failed(error, now);
+        self.telemetry.metrics.sync_failed(extent, of_iptables, duration);
+        self.failed(error, now + duration);
     }
 
     fn failed(&mut self, error: &Error, now: Instant) {

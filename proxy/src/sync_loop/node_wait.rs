@@ -34,6 +34,23 @@ pub(super) enum Missing {
     PodCidrs,
 }
 
+/// How the wait stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    since: Instant,
+    /// What was last told to be waited for.
+    told: Option<Missing>,
+    /// What was last warned of that it is waited for no longer.
+    warned: Option<Missing>,
+}
+
+impl Waiting {
+    /// The wait begins.
+    pub(super) fn since(since: Instant) -> Self {
+        Self { since, told: None, warned: None }
+    }
+}
+
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -47,7 +64,7 @@ impl fmt::Display for Missing {
 
 impl Missing {
     /// Until when it is worth waiting for, by who has waited since a moment.
-    pub(super) fn until(self, since: Instant) -> Instant {
+    fn until(self, since: Instant) -> Instant {
         since
             + match self {
                 Self::Word | Self::Node | Self::Addresses => NODE_WITHIN,
@@ -57,19 +74,50 @@ impl Missing {
 }
 
 impl NodeWait {
-    /// What is missing of the Node, if anything is.
-    pub(super) fn missing(&self, eligibility: Eligibility, node: &NodeState) -> Option<Missing> {
-        match eligibility {
-            Eligibility::Unknown => Some(Missing::Word),
-            Eligibility::Missing => Some(Missing::Node),
-            _ if self.addresses && node.addresses.is_empty() => Some(Missing::Addresses),
-            _ if self.pod_cidrs && node.pod_cidrs.is_empty() => Some(Missing::PodCidrs),
-            _ => None,
+    /// Until when the first sync has to wait, if it has to; tells what is waited for, and warns of what no longer is,
+    /// each once.
+    pub(super) fn until(
+        &self,
+        eligibility: Eligibility,
+        node: &NodeState,
+        waiting: &mut Waiting,
+        now: Instant,
+    ) -> Option<Instant> {
+        let name = &self.node_name;
+        let missing = self.missing(eligibility, node).into_iter();
+        let (awaited, given_up): (Vec<_>, Vec<_>) =
+            missing.partition(|missing| now < missing.until(waiting.since));
+        for missing in given_up {
+            if waiting.warned.replace(missing) != Some(missing) {
+                tracing::warn!("{}", self.warning(missing));
+            }
         }
+        let missing = *awaited.first()?;
+        let until = missing.until(waiting.since);
+        let (at_most, is_news) = (until - now, waiting.told.replace(missing) != Some(missing));
+        // What the server has not said yet comes in a moment, as a rule.
+        if missing == Missing::Word {
+            tracing::debug!(?at_most, "waiting for Node {name:?}: {missing}");
+        } else if is_news {
+            tracing::info!(?at_most, "waiting for Node {name:?}: {missing}");
+        }
+        Some(until)
+    }
+
+    /// What is missing of the Node; first what is not waited for as long.
+    fn missing(&self, eligibility: Eligibility, node: &NodeState) -> Vec<Missing> {
+        match eligibility {
+            Eligibility::Unknown => return vec![Missing::Word],
+            Eligibility::Missing => return vec![Missing::Node],
+            _ => {}
+        }
+        let addresses = (self.addresses && node.addresses.is_empty()).then_some(Missing::Addresses);
+        let pod_cidrs = (self.pod_cidrs && node.pod_cidrs.is_empty()).then_some(Missing::PodCidrs);
+        addresses.into_iter().chain(pod_cidrs).collect()
     }
 
     /// What does not work without what is missing, and how to mend it.
-    pub(super) fn warning(&self, missing: Missing) -> String {
+    fn warning(&self, missing: Missing) -> String {
         let name = &self.node_name;
         match missing {
             Missing::Word => format!(
@@ -106,16 +154,32 @@ mod tests {
         let wait = |addresses, pod_cidrs| NodeWait { node_name: "node".to_owned(), addresses, pod_cidrs };
         let there = Eligibility::Eligible;
         for (wait, eligibility, node, expected) in [
-            (wait(true, true), Eligibility::Unknown, &bare, Some(Missing::Word)),
-            (wait(false, false), Eligibility::Missing, &bare, Some(Missing::Node)),
-            (wait(true, true), there, &bare, Some(Missing::Addresses)),
-            (wait(false, true), there, &bare, Some(Missing::PodCidrs)),
-            (wait(false, false), there, &bare, None),
-            (wait(true, true), there, &addressed, Some(Missing::PodCidrs)),
-            (wait(true, false), Eligibility::ToBeDeleted, &addressed, None),
-            (wait(true, true), there, &ranged, None),
+            (wait(true, true), Eligibility::Unknown, &bare, vec![Missing::Word]),
+            (wait(false, false), Eligibility::Missing, &bare, vec![Missing::Node]),
+            (wait(true, true), there, &bare, vec![Missing::Addresses, Missing::PodCidrs]),
+            (wait(false, true), there, &bare, vec![Missing::PodCidrs]),
+            (wait(false, false), there, &bare, vec![]),
+            (wait(true, true), there, &addressed, vec![Missing::PodCidrs]),
+            (wait(true, false), Eligibility::ToBeDeleted, &addressed, vec![]),
+            (wait(true, true), there, &ranged, vec![]),
         ] {
             assert_eq!(wait.missing(eligibility, node), expected, "{wait:?} {eligibility:?} {node:?}");
         }
+    }
+    #[test]
+    fn each_thing_is_waited_for_as_long_as_it_may_take_and_warned_of_once() {
+        let node_wait = NodeWait { node_name: "node".to_owned(), addresses: true, pod_cidrs: true };
+        let (bare, start) = (NodeState::default(), Instant::now());
+        let mut waiting = Waiting::since(start);
+        let mut at = |seconds| {
+            let now = start + Duration::from_secs(seconds);
+            let until = node_wait.until(Eligibility::Eligible, &bare, &mut waiting, now);
+            (until.map(|until| (until - start).as_secs()), waiting.told, waiting.warned)
+        };
+        let (addresses, pod_cidrs) = (Some(Missing::Addresses), Some(Missing::PodCidrs));
+        assert_eq!(at(0), (Some(30), addresses, None));
+        assert_eq!(at(30), (Some(300), pod_cidrs, addresses));
+        assert_eq!(at(299), (Some(300), pod_cidrs, addresses));
+        assert_eq!(at(300), (None, pod_cidrs, pod_cidrs));
     }
 }

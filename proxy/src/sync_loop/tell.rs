@@ -56,10 +56,11 @@ impl SyncLoop {
         self.post(notice);
     }
 
-    /// Tells the users of a Service what of it cannot be used.
+    /// Tells the users of a Service what of it cannot be used, if it has changed since the first sync: otherwise every node
+    /// would at every start.
     pub(super) fn tell_of(&self, problem: &Problem) {
         let Problem { object, field, reason } = problem;
-        if object.kind == Kind::Service {
+        if object.kind == Kind::Service && self.serial > 0 {
             let message = format!("{field}: {reason}");
             self.post(News::service_warning(object.name.clone(), "PartlyUnusable", "Sync", message));
         }

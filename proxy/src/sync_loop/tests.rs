@@ -579,6 +579,20 @@ fn a_node_that_does_not_come_is_gone_on_without() {
 }
 
 #[test]
+fn pod_ranges_are_waited_for_when_addresses_no_longer_are() {
+    let mut bench = awaiting_node();
+    bench.take(node(None, ""));
+    bench.take(Event::Synced);
+    assert_eq!(bench.turn(), Some(Duration::from_secs(30)));
+    bench.now += Duration::from_secs(30);
+    assert_eq!(bench.turn(), Some(Duration::from_secs(270)));
+    assert!(bench.calls().is_empty());
+    bench.now += Duration::from_secs(270);
+    bench.turn();
+    assert_eq!(bench.calls(), ["resync 0"]);
+}
+
+#[test]
 fn load_balancers_are_told_of_the_node_at_once_and_nothing_is_programmed() {
     let mut bench = Bench::synced();
     bench.take(node(Some("192.0.2.1"), ""));

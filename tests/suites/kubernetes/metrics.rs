@@ -10,7 +10,7 @@ use testbed::{Iptables, POD_PORT, Protocol};
 
 use crate::subject::Subject;
 
-const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0";
 
 /// What every mode tells, with its type and labels. A histogram has the number of its buckets, the last one included.
 const EVERYWHERE: [(&str, Kind, &[&str]); 17] = [

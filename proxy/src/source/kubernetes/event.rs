@@ -2,10 +2,10 @@
 //!
 //! On a thread of its own, one event after the other: what cannot be posted is lost, and nothing waits for it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use endpoint_cache::object::ObjectName;
@@ -30,6 +30,8 @@ const NO_NAMESPACE: &str = "default";
 const PENDING: usize = 256;
 /// What has been told is remembered of so many objects.
 const REMEMBERED: usize = 4096;
+/// How long nothing more is asked of the API server for what could not be posted.
+const AFTER_FAILURE: Duration = Duration::from_secs(600);
 /// Between events: a cluster full of reasons must not keep the API server busy.
 const BETWEEN: Duration = Duration::from_millis(200);
 /// How long an event may take.
@@ -133,7 +135,7 @@ impl Outlet {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start a reactor")?;
         let (sender, news) = channel(PENDING);
-        let writer = Writer { access, node_name: node_name.to_owned(), told: HashSet::new() };
+        let writer = Writer { access, node_name: node_name.to_owned(), told: Told::default() };
         let work = move || runtime.block_on(writer.run(news));
         thread::Builder::new().name("events".to_owned()).spawn(work).context("cannot start a thread")?;
         Ok(Self(sender))
@@ -150,44 +152,58 @@ impl Outlet {
 struct Writer {
     access: Access,
     node_name: String,
-    /// What it was about, its uid, and a reason.
-    told: HashSet<(About, String, &'static str)>,
+    told: Told,
 }
 
 impl Writer {
     async fn run(mut self, mut pending: Receiver<News>) {
         while let Some(news) = pending.recv().await {
+            if self.told.has(&news, Instant::now()) {
+                continue;
+            }
             let posted = timeout(WITHIN, self.post(&news)).await;
             let posted = posted.unwrap_or_else(|_| Err(anyhow!("no answer for {WITHIN:?}")));
-            if let Err(error) = posted {
+            if let Err(error) = &posted {
                 tracing::debug!("cannot post an event for {}: {error:#}", news.about);
             }
+            self.told.remember(&news, posted.is_ok(), Instant::now());
             sleep(BETWEEN).await;
         }
     }
 
-    /// Posts an event, unless the Service is gone or was told the same.
-    async fn post(&mut self, news: &News) -> anyhow::Result<()> {
+    async fn post(&self, news: &News) -> anyhow::Result<()> {
         let client = self.access.client().await?;
         let uid = match &news.about {
             // As kube-proxy has it, and `kubectl describe node` looks for.
-            About::Node => Some(self.node_name.clone()),
-            About::Service(service) => uid(&client, service).await?,
+            About::Node => self.node_name.clone(),
+            About::Service(service) => uid(&client, service).await?.context("it is gone")?,
         };
-        let Some(uid) = uid else { return Ok(()) };
-        let key = (news.about.clone(), uid, news.reason);
-        if self.told.contains(&key) {
-            return Ok(());
-        }
-        let event = event(news, &key.1, &self.node_name, Timestamp::now());
+        let event = event(news, &uid, &self.node_name, Timestamp::now());
         let namespace = event.metadata.namespace.as_deref().unwrap_or(NO_NAMESPACE);
         let events: Api<Event> = Api::namespaced(client, namespace);
         events.create(&PostParams::default(), &event).await.map_err(|error| told(&error))?;
-        if self.told.len() >= REMEMBERED {
-            self.told.clear();
-        }
-        self.told.insert(key);
         Ok(())
+    }
+}
+
+/// What was told: of what and why, and until when it is not told again, if it ever is. Kept here, so that who says the same
+/// again costs the API server nothing.
+#[derive(Debug, Default)]
+struct Told(HashMap<(About, &'static str), Option<Instant>>);
+
+impl Told {
+    /// Whether these news are not to be told now.
+    fn has(&self, news: &News, now: Instant) -> bool {
+        let until = self.0.get(&(news.about.clone(), news.reason));
+        until.is_some_and(|until| until.is_none_or(|until| now < until))
+    }
+
+    fn remember(&mut self, news: &News, posted: bool, now: Instant) {
+        if self.0.len() >= REMEMBERED {
+            self.0.clear();
+        }
+        let until = (!posted).then_some(now + AFTER_FAILURE);
+        self.0.insert((news.about.clone(), news.reason), until);
     }
 }
 
@@ -270,6 +286,21 @@ mod tests {
         for field in ["action", "reportingController", "reportingInstance"] {
             assert!(event[field].as_str().is_some_and(|text| (1..=128).contains(&text.len())), "{field}");
         }
+    }
+
+    #[test]
+    fn what_was_told_is_not_told_again_and_what_could_not_be_only_later() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        let news = |name, reason| {
+            News::service_warning(ObjectName::new("shop", name), reason, "Sync", String::new())
+        };
+        let (posted, lost) = (news("web", "PartlyUnusable"), news("web", "RefusedByKernel"));
+        told.remember(&posted, true, now);
+        told.remember(&lost, false, now);
+        assert!(told.has(&posted, now + 100 * AFTER_FAILURE));
+        assert!(told.has(&lost, now + AFTER_FAILURE / 2));
+        assert!(!told.has(&lost, now + AFTER_FAILURE));
+        assert!(!told.has(&news("dns", "PartlyUnusable"), now));
     }
 
     #[test]

@@ -230,14 +230,7 @@ impl KubeProxy {
     }
 
     pub(super) fn synced(&self, families: &[IpFamily], extent: Extent, report: &Report, took: Duration) {
-        let of_extent = match extent {
-            Extent::Full => &self.full_syncs,
-            Extent::Partial => &self.partial_syncs,
-        };
-        for family in families {
-            self.syncs.get_or_create(&of(*family)).observe(took.as_secs_f64());
-            of_extent.get_or_create(&of(*family)).observe(took.as_secs_f64());
-        }
+        self.took(families, extent, took);
         for cleaning in &report.cleanings {
             let of = of(cleaning.family);
             self.cleanings.get_or_create(&of).observe(cleaning.duration.as_secs_f64());
@@ -257,7 +250,26 @@ impl KubeProxy {
         }
     }
 
-    pub(super) fn sync_failed(&self, families: &[IpFamily], extent: Extent, of_iptables: bool) {
+    /// A sync took so long, whether it succeeded or not: kube-proxy does not tell these apart here.
+    fn took(&self, families: &[IpFamily], extent: Extent, took: Duration) {
+        let of_extent = match extent {
+            Extent::Full => &self.full_syncs,
+            Extent::Partial => &self.partial_syncs,
+        };
+        for family in families {
+            self.syncs.get_or_create(&of(*family)).observe(took.as_secs_f64());
+            of_extent.get_or_create(&of(*family)).observe(took.as_secs_f64());
+        }
+    }
+
+    pub(super) fn sync_failed(
+        &self,
+        families: &[IpFamily],
+        extent: Extent,
+        of_iptables: bool,
+        took: Duration,
+    ) {
+        self.took(families, extent, took);
         for family in families {
             let of = of(*family);
             self.nftables_failures.get_or_create(&of).inc();

@@ -123,9 +123,9 @@ impl Metrics {
     }
 
     /// A sync failed; of iptables, or something else.
-    pub(crate) fn sync_failed(&self, extent: Extent, of_iptables: bool) {
+    pub(crate) fn sync_failed(&self, extent: Extent, of_iptables: bool, duration: Duration) {
         self.own.sync_failures.inc();
-        self.kube_proxy.sync_failed(self.families(), extent, of_iptables);
+        self.kube_proxy.sync_failed(self.families(), extent, of_iptables, duration);
     }
 
     /// What is without use could not be removed.
@@ -263,12 +263,14 @@ mod tests {
             ..Report::default()
         };
         metrics.synced(Extent::Full, &report, Duration::from_millis(2));
-        metrics.sync_failed(Extent::Partial, true);
+        metrics.sync_failed(Extent::Partial, true, Duration::from_millis(2));
         assert_has(
             &metrics,
             &[
                 r#"kubeproxy_sync_full_proxy_rules_duration_seconds_bucket{le="0.002",ip_family="IPv4"} 1"#,
                 r#"kubeproxy_sync_full_proxy_rules_duration_seconds_bucket{le="0.001",ip_family="IPv6"} 0"#,
+                r#"kubeproxy_sync_partial_proxy_rules_duration_seconds_count{ip_family="IPv6"} 1"#,
+                r#"kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"} 2"#,
                 r#"kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv4"} 0"#,
                 r#"kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv6"} 3"#,
                 r#"kubeproxy_sync_proxy_rules_iptables_total{ip_family="IPv6",table="nat"} 17"#,

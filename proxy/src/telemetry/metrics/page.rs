@@ -1,4 +1,7 @@
-//! The formats of the page: OpenMetrics for who asks for it, else Prometheus' own, as kube-proxy's page is. Pure.
+//! The formats of the page: Prometheus' own, as kube-proxy's page is, and OpenMetrics for who takes nothing else. Pure.
+//!
+//! Prometheus prefers OpenMetrics where it is offered, and there whole bounds of buckets are other texts (`1.0`, not `1`)
+//! than those that queries made for kube-proxy ask for.
 
 /// Prometheus' text format.
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -16,27 +19,24 @@ pub(crate) struct Page {
 impl Page {
     /// A page for who accepts this, from what stands on it as OpenMetrics has it.
     pub(super) fn new(accept: Option<&str>, open_metrics: String) -> Self {
-        match accept.is_some_and(prefers_open_metrics) {
+        match accept.is_some_and(takes_only_open_metrics) {
             true => Self { content_type: OPEN_METRICS, text: open_metrics },
             false => Self { content_type: CLASSIC, text: classic(&open_metrics) },
         }
     }
 }
 
-/// Whether an `Accept` header ranks OpenMetrics at least as high as plain text.
-fn prefers_open_metrics(accept: &str) -> bool {
-    let rank = |wanted: &str| {
-        let named = accept.split(',').filter_map(|range| {
+/// Whether an `Accept` header allows OpenMetrics, and not plain text.
+fn takes_only_open_metrics(accept: &str) -> bool {
+    let takes = |wanted: &str| {
+        accept.split(',').any(|range| {
             let mut parts = range.split(';').map(str::trim);
-            let name = parts.next()?;
-            let quality =
-                parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
-            name.eq_ignore_ascii_case(wanted).then_some(quality?)
-        });
-        named.fold(0.0_f64, f64::max)
+            let is_wanted = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
+            let quality = parts.find_map(|part| part.strip_prefix("q="));
+            is_wanted && quality.is_none_or(|quality| quality.parse().is_ok_and(|quality: f64| quality > 0.0))
+        })
     };
-    let open_metrics = rank("application/openmetrics-text");
-    open_metrics > 0.0 && open_metrics >= rank("text/plain")
+    takes("application/openmetrics-text") && !["text/plain", "text/*", "*/*"].into_iter().any(takes)
 }
 
 /// The same in Prometheus' own format: a counter is described by its whole name, and so on.
@@ -77,15 +77,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_prefers_open_metrics_gets_it() {
+    fn who_takes_only_open_metrics_gets_it() {
         let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
                           application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,\
                           text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         for (accept, open) in [
-            (prometheus, true),
+            (prometheus, false),
             ("application/openmetrics-text", true),
-            ("text/plain;q=0.5, Application/OpenMetrics-Text; version=1.0.0", true),
-            ("text/plain;version=0.0.4;q=0.5,application/openmetrics-text;q=0.1", false),
+            ("text/plain;q=0, Application/OpenMetrics-Text; version=1.0.0", true),
+            ("text/html,application/openmetrics-text;version=1.0.0;q=0.1", true),
+            ("text/plain;version=0.0.4;q=0.1,application/openmetrics-text;q=0.5", false),
+            ("application/openmetrics-text,*/*;q=0.1", false),
+            ("application/openmetrics-text,text/*;q=0.1", false),
             ("application/openmetrics-text;q=0", false),
             ("application/openmetrics-text;q=much", false),
             ("text/plain", false),

@@ -38,6 +38,11 @@ Example: program this node for the Services of a cluster:
 
   pointsman --kubeconfig /etc/kubernetes/kube-proxy.conf --cluster-cidr 10.244.0.0/16
 
+Example: the same with kube-proxy's configuration file, after a look at it:
+
+  pointsman check-config /var/lib/kube-proxy/config.conf
+  pointsman --config /var/lib/kube-proxy/config.conf --hostname-override $NODE
+
 Example: program it for the Services and EndpointSlices in a folder, and follow
 every save of a file there:
 

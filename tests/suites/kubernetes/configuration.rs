@@ -18,6 +18,7 @@ testbed::scenarios![
     a_broken_file_changes_nothing,
     what_is_in_force_can_be_asked_for,
     init_only_sets_parameters_and_ends,
+    logs_are_for_machines_on_request,
 ];
 
 const PODS: [&str; 2] = ["pod-1", "remote-1"];
@@ -181,6 +182,18 @@ fn init_only_sets_parameters_and_ends(s: &mut Subject) -> Result<()> {
     ensure!(value.trim() == "17", "{CLOSE_WAIT} is {value}");
     let rules = s.rules().listing()?;
     ensure!(!rules.contains("KUBE-SERVICES") && !rules.contains("table ip pointsman"), "{rules}");
+    Ok(())
+}
+
+fn logs_are_for_machines_on_request(s: &mut Subject) -> Result<()> {
+    let map = ConfigMap::mount(&configuration(s, "logging: {format: json}"))?;
+    run_with(s, &map, &[])?;
+    let log = s.proxy()?.log();
+    let lines: Vec<Value> =
+        log.lines().map(serde_json::from_str).collect::<Result<_, _>>().with_context(|| log.clone())?;
+    let synced = lines.iter().find(|line| line["message"] == "synced").context("no line of a sync")?;
+    ensure!(synced["level"] == "INFO" && synced["changes"] == 1, "{synced}");
+    ensure!(synced["operations"].as_u64() > Some(0) && synced["duration_ms"].is_f64(), "{synced}");
     Ok(())
 }
 

@@ -106,6 +106,7 @@ impl World {
         let bed = Bed::new(Layout::Routed, 3, 2)?;
         let server = bed.node.run(|| ApiServer::start(Options::default()))??;
         let mut cluster = Cluster::default();
+        cluster.put_other("node", testbed::cluster::node(None, &[FAMILY.node()], &[]));
         let all = Dice::PODS.map(|name| Endpoint::of(pod(&bed, name), FAMILY));
         for number in [STEADY, CHANGING] {
             cluster.put(service(number)).put_slice(slice(number, all.to_vec()));

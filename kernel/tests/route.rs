@@ -186,8 +186,10 @@ fn passive() -> Result<()> {
     for address in addresses {
         ensure!(links.add_passive(loopback, address)?, "{address} was there");
         ensure!(!links.add_passive(loopback, address)?, "{address} is added twice");
-        let way = routes.way(address, 0)?.context("no way")?;
-        ensure!(way.local, "{address}: {way:?}");
+        // The kernel makes the routes of IPv6 addresses some time after it has answered.
+        testbed::await_that(&format!("{address} is local"), || {
+            Ok(routes.way(address, 0)?.is_some_and(|way| way.local))
+        })?;
     }
     ip("addr add 192.0.2.1/32 dev veth-b")?;
     ip("addr add 2001:db8::1/128 dev veth-b nodad")?;

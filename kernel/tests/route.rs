@@ -158,12 +158,12 @@ fn not_taken() -> Result<()> {
         links.run(&[edit(true)])?;
         ensure!(routes.address_route(Change::Add, &route)?, "{address}: no route was made");
         ensure!(!routes.address_route(Change::Add, &route)?, "{address}: made twice");
-        ensure!(source_towards(address) == Some(address), "an address of a device does not come first");
+        await_source(address, address)?;
         let way = ip(&format!("route get {address}"))?;
         ensure!(way.contains(&format!("src {address}")), "an address of a device comes first: {way}");
         links.run(&[edit(false)])?;
+        await_source(address, source)?;
         let way = ip(&format!("route get {address}"))?;
-        ensure!(source_towards(address) == Some(source), "{:?}", source_towards(address));
         ensure!(way.starts_with("local") && way.contains(&format!("src {source}")), "{way}");
         // Who has it as a source goes on.
         ip(&format!("route get {address} from {address}"))?;
@@ -173,6 +173,13 @@ fn not_taken() -> Result<()> {
         ensure!(!routes.way(address, 0)?.is_some_and(|way| way.local), "{address} stays");
     }
     Ok(())
+}
+
+/// The kernel makes and removes the routes of IPv6 addresses some time after it has answered.
+fn await_source(address: IpAddr, source: IpAddr) -> Result<()> {
+    testbed::await_that(&format!("{address} is reached from {source}"), || {
+        Ok(source_towards(address) == Some(source))
+    })
 }
 
 fn passive() -> Result<()> {
@@ -186,7 +193,7 @@ fn passive() -> Result<()> {
     for address in addresses {
         ensure!(links.add_passive(loopback, address)?, "{address} was there");
         ensure!(!links.add_passive(loopback, address)?, "{address} is added twice");
-        // The kernel makes the routes of IPv6 addresses some time after it has answered.
+        // That of an IPv6 address comes late.
         testbed::await_that(&format!("{address} is local"), || {
             Ok(routes.way(address, 0)?.is_some_and(|way| way.local))
         })?;

@@ -26,23 +26,24 @@ pub(crate) struct Outcome {
 
 /// A line of what happened until now.
 pub(crate) fn progress(elapsed: Duration, traffic: &Traffic, changes: u64, resources: Resources) {
-    let [healthy, others, unanswered, flushed, failed] = counts(traffic);
+    let [healthy, others, unanswered, flushed, lost, failed] = counts(traffic);
     let Resources { resident_kb, descriptors } = resources;
     eprintln!(
         "{:4} s: {changes} changes; connections {healthy} to healthy services, {others} to others ({unanswered} without \
-         endpoint), {flushed} lost to a flush, {failed} failed; {resident_kb} kB, {descriptors} descriptors",
+         endpoint), {flushed} lost to a flush, {lost} to churn, {failed} failed; {resident_kb} kB, {descriptors} descriptors",
         elapsed.as_secs()
     );
 }
 
-fn counts(traffic: &Traffic) -> [String; 5] {
-    [&traffic.healthy, &traffic.others, &traffic.unanswered, &traffic.flushed, &traffic.failed]
+fn counts(traffic: &Traffic) -> [String; 6] {
+    let Traffic { healthy, others, unanswered, flushed, lost, failed, .. } = traffic;
+    [healthy, others, unanswered, flushed, lost, failed]
         .map(|count| thousands(count.load(Ordering::Relaxed) as f64))
 }
 
 /// The end of it.
 pub(crate) fn print(outcome: &Outcome, mode: Mode) {
-    let [healthy, others, unanswered, flushed, failed] = counts(&outcome.traffic);
+    let [healthy, others, unanswered, flushed, lost, failed] = counts(&outcome.traffic);
     let (before, after) = outcome.resources;
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
@@ -55,13 +56,17 @@ pub(crate) fn print(outcome: &Outcome, mode: Mode) {
         ("connections to services that come and go", others),
         ("... without an endpoint, and without answer", unanswered),
         ("failed while the rules were flushed", flushed),
-        ("failed otherwise", failed),
+        ("lost though there were endpoints, to services that come and go", lost),
+        ("failed, to healthy services", failed),
         ("resident, warm and at the end", format!("{} kB, {} kB", before.resident_kb, after.resident_kb)),
         ("descriptors, warm and at the end", format!("{}, {}", before.descriptors, after.descriptors)),
     ] {
         table.add_row([what, &figure]);
     }
     println!("{table}");
+    for loss in outcome.traffic.losses() {
+        println!("lost: {loss}");
+    }
     for failure in &outcome.failures {
         println!("FAILED: {failure}");
     }

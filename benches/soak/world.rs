@@ -211,7 +211,11 @@ impl World {
     /// Flushes everything, as an administrator would who wants to be sure, and waits for the repair.
     pub(crate) fn flush(&self) -> Result<()> {
         self.expected().flushed = Some(Window::begin());
-        self.proxy.await_sync_after(|| self.rules().edit(testbed::rules::Edit::FlushEverything))?;
+        // Other changes may still be under way, whose sync is not the repair.
+        self.proxy.await_line_after("repairing what of it is ours", || {
+            self.rules().edit(testbed::rules::Edit::FlushEverything)
+        })?;
+        self.proxy.await_quiet()?;
         let ended = Some(Instant::now());
         let mut expected = self.expected();
         expected.flushed = expected.flushed.map(|flushed| Window { ended, ..flushed });

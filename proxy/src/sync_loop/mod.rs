@@ -423,6 +423,9 @@ impl SyncLoop {
             let Some(key) = change.after.as_deref().or(change.before.as_deref()).map(isolate::key) else {
                 continue;
             };
+            if change.after.is_none() {
+                self.forget(&key.0);
+            }
             // What was left out is tried again now that it is another; in the kernel there is nothing of it.
             if self.left_out.remove(&key) {
                 change.before = None;

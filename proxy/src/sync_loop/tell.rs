@@ -66,6 +66,14 @@ impl SyncLoop {
         }
     }
 
+    /// Another Service of this name is told anew.
+    pub(super) fn forget(&self, name: &ServicePortName) {
+        if let Some(outlet) = &self.notices {
+            let (namespace, name) = (Arc::clone(&name.namespace), Arc::clone(&name.name));
+            outlet.forget(ObjectName { namespace, name });
+        }
+    }
+
     fn post(&self, news: impl Into<News>) {
         if let Some(outlet) = &self.notices {
             outlet.post(news);

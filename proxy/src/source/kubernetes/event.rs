@@ -122,9 +122,18 @@ impl Severity {
     }
 }
 
+/// What the thread is told.
+#[derive(Debug)]
+enum Message {
+    /// To be posted.
+    Post(News),
+    /// What is gone: another of its name has not been told anything.
+    Forget(About),
+}
+
 /// Where news are put to become events.
 #[derive(Clone, Debug)]
-pub(crate) struct Outlet(Sender<News>);
+pub(crate) struct Outlet(Sender<Message>);
 
 impl Outlet {
     /// Starts the thread that posts them.
@@ -134,18 +143,26 @@ impl Outlet {
     pub(crate) fn start(access: Access, node_name: &str) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start a reactor")?;
-        let (sender, news) = channel(PENDING);
+        let (sender, messages) = channel(PENDING);
         let writer = Writer { access, node_name: node_name.to_owned(), told: Told::default() };
-        let work = move || runtime.block_on(writer.run(news));
+        let work = move || runtime.block_on(writer.run(messages));
         thread::Builder::new().name("events".to_owned()).spawn(work).context("cannot start a thread")?;
         Ok(Self(sender))
     }
 
     /// Has an event posted at some time, or not. Never waits.
     pub(crate) fn post(&self, news: impl Into<News>) {
-        if let Err(error) = self.0.try_send(news.into()) {
-            tracing::debug!("too many events wait to be posted: none for {}", error.into_inner().about);
+        let news = news.into();
+        let about = news.about.clone();
+        if self.0.try_send(Message::Post(news)).is_err() {
+            tracing::debug!("too many events wait to be posted: none for {about}");
         }
+    }
+
+    /// Has another Service of this name be told what this one was told. Never waits.
+    pub(crate) fn forget(&self, service: ObjectName) {
+        // If too much waits, the other one is not told: it is in the log.
+        let _ = self.0.try_send(Message::Forget(About::Service(service)));
     }
 }
 
@@ -156,8 +173,15 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut pending: Receiver<News>) {
-        while let Some(news) = pending.recv().await {
+    async fn run(mut self, mut pending: Receiver<Message>) {
+        while let Some(message) = pending.recv().await {
+            let news = match message {
+                Message::Post(news) => news,
+                Message::Forget(about) => {
+                    self.told.forget(&about);
+                    continue;
+                }
+            };
             if self.told.has(&news, Instant::now()) {
                 continue;
             }
@@ -196,6 +220,10 @@ impl Told {
     fn has(&self, news: &News, now: Instant) -> bool {
         let until = self.0.get(&(news.about.clone(), news.reason));
         until.is_some_and(|until| until.is_none_or(|until| now < until))
+    }
+
+    fn forget(&mut self, gone: &About) {
+        self.0.retain(|(about, _), _| about != gone);
     }
 
     fn remember(&mut self, news: &News, posted: bool, now: Instant) {

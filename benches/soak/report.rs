@@ -56,8 +56,8 @@ pub(crate) fn print(outcome: &Outcome, mode: Mode) {
         ("connections to services that come and go", others),
         ("... without an endpoint, and without answer", unanswered),
         ("failed while the rules were flushed", flushed),
-        ("lost though there were endpoints, to services that come and go", lost),
-        ("failed, to healthy services", failed),
+        ("lost though there were endpoints, to services that change", lost),
+        ("failed, to the service that stays as it is", failed),
         ("resident, warm and at the end", format!("{} kB, {} kB", before.resident_kb, after.resident_kb)),
         ("descriptors, warm and at the end", format!("{}, {}", before.descriptors, after.descriptors)),
     ] {

@@ -39,8 +39,8 @@ struct Course<'a> {
 }
 
 /// Lets everything happen for so long, and looks at what has come of it.
-pub(crate) fn run(world: &mut World, duration: Duration) -> Result<Outcome> {
-    let (traffic, began) = (Traffic::default(), Instant::now());
+pub(crate) fn run(world: &mut World, duration: Duration, busy: bool) -> Result<Outcome> {
+    let (traffic, began) = (Traffic::new(busy), Instant::now());
     let mut course = Course::new(&traffic, began);
     let until = |share: f64| began + duration.mul_f64(share);
     let resources = traffic.during(world, |world| {

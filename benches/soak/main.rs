@@ -32,6 +32,9 @@ struct Cli {
     /// The mode: nftables, iptables-nft, iptables-legacy, userspace, or ipvs, which takes root and a kernel that has it.
     #[arg(long, value_name = "MODE", default_value = "nftables", value_parser = mode_of)]
     mode: Mode,
+    /// The machine has other work: one connection in a thousand may be lost, to whichever service.
+    #[arg(long)]
+    busy: bool,
     /// Dice are thrown the same way in every run of the same seed.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
@@ -77,7 +80,7 @@ fn isolate(cli: &Cli) -> Result<()> {
 fn soak(cli: &Cli) -> Result<()> {
     isolation::settle()?;
     let mut world = world::World::new(cli.mode, cli.seed)?;
-    let outcome = churn::run(&mut world, cli.duration())?;
+    let outcome = churn::run(&mut world, cli.duration(), cli.busy)?;
     report::print(&outcome, cli.mode);
     ensure!(outcome.failures.is_empty(), "{} things went wrong, see above", outcome.failures.len());
     Ok(())

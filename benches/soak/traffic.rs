@@ -35,6 +35,8 @@ pub(crate) struct Traffic {
     pub(crate) lost: AtomicU64,
     /// Failed otherwise, to the service that stays as it is.
     pub(crate) failed: AtomicU64,
+    /// Whether the machine has other work, so that now and then a connection is not answered in time.
+    busy: bool,
     told: Mutex<Vec<String>>,
     told_of_lost: Mutex<Vec<String>>,
 }
@@ -50,15 +52,22 @@ struct Connector<'a> {
 }
 
 impl Traffic {
+    /// None yet, on a machine that may be busy with other work.
+    pub(crate) fn new(busy: bool) -> Self {
+        Self { busy, ..Self::default() }
+    }
+
     /// What failed.
     pub(crate) fn failures(&self) -> Vec<String> {
-        let mut failures = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let [lost, healthy, others] =
-            [&self.lost, &self.healthy, &self.others].map(|count| count.load(Ordering::Relaxed));
-        if lost * BEARABLE > healthy + others {
-            failures.extend(self.losses());
+        let [lost, failed, healthy, others] = [&self.lost, &self.failed, &self.healthy, &self.others]
+            .map(|count| count.load(Ordering::Relaxed));
+        let bearable = |count: u64| count * BEARABLE <= healthy + others;
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match self.busy {
+            true if bearable(lost + failed) => Vec::new(),
+            false if bearable(lost) => told,
+            _ => [told, self.losses()].concat(),
         }
-        failures
     }
 
     /// What was lost to services that change.

@@ -112,7 +112,7 @@ fn test(args: &[String]) -> Result<()> {
 fn test_everything() -> Result<()> {
     cargo(&["test", "--workspace", "--no-run"], &[])?;
     cargo(&["build", "--workspace", "--bin", "soak"], &[])?;
-    let soak = shell::beside("soak", &["--minutes", "2"])?;
+    let soak = shell::beside("soak", &["--minutes", "2", "--busy"])?;
     let tested = cargo(&["test", "--workspace"], &[]);
     let soaked = soak.finish();
     tested.and(soaked)

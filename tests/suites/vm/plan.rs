@@ -27,10 +27,7 @@ const USUAL: &[(&str, &str)] = &[
     ("tests-sctp", "nftables::ipv4::"),
     ("tests-sctp", "ipvs::"),
     ("tests-packets", "nftables::ipv4::a_"),
-    ("tests-packets", "iptables-nft::ipv4::a_"),
-    ("tests-packets", "iptables-legacy::ipv4::a_"),
     ("tests-packets", "ipvs::ipv4::"),
-    ("tests-packets", "userspace::ipv4::a_"),
     ("tests-userspace", "userspace::ipv4::"),
 ];
 

@@ -157,6 +157,10 @@ fn the_node_itself_connects_while_ipvs_is_leaving(s: &mut Subject) -> Result<()>
     let mut under_way = [s.node().place.open(s.web_address())?, s.pod(3).place.open(s.web_address())?];
     start_in(s, NFTABLES)?;
     await_that("the rules are gone", || Ok(!has_chains(s, IPTABLES_NFT)?))?;
+    let address = s.family().cluster_ip(10).to_string();
+    await_that("the address leaves the device", || {
+        Ok(!s.bed.node.output("ip", &["address", "show", "dev", "kube-ipvs0"])?.contains(&address))
+    })?;
     let web = at(s.family().cluster_ip(10), 80);
     ensure!(servers(s)?.contains(&web), "IPVS does not carry what goes on: {}", servers(s)?);
     s.reaches(s.node(), s.web_address(), &["remote-1"], AsItself)?;

@@ -126,6 +126,7 @@ fn leaks((before, after): (Resources, Resources), mode: Mode) -> Vec<String> {
 /// What is wrong with what is in the kernel at the end, if anything.
 fn reckon(world: &mut World) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
+    world.proxy.await_tidied()?;
     let there = world.rules_in_canonical_form()?;
     let operations = world.operations_of_a_restart()?;
     if operations != Some(0) {

@@ -10,9 +10,7 @@ use anyhow::{Context, Result, ensure};
 use testbed::api_server::Options;
 use testbed::cluster::{Endpoint, Service, Slice};
 use testbed::mode::Tool;
-use testbed::{
-    ApiServer, Bed, Cluster, Family, Layout, Mode, POD_PORT, Pod, Protocol, Proxy, Rules, await_that,
-};
+use testbed::{ApiServer, Bed, Cluster, Family, Layout, Mode, POD_PORT, Pod, Protocol, Proxy, Rules};
 
 use crate::canonical;
 use crate::model::{History, Pods};
@@ -226,11 +224,6 @@ impl World {
 
     /// How many things a restart finds to do, as it says itself.
     pub(crate) fn operations_of_a_restart(&mut self) -> Result<Option<u64>> {
-        // What the last changes left without use goes when nothing happens any more.
-        await_that("pointsman tidies", || {
-            let log = self.proxy.log();
-            Ok(log.rfind("tidied operations") > log.rfind("synced changes"))
-        })?;
         self.proxy.kill()?;
         self.proxy.start_again(&self.bed.node)?;
         let line = self.proxy.last_line_with("synced").unwrap_or_default();

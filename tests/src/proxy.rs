@@ -262,6 +262,15 @@ impl Proxy {
         self.log.await_quiet(vm::patience(Duration::from_millis(600)))
     }
 
+    /// Waits until what the last changes left without use is gone, which happens when there is nothing else to do.
+    ///
+    /// # Errors
+    /// When it does not tidy.
+    pub fn await_tidied(&self) -> Result<()> {
+        let last = |lines: &[String], what: &str| lines.iter().rposition(|line| line.contains(what));
+        self.log.await_that("tidy", |lines| last(lines, " tidied ") > last(lines, " synced changes="))
+    }
+
     /// What the process uses.
     ///
     /// # Errors

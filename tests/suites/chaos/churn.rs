@@ -91,17 +91,17 @@ pub(crate) fn mass_deletion(chaos: &mut Chaos) -> Result<()> {
     let mut proxy = chaos.start(&chaos.cluster())?;
     let many = |count| many(chaos, count).manifest();
     let (full, empty) = (many(chaos.rules().services_at_once()), many(0));
-    // The allocator keeps memory for the next time, and needs some rounds to have enough: what grows on is a leak.
-    for _ in 0..6 {
-        proxy.save("many.json", &full)?;
-        proxy.save("many.json", &empty)?;
-    }
-    let before = chaos.resources_at_rest(&proxy)?;
-    chaos.under_traffic(|| {
+    let come_and_go = || {
         proxy.save("many.json", &full)?;
         proxy.save("many.json", &empty)
-    })?;
-    chaos.check_resources(&proxy, before)?;
+    };
+    // The allocator keeps memory for the next time, and needs some rounds to have enough: what grows on is a leak.
+    for _ in 0..4 {
+        come_and_go()?;
+    }
+    let before = chaos.resources_at_rest(&proxy)?;
+    chaos.under_traffic(come_and_go)?;
+    chaos.check_resources_over(&proxy, before, come_and_go)?;
     fs::remove_file(proxy.folder().join("many.json"))?;
     chaos.check_kernel(&mut proxy)
 }

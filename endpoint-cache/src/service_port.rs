@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::object::ObjectName;
+
 /// Transport protocol of a service port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
@@ -88,6 +90,14 @@ pub struct ServicePortName {
     pub port: Arc<str>,
     /// Protocol of the port.
     pub protocol: Protocol,
+}
+
+impl ServicePortName {
+    /// The Service that it is a port of.
+    #[must_use]
+    pub fn service(&self) -> ObjectName {
+        ObjectName { namespace: Arc::clone(&self.namespace), name: Arc::clone(&self.name) }
+    }
 }
 
 impl fmt::Display for ServicePortName {

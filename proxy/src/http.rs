@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -23,6 +24,8 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 const LONGEST_HEAD: usize = 16 << 10;
 /// Between attempts to accept a connection.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What clients may do.
 #[derive(Clone, Copy, Debug)]
@@ -75,4 +78,17 @@ where
         true => drop(connection.await),
         false => drop(tokio::time::timeout(ANSWERED_WITHIN, connection).await),
     }
+}
+
+/// An answer that browsers take for what it says it is, and nothing else.
+pub(crate) fn respond(
+    status: StatusCode,
+    kind: HeaderValue,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }

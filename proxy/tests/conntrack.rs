@@ -20,10 +20,10 @@ fn main() -> ExitCode {
 
 /// Everything that a network namespace has for itself.
 const ASKED: Conntrack = Conntrack {
-    max_per_core: None,
-    min: None,
-    tcp_established: Some(Duration::from_secs(7_777)),
-    tcp_close_wait: Some(Duration::from_secs(333)),
+    max_per_core: 0,
+    min: 0,
+    tcp_established: Duration::from_secs(7_777),
+    tcp_close_wait: Duration::from_secs(333),
     tcp_be_liberal: true,
     udp: Duration::from_secs(11),
     udp_stream: Duration::from_secs(222),
@@ -59,8 +59,8 @@ fn set_once() -> Result<()> {
 fn left_alone() -> Result<()> {
     let before = values()?;
     let nothing = Conntrack {
-        tcp_established: Some(Duration::ZERO),
-        tcp_close_wait: None,
+        tcp_established: Duration::ZERO,
+        tcp_close_wait: Duration::ZERO,
         tcp_be_liberal: false,
         udp: Duration::ZERO,
         udp_stream: Duration::ZERO,
@@ -75,9 +75,9 @@ fn left_alone() -> Result<()> {
 fn of_the_machine() -> Result<()> {
     let limit = || fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
     let before = limit()?;
-    let enough = Conntrack { max_per_core: Some(1), min: Some(1), ..ASKED };
+    let enough = Conntrack { max_per_core: 1, min: 1, ..ASKED };
     ensure!(apply(&enough).refused.is_empty(), "a limit that is high enough is no trouble");
-    let outcome = apply(&Conntrack { max_per_core: Some(1), min: Some(u32::MAX), ..ASKED });
+    let outcome = apply(&Conntrack { max_per_core: 1, min: u32::MAX, ..ASKED });
     let refused: Vec<_> = outcome.refused.iter().map(|refusal| refusal.change.parameter).collect();
     ensure!(refused == [Parameter::Max, Parameter::HashSize], "{:?}", outcome.refused);
     for refusal in &outcome.refused {

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use endpoint_cache::object::ObjectName;
 use endpoint_cache::{Delta, Desired, Family, Protocol, ServicePort, ServicePortName};
 
 use crate::Notice;
@@ -63,10 +62,10 @@ fn key(service: &ServicePort, family: Family) -> (Arc<ServicePortName>, Family) 
 }
 
 fn not_forwarded(service: &ServicePort) -> Notice {
-    let ServicePortName { namespace, name, port, .. } = &*service.name;
+    let port = &service.name.port;
     let named = if port.is_empty() { String::new() } else { format!(" ({port})") };
     Notice {
-        service: ObjectName { namespace: Arc::clone(namespace), name: Arc::clone(name) },
+        service: service.name.service(),
         reason: SCTP_NOT_FORWARDED,
         message: format!(
             "SCTP port {}{named} is not forwarded: --proxy-mode=userspace carries TCP and UDP only; use nftables, \

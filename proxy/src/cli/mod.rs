@@ -207,9 +207,10 @@ impl Cli {
     /// # Errors
     /// When it is not valid; also when it asks for help, which is then what the error prints.
     pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let matches = Self::command().try_get_matches_from(args.into_iter().map(dashed))?;
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(args.into_iter().map(dashed))?;
         let mut cli = Self::from_arg_matches(&matches)?;
-        cli.flags = flags(&matches);
+        cli.flags = flags(&command, &matches);
         Ok(cli)
     }
 
@@ -233,7 +234,7 @@ fn dashed(argument: OsString) -> OsString {
     }
 }
 
-fn flags(matches: &ArgMatches) -> Vec<Flag> {
+fn flags(command: &clap::Command, matches: &ArgMatches) -> Vec<Flag> {
     let flag = |argument: &clap::Arg| {
         let (name, id) = (argument.get_long()?, argument.get_id().as_str());
         let values = matches.try_get_raw(id).ok()?.into_iter().flatten();
@@ -241,7 +242,7 @@ fn flags(matches: &ArgMatches) -> Vec<Flag> {
         let given = matches.value_source(id) == Some(ValueSource::CommandLine);
         Some(Flag { name: name.to_owned(), value: values.join(","), given })
     };
-    let mut flags: Vec<_> = Cli::command().get_arguments().filter_map(flag).collect();
+    let mut flags: Vec<_> = command.get_arguments().filter_map(flag).collect();
     flags.sort_by(|a, b| a.name.cmp(&b.name));
     flags
 }

@@ -3,7 +3,6 @@
 //! As kube-proxy does it: strict first; what is unknown or said twice is then a doubt, and everything else counts. Null
 //! means default, which is how kubeadm writes what it does not set.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -177,36 +176,11 @@ fn find_unknown(value: &Value, known: &Value, path: &str, doubts: &mut Vec<Doubt
 }
 
 /// Which of these names was probably meant.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<String> {
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<String> {
     let lower = name.to_lowercase();
     let likeness = |known: &str| strsim::jaro_winkler(&lower, &known.to_lowercase());
     let best = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) >= ALIKE).then(|| best.clone())
-}
-
-/// The fields in which two configurations differ, such as `conntrack.min`, with the values.
-pub(super) fn differences(
-    before: &KubeProxyConfiguration,
-    after: &KubeProxyConfiguration,
-) -> BTreeMap<String, (Value, Value)> {
-    fn compare(path: &str, before: Value, after: Value, found: &mut BTreeMap<String, (Value, Value)>) {
-        match (before, after) {
-            (Value::Object(before), Value::Object(mut after)) if path != "featureGates" => {
-                for (name, value) in before {
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    compare(&path, value, after.remove(&name).unwrap_or_default(), found);
-                }
-            }
-            (before, after) if before != after => {
-                found.insert(path.to_owned(), (before, after));
-            }
-            _ => {}
-        }
-    }
-    let mut found = BTreeMap::new();
-    let tree = |configuration| serde_json::to_value(configuration).unwrap_or_default();
-    compare("", tree(before), tree(after), &mut found);
-    found
 }
 
 #[cfg(test)]
@@ -344,15 +318,6 @@ winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", roo
         let text = serde_saphyr::to_string(&configuration).unwrap();
         let decoded = decode(&text).unwrap();
         assert_eq!((decoded.configuration, decoded.doubts.len()), (configuration, 0));
-    }
-
-    #[test]
-    fn differences_are_told_by_field() {
-        let (before, mut after) = (KubeProxyConfiguration::default(), KubeProxyConfiguration::default());
-        after.conntrack.min = 7;
-        after.feature_gates.insert("A".to_owned(), true);
-        let fields: Vec<_> = differences(&before, &after).into_keys().collect();
-        assert_eq!(fields, ["conntrack.min", "featureGates"]);
     }
 
     proptest! {

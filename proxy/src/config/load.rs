@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 
-use super::decode::{Decoded, Doubt, decode, differences};
+use super::decode::{Decoded, Doubt, decode};
+use super::fields::differences;
 use super::schema::KubeProxyConfiguration;
 use crate::BadUsage;
 use crate::cli::{self, Cli};
@@ -51,11 +52,6 @@ impl Loaded {
     }
 }
 
-/// The fields that one says otherwise than the other, such as `conntrack.min`.
-pub(crate) fn changed_fields(before: &KubeProxyConfiguration, after: &KubeProxyConfiguration) -> Vec<String> {
-    differences(before, after).into_keys().collect()
-}
-
 /// What the command line asks for, or the file that it names.
 ///
 /// # Errors
@@ -66,9 +62,8 @@ pub(crate) fn load(cli: &Cli) -> anyhow::Result<Loaded> {
     }
     let mut configuration = cli.configured.configuration();
     cli.logging.override_in(&mut configuration.logging);
-    let options = Options::of(&configuration)
-        .map_err(|invalid| BadUsage(told(&invalid, |invalid| invalid.told(cli::flag))))?;
-    Ok(Loaded { configuration, options, doubts: Vec::new() })
+    let decoded = Decoded { configuration, doubts: Vec::new() };
+    Ok(understood(decoded, |invalid| invalid.told(cli::flag)).map_err(BadUsage)?)
 }
 
 /// What the file that the command line names says now, with the flags that count all the same.
@@ -76,14 +71,13 @@ pub(crate) fn load(cli: &Cli) -> anyhow::Result<Loaded> {
 /// # Errors
 /// With all reasons why it cannot be used, on one line.
 pub(crate) fn reload(cli: &Cli) -> Result<Loaded, String> {
-    let decoded = read(Path::new(&cli.config)).map_err(|error| format!("{error:#}"))?;
-    let Decoded { mut configuration, doubts } = decoded;
+    let mut decoded = read(Path::new(&cli.config)).map_err(|error| format!("{error:#}"))?;
+    let configuration = &mut decoded.configuration;
     if !cli.configured.hostname_override.is_empty() {
         configuration.hostname_override.clone_from(&cli.configured.hostname_override);
     }
     cli.logging.override_in(&mut configuration.logging);
-    let options = Options::of(&configuration).map_err(|invalid| told(&invalid, Invalid::to_string))?;
-    Ok(Loaded { configuration, options, doubts })
+    understood(decoded, Invalid::to_string)
 }
 
 /// What a file asks for, by itself.
@@ -91,10 +85,7 @@ pub(crate) fn reload(cli: &Cli) -> Result<Loaded, String> {
 /// # Errors
 /// When it cannot be read, or makes no sense.
 pub(super) fn load_file(file: &Path) -> anyhow::Result<Loaded> {
-    let Decoded { configuration, doubts } = read(file)?;
-    let options =
-        Options::of(&configuration).map_err(|invalid| anyhow!(told(&invalid, Invalid::to_string)))?;
-    Ok(Loaded { configuration, options, doubts })
+    understood(read(file)?, Invalid::to_string).map_err(|reasons| anyhow!(reasons))
 }
 
 fn read(file: &Path) -> anyhow::Result<Decoded> {
@@ -119,6 +110,10 @@ pub(super) fn read_bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(content)
 }
 
-fn told(invalid: &[Invalid], tell: impl Fn(&Invalid) -> String) -> String {
-    invalid.iter().map(tell).collect::<Vec<_>>().join("; ")
+/// Makes sense of a configuration, or tells all that makes none on one line.
+fn understood(decoded: Decoded, tell: impl Fn(&Invalid) -> String) -> Result<Loaded, String> {
+    let Decoded { configuration, doubts } = decoded;
+    let options = Options::of(&configuration)
+        .map_err(|invalid| invalid.iter().map(tell).collect::<Vec<_>>().join("; "))?;
+    Ok(Loaded { configuration, options, doubts })
 }

@@ -8,6 +8,7 @@ mod change;
 mod check;
 mod decode;
 mod duration;
+mod fields;
 mod load;
 mod schema;
 mod watch;
@@ -16,7 +17,8 @@ pub(crate) use change::Change;
 pub(crate) use check::check;
 pub use decode::{Decoded, Doubt, Undecodable, decode};
 pub use duration::{GoDuration, NoDuration};
-pub(crate) use load::{Loaded, changed_fields, load, reload};
+pub(crate) use fields::changed_fields;
+pub(crate) use load::{Loaded, load, reload};
 pub use schema::{
     API_VERSION, ClientConnection, Conntrack, DetectLocal, Iptables, Ipvs, KIND, KubeProxyConfiguration,
     LogOptions, LogRouting, Logging, Nftables, VmoduleItem, Winkernel,

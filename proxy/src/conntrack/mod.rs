@@ -23,14 +23,14 @@ const HASH_SIZE: &str = "hashsize";
 /// What is asked for, in kube-proxy's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conntrack {
-    /// Connections to track at most, for each processor; at 0 or `None`, the kernel's limit stays.
-    pub max_per_core: Option<u32>,
-    /// Connections to track at most, whatever the number of processors, if `max_per_core` is given.
-    pub min: Option<u32>,
-    /// How long an idle TCP connection is remembered; at 0 or `None`, the kernel's value stays.
-    pub tcp_established: Option<Duration>,
-    /// How long a half-closed TCP connection is remembered; at 0 or `None`, the kernel's value stays.
-    pub tcp_close_wait: Option<Duration>,
+    /// Connections to track at most, for each processor; at 0, the kernel's limit stays.
+    pub max_per_core: u32,
+    /// Connections to track at most, whatever the number of processors, unless `max_per_core` is 0.
+    pub min: u32,
+    /// How long an idle TCP connection is remembered; at 0, the kernel's value stays.
+    pub tcp_established: Duration,
+    /// How long a half-closed TCP connection is remembered; at 0, the kernel's value stays.
+    pub tcp_close_wait: Duration,
     /// Have TCP packets outside the window pass. If false, the kernel's value stays.
     pub tcp_be_liberal: bool,
     /// How long a UDP flow without answer is remembered; at 0, the kernel's value stays.
@@ -43,10 +43,10 @@ impl Default for Conntrack {
     /// kube-proxy's defaults.
     fn default() -> Self {
         Self {
-            max_per_core: Some(32_768),
-            min: Some(131_072),
-            tcp_established: Some(Duration::from_secs(24 * 60 * 60)),
-            tcp_close_wait: Some(Duration::from_secs(60 * 60)),
+            max_per_core: 32_768,
+            min: 131_072,
+            tcp_established: Duration::from_secs(24 * 60 * 60),
+            tcp_close_wait: Duration::from_secs(60 * 60),
             tcp_be_liberal: false,
             udp: Duration::ZERO,
             udp_stream: Duration::ZERO,

@@ -98,11 +98,11 @@ fn wanted(asked: &Conntrack, processors: u32) -> Vec<(Parameter, u64)> {
     let timeouts = [
         (Parameter::TcpEstablished, asked.tcp_established),
         (Parameter::TcpCloseWait, asked.tcp_close_wait),
-        (Parameter::Udp, Some(asked.udp)),
-        (Parameter::UdpStream, Some(asked.udp_stream)),
+        (Parameter::Udp, asked.udp),
+        (Parameter::UdpStream, asked.udp_stream),
     ];
     let timeouts =
-        timeouts.into_iter().filter_map(|(parameter, timeout)| Some((parameter, seconds(timeout?)?)));
+        timeouts.into_iter().filter_map(|(parameter, timeout)| Some((parameter, seconds(timeout)?)));
     let liberal = asked.tcp_be_liberal.then_some((Parameter::TcpBeLiberal, 1));
     let sizes = max.map(|max| [(Parameter::Max, max), (Parameter::HashSize, max / CONNECTIONS_PER_BUCKET)]);
     sizes.into_iter().flatten().chain(timeouts).chain(liberal).collect()
@@ -110,10 +110,12 @@ fn wanted(asked: &Conntrack, processors: u32) -> Vec<(Parameter, u64)> {
 
 /// How many connections are to be tracked at most, if that is asked for.
 fn most(asked: &Conntrack, processors: u32) -> Option<u64> {
-    let per_core = asked.max_per_core.filter(|max| *max > 0)?;
-    let by_cores = (u64::from(per_core) * u64::from(processors)).min(MOST_BY_CORES);
+    if asked.max_per_core == 0 {
+        return None;
+    }
+    let by_cores = (u64::from(asked.max_per_core) * u64::from(processors)).min(MOST_BY_CORES);
     // kube-proxy lets the cap win, and so gives a large machine less than what it was told is the least.
-    Some(by_cores.max(asked.min.unwrap_or_default().into()))
+    Some(by_cores.max(asked.min.into()))
 }
 
 /// Whole seconds, `None` if none is asked for. Zero would mean to remember nothing.
@@ -136,10 +138,10 @@ mod tests {
     use super::*;
 
     const NOTHING: Conntrack = Conntrack {
-        max_per_core: None,
-        min: None,
-        tcp_established: None,
-        tcp_close_wait: None,
+        max_per_core: 0,
+        min: 0,
+        tcp_established: Duration::ZERO,
+        tcp_close_wait: Duration::ZERO,
         tcp_be_liberal: false,
         udp: Duration::ZERO,
         udp_stream: Duration::ZERO,
@@ -165,7 +167,7 @@ mod tests {
     }
 
     fn maximum(max_per_core: u32, min: u32, processors: u32) -> Option<u64> {
-        most(&Conntrack { max_per_core: Some(max_per_core), min: Some(min), ..NOTHING }, processors)
+        most(&Conntrack { max_per_core, min, ..NOTHING }, processors)
     }
 
     #[test]
@@ -201,13 +203,7 @@ mod tests {
     #[test]
     fn nothing_asked_for_is_nothing_written() {
         assert_eq!(planned(&NOTHING, 64), [""; 0]);
-        let zeros = Conntrack {
-            max_per_core: Some(0),
-            min: Some(131_072),
-            tcp_established: Some(Duration::ZERO),
-            ..NOTHING
-        };
-        assert_eq!(planned(&zeros, 64), [""; 0]);
+        assert_eq!(planned(&Conntrack { min: 131_072, ..NOTHING }, 64), [""; 0]);
     }
 
     #[test]

@@ -248,10 +248,10 @@ impl Reader<'_> {
         let asked = &self.configuration.conntrack;
         let (established, close_wait) = (asked.tcp_established_timeout, asked.tcp_close_wait_timeout);
         Conntrack {
-            max_per_core: Some(self.count("conntrack.maxPerCore", asked.max_per_core)),
-            min: Some(self.count("conntrack.min", asked.min)),
-            tcp_established: Some(self.not_negative(("conntrack.tcpEstablishedTimeout", established))),
-            tcp_close_wait: Some(self.not_negative(("conntrack.tcpCloseWaitTimeout", close_wait))),
+            max_per_core: self.count("conntrack.maxPerCore", asked.max_per_core),
+            min: self.count("conntrack.min", asked.min),
+            tcp_established: self.not_negative(("conntrack.tcpEstablishedTimeout", established)),
+            tcp_close_wait: self.not_negative(("conntrack.tcpCloseWaitTimeout", close_wait)),
             tcp_be_liberal: asked.tcp_be_liberal,
             udp: self.not_negative(("conntrack.udpTimeout", asked.udp_timeout)),
             udp_stream: self.not_negative(("conntrack.udpStreamTimeout", asked.udp_stream_timeout)),

@@ -3,9 +3,11 @@
 use endpoint_cache::object::ObjectName;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+
+use crate::http::{JSON, respond};
 
 /// By how many endpoints here a load balancer may weigh nodes.
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
@@ -38,13 +40,9 @@ impl Answer {
 
     pub(super) fn response(&self) -> Response<Full<Bytes>> {
         let body = serde_json::to_string_pretty(self).unwrap_or_default();
-        let mut response = Response::new(Full::from(body));
-        *response.status_mut() =
-            if self.is_good() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(WEIGHT, HeaderValue::from(self.local_endpoints));
+        let status = if self.is_good() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let mut response = respond(status, JSON, body);
+        response.headers_mut().insert(WEIGHT, HeaderValue::from(self.local_endpoints));
         response
     }
 }

@@ -69,8 +69,7 @@ impl SyncLoop {
     /// Another Service of this name is told anew.
     pub(super) fn forget(&self, name: &ServicePortName) {
         if let Some(outlet) = &self.notices {
-            let (namespace, name) = (Arc::clone(&name.namespace), Arc::clone(&name.name));
-            outlet.forget(ObjectName { namespace, name });
+            outlet.forget(name.service());
         }
     }
 
@@ -95,12 +94,11 @@ impl SyncLoop {
 
     /// Tells the users of a Service that the kernel refuses a port of it.
     pub(super) fn tell_refused(&self, name: &ServicePortName, family: Family) {
-        let service = ObjectName { namespace: Arc::clone(&name.namespace), name: Arc::clone(&name.name) };
         let message = format!(
             "the kernel refuses service port {name} ({family}): it is not served until it changes (the log of this \
              node's proxy says why)"
         );
-        self.post(News::service_warning(service, "RefusedByKernel", "Sync", message));
+        self.post(News::service_warning(name.service(), "RefusedByKernel", "Sync", message));
     }
 }
 

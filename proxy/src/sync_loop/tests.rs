@@ -603,7 +603,7 @@ fn load_balancers_are_told_of_the_node_at_once_and_nothing_is_programmed() {
     tainted.metadata.deletion_timestamp = Some("2026-01-02T03:04:05Z".to_owned());
     bench.take(Event::Updates(updates));
     let health = &bench.sync_loop.telemetry.health;
-    assert!(!health.verdict(crate::telemetry::Page::Healthz, bench.now).is_good());
+    assert!(!health.verdict(crate::telemetry::Probe::Healthz, bench.now).is_good());
     bench.turn();
     assert!(bench.calls().is_empty());
 }

@@ -14,6 +14,8 @@ use endpoint_cache::{Eligibility, Family};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Probe;
+
 /// What is known of the process's work.
 #[derive(Debug)]
 pub(crate) struct Health(Mutex<State>);
@@ -43,15 +45,6 @@ struct Watch {
     last_heard: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-}
-
-/// Which of the two pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Page {
-    /// `/healthz`
-    Healthz,
-    /// `/livez`
-    Livez,
 }
 
 /// What `/healthz` and `/livez` answer: kube-proxy's fields, and two more.
@@ -169,8 +162,8 @@ impl Health {
         self.state().is_programming(now)
     }
 
-    /// What a page says at `now`.
-    pub(crate) fn verdict(&self, page: Page, now: Instant) -> Verdict {
+    /// What a probe is answered at `now`.
+    pub(crate) fn verdict(&self, probe: Probe, now: Instant) -> Verdict {
         let state = self.state();
         let healthy = state.is_programming(now);
         let current_time = Timestamp::now();
@@ -180,7 +173,7 @@ impl Health {
         let mut verdict = Verdict {
             last_updated: last_synced,
             current_time,
-            node_eligible: (page == Page::Healthz)
+            node_eligible: (probe == Probe::Healthz)
                 .then(|| state.disregards_node || state.eligibility.is_eligible()),
             healthy,
             status: state.families.iter().map(|name| (name.to_string(), family)).collect(),
@@ -211,13 +204,14 @@ mod tests {
     const STALE: Duration = Duration::from_secs(60);
 
     fn is_healthy(health: &Health, at: Instant) -> bool {
-        let [healthz, livez] = [Page::Healthz, Page::Livez].map(|page| health.verdict(page, at).is_good());
+        let [healthz, livez] =
+            [Probe::Healthz, Probe::Livez].map(|probe| health.verdict(probe, at).is_good());
         assert_eq!([healthz, livez], [health.is_programming(at); 2]);
         healthz
     }
 
-    fn body(health: &Health, page: Page, at: Instant) -> Value {
-        serde_json::to_value(health.verdict(page, at)).unwrap()
+    fn body(health: &Health, probe: Probe, at: Instant) -> Value {
+        serde_json::to_value(health.verdict(probe, at)).unwrap()
     }
 
     #[test]
@@ -238,7 +232,7 @@ mod tests {
         let (health, start) = (Health::new(STALE), Instant::now());
         health.sync_failed("no", start);
         health.sync_failed("still no", start + STALE);
-        let verdict = health.verdict(Page::Livez, start + 2 * STALE);
+        let verdict = health.verdict(Probe::Livez, start + 2 * STALE);
         assert!(!verdict.is_good());
         assert_eq!(verdict.last_error.as_deref(), Some("still no"));
     }
@@ -248,7 +242,7 @@ mod tests {
         let health = Health::new(STALE);
         health.heard(Kind::Service);
         health.watch_failed(Kind::Service, "connection refused");
-        let verdict = body(&health, Page::Healthz, Instant::now() + 10 * STALE);
+        let verdict = body(&health, Probe::Healthz, Instant::now() + 10 * STALE);
         assert_eq!(verdict["healthy"], true);
         assert_eq!(verdict["watches"]["Service"]["watching"], false);
         assert_eq!(verdict["watches"]["Service"]["error"], "connection refused");
@@ -266,16 +260,16 @@ mod tests {
             (Eligibility::Missing, false),
         ] {
             health.node_is(eligibility);
-            let healthz = health.verdict(Page::Healthz, now);
+            let healthz = health.verdict(Probe::Healthz, now);
             assert_eq!(healthz.is_good(), eligible, "{eligibility:?}");
             let body = serde_json::to_value(healthz).unwrap();
             assert_eq!((&body["nodeEligible"], &body["healthy"]), (&json!(eligible), &json!(true)));
             assert_eq!(body["lastUpdated"] == body["currentTime"], eligible);
-            let livez = health.verdict(Page::Livez, now);
+            let livez = health.verdict(Probe::Livez, now);
             assert!(livez.is_good() && livez.node_eligible.is_none());
         }
         health.disregard_node();
-        assert!(health.verdict(Page::Healthz, now).is_good());
+        assert!(health.verdict(Probe::Healthz, now).is_good());
     }
 
     #[test]
@@ -284,13 +278,13 @@ mod tests {
         health.set_families([Family::V4]);
         health.change_waits(now);
         let late = now + 2 * STALE;
-        let verdict = body(&health, Page::Livez, late);
+        let verdict = body(&health, Probe::Livez, late);
         let never = "0001-01-01T00:00:00Z";
         assert_eq!(verdict["lastUpdated"], never);
         assert_eq!(verdict["status"], json!({"IPv4": {"lastUpdated": never, "healthy": false}}));
         assert!(verdict.get("nodeEligible").is_none(), "{verdict}");
         health.synced();
-        let verdict = body(&health, Page::Healthz, late);
+        let verdict = body(&health, Probe::Healthz, late);
         assert_eq!(verdict["lastUpdated"], verdict["currentTime"]);
         assert_eq!(verdict["status"]["IPv4"]["healthy"], true);
         assert_ne!(verdict["status"]["IPv4"]["lastUpdated"], never);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use endpoint_cache::object::Kind;
 
-pub(crate) use health::{Health, Page};
+pub(crate) use health::Health;
 pub(crate) use metrics::{Extent, Metrics, Origin, Probe, Requests};
 pub(crate) use server::{Endpoints, serve};
 pub(crate) use socket::Socket;

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ACCEPT, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::{Page, Probe, Telemetry, pages};
-use crate::http::{Bounds, serve_all};
+use super::{Probe, Telemetry, pages};
+use crate::http::{Bounds, JSON, respond, serve_all};
 use crate::source::kubernetes::{News, Outlet};
 use crate::status::Reporter;
 
@@ -23,7 +23,6 @@ const BOUNDS: Bounds = Bounds { connections: 64, keep_alive: true };
 /// Between attempts to bind: what is being replaced may still hold the address.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// Where to answer; `None` for not at all.
@@ -172,8 +171,8 @@ fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Respo
         return respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET\n");
     }
     match (role, request.uri().path()) {
-        (Role::Health, "/healthz") => respond_health(telemetry, Page::Healthz),
-        (Role::Health, "/livez") => respond_health(telemetry, Page::Livez),
+        (Role::Health, "/healthz") => respond_health(telemetry, Probe::Healthz),
+        (Role::Health, "/livez") => respond_health(telemetry, Probe::Livez),
         (Role::Metrics, "/metrics") => {
             let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
             let page = telemetry.metrics.page(accept);
@@ -193,20 +192,11 @@ fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Respo
     }
 }
 
-fn respond_health(telemetry: &Telemetry, page: Page) -> Response<Full<Bytes>> {
-    let verdict = telemetry.health.verdict(page, Instant::now());
+fn respond_health(telemetry: &Telemetry, probe: Probe) -> Response<Full<Bytes>> {
+    let verdict = telemetry.health.verdict(probe, Instant::now());
     let status = if verdict.is_good() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let probe = if page == Page::Livez { Probe::Livez } else { Probe::Healthz };
     telemetry.metrics.probed(probe, status.as_u16());
     respond(status, JSON, serde_json::to_string(&verdict).unwrap_or_default())
-}
-
-fn respond(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }
 
 #[cfg(test)]

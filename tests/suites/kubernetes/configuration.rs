@@ -199,10 +199,14 @@ fn logs_are_for_machines_on_request(s: &mut Subject) -> Result<()> {
 
 fn page(s: &Subject, port: u16, path: &str) -> Result<String> {
     let address = (std::net::Ipv4Addr::LOCALHOST, port).into();
+    let mut answer = None;
     // Rules are not kept waiting for whoever asks about them.
-    await_that("pages are answered", || Ok(http::get(&s.bed.node, address, path).is_ok()))?;
-    match http::get(&s.bed.node, address, path)? {
-        (200, body) => Ok(body),
-        (status, body) => bail!("{path}: {status} {body}"),
+    await_that("pages are answered", || {
+        answer = http::get(&s.bed.node, address, path).ok();
+        Ok(answer.is_some())
+    })?;
+    match answer {
+        Some((200, body)) => Ok(body),
+        other => bail!("{path}: {other:?}"),
     }
 }

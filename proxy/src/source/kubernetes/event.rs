@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use super::access::Access;
 use super::failure::with_causes;
+use crate::manual::VERSION;
 
 /// Who says it, in events.
 const CONTROLLER: &str = "pointsman";
@@ -76,7 +77,7 @@ pub(crate) enum Severity {
 impl News {
     /// The process has started: kube-proxy's event of that.
     pub(crate) fn starting() -> Self {
-        let message = format!("Pointsman {} is starting", env!("CARGO_PKG_VERSION"));
+        let message = format!("Pointsman {VERSION} is starting");
         let severity = Severity::Normal;
         Self { about: About::Node, severity, reason: "Starting", action: "StartKubeProxy", message }
     }

@@ -6,6 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::manual::VERSION;
+
 type Labels = Vec<(&'static str, String)>;
 
 /// Registers it.
@@ -28,7 +30,7 @@ fn labels() -> Labels {
     vec![
         ("major", version(env!("CARGO_PKG_VERSION_MAJOR"))),
         ("minor", version(env!("CARGO_PKG_VERSION_MINOR"))),
-        ("git_version", format!("v{}", env!("CARGO_PKG_VERSION"))),
+        ("git_version", format!("v{VERSION}")),
         ("compiler", version("rustc")),
         ("platform", format!("{OS}/{architecture}")),
     ]

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use kernel::nft::{Batch, Nftables, Table};
 use testbed::rules::Edit;
 use testbed::{Family, http};
 
@@ -75,36 +76,39 @@ pub(crate) fn owned_table(chaos: &mut Chaos) -> Result<()> {
 }
 
 pub(crate) fn busy_start(chaos: &mut Chaos) -> Result<()> {
-    const PACE: Duration = Duration::from_millis(50);
-    let mut other = Command::new("nft");
-    other.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut other = chaos.bed.node.run(|| other.spawn())?.context("cannot run nft")?;
-    let mut input = other.stdin.take().context("no input")?;
+    // Not by `nft`, which takes its time where there are many rules.
+    let mut other = chaos.bed.node.run(Nftables::open)??;
+    let table = Table { family: kernel::nft::Family::Ip, name: "other".to_owned() };
     let done = AtomicBool::new(false);
     // Enough that the first sync takes longer than one of the other's.
     let cluster = many(chaos, chaos.rules().services_at_once());
     let mut proxy = thread::scope(|scope| {
-        // Somebody who programs other tables all the time; programs of iptables read anew whenever that happens, and
-        // would never end if there were no pause.
-        scope.spawn(|| -> std::io::Result<()> {
-            while !done.load(Ordering::Relaxed) {
-                input.write_all(b"add table ip other; delete table ip other\n")?;
-                thread::sleep(PACE);
-            }
-            Ok(())
-        });
+        scope.spawn(|| program_another(&mut other, &table, &done));
         let proxy = chaos.start(&cluster);
         done.store(true, Ordering::Relaxed);
         proxy
     })?;
-    other.kill()?;
-    other.wait()?;
     // Nobody listens while the first sync is made; that others were busy is known all the same.
     proxy.await_line_with("somebody changed nftables during the first sync")?;
     proxy.await_quiet()?;
     chaos.check_kernel(&mut proxy)?;
     let news = proxy.log().matches("during the first sync").count();
     ensure!(news == 1, "it was told of {news} times, though nobody was busy at the second start");
+    Ok(())
+}
+
+/// Programs another table until it is done. Programs of iptables read anew whenever that happens, and would never end if
+/// there were no pause.
+fn program_another(other: &mut Nftables, table: &Table, done: &AtomicBool) -> Result<()> {
+    const PACE: Duration = Duration::from_millis(50);
+    while !done.load(Ordering::Relaxed) {
+        let [mut come, mut go] = [(); 2].map(|()| Batch::new(table.clone()));
+        come.add_table("of somebody else");
+        go.delete_table();
+        other.commit(come)?;
+        other.commit(go)?;
+        thread::sleep(PACE);
+    }
     Ok(())
 }
 

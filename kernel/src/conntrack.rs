@@ -22,12 +22,15 @@ const CTA_STATUS: u16 = 3;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
+const CTA_STATUS_MASK: u16 = 26;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
 
+/// Bit of `CTA_STATUS`: an answer was seen (`IPS_SEEN_REPLY`).
+const SEEN_REPLY: u32 = 1 << 1;
 /// Bit of `CTA_STATUS`: the destination is translated by netfilter (`IPS_DST_NAT`).
 const DST_NAT: u32 = 1 << 5;
 
@@ -58,6 +61,8 @@ pub struct FlowFilter {
     pub replier: Option<IpAddr>,
     /// From which port.
     pub replier_port: Option<u16>,
+    /// List only what nobody has answered and netfilter does not translate.
+    pub lost: bool,
 }
 
 /// Has the kernel load connection tracking, if that is a module and nobody needed it yet. No flow matches what is asked.
@@ -65,18 +70,25 @@ pub struct FlowFilter {
 /// # Errors
 /// When there is none, or this process may not ask.
 pub fn load() -> Result<(), Error> {
-    let nothing = FlowFilter {
-        ipv6: false,
-        protocol: 0,
-        destination: None,
-        destination_port: None,
-        replier: None,
-        replier_port: None,
-    };
+    let nothing = FlowFilter::any(false, 0);
     Conntrack::open()?.list(&nothing).map(drop)
 }
 
 impl FlowFilter {
+    /// All flows of a protocol, by its IP protocol number.
+    #[must_use]
+    pub fn any(ipv6: bool, protocol: u8) -> Self {
+        Self {
+            ipv6,
+            protocol,
+            destination: None,
+            destination_port: None,
+            replier: None,
+            replier_port: None,
+            lost: false,
+        }
+    }
+
     fn matches(&self, flow: &Flow) -> bool {
         let address = |wanted: Option<IpAddr>, found| wanted.is_none_or(|wanted| wanted == found);
         let port = |wanted: Option<u16>, found| wanted.is_none_or(|wanted| wanted == found);
@@ -85,6 +97,7 @@ impl FlowFilter {
             && port(self.destination_port, flow.destination_port)
             && address(self.replier, flow.replier)
             && port(self.replier_port, flow.replier_port)
+            && !(self.lost && (flow.answered || flow.by_netfilter))
     }
 }
 
@@ -103,9 +116,19 @@ pub struct Flow {
     pub replier_port: u16,
     /// Whether netfilter translates the destination. IPVS does it without.
     pub by_netfilter: bool,
+    /// Whether anybody has answered.
+    pub answered: bool,
     tuple: Vec<u8>,
     id: Vec<u8>,
     zone: Option<Vec<u8>>,
+}
+
+impl Flow {
+    /// Whether whoever answers is whom the client sent to.
+    #[must_use]
+    pub fn is_untranslated(&self) -> bool {
+        self.replier == self.destination
+    }
 }
 
 /// A connection to the connection tracking table of the process's network namespace.
@@ -200,6 +223,11 @@ fn encode(wanted: &FlowFilter, w: &mut Writer) {
             tuple(w, wanted.protocol, (0, wanted.replier), (CTA_PROTO_SRC_PORT, wanted.replier_port));
         });
     }
+    // Kernels before 5.13 list all.
+    if wanted.lost {
+        w.attribute(CTA_STATUS, &0_u32.to_be_bytes());
+        w.attribute(CTA_STATUS_MASK, &(SEEN_REPLY | DST_NAT).to_be_bytes());
+    }
     w.nest(CTA_FILTER, |w| {
         w.attribute(1, &original.to_ne_bytes());
         w.attribute(2, &reply.to_ne_bytes());
@@ -232,13 +260,15 @@ fn flow(message: &Message<'_>) -> Option<Flow> {
     let original = attributes.nested(CTA_TUPLE_ORIG)?;
     let reply = attributes.nested(CTA_TUPLE_REPLY)?;
     let protocol = *original.nested(CTA_TUPLE_PROTO)?.get(CTA_PROTO_NUM)?.first()?;
+    let status = status(attributes)?;
     Some(Flow {
         protocol,
         destination: address(original, 1)?,
         destination_port: port(original, CTA_PROTO_DST_PORT)?,
         replier: address(reply, 0)?,
         replier_port: port(reply, CTA_PROTO_SRC_PORT)?,
-        by_netfilter: status(attributes)? & DST_NAT != 0,
+        by_netfilter: status & DST_NAT != 0,
+        answered: status & SEEN_REPLY != 0,
         tuple: original.0.to_vec(),
         id: attributes.get(CTA_ID)?.to_vec(),
         zone: attributes.get(CTA_ZONE).map(<[u8]>::to_vec),

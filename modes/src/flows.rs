@@ -1,5 +1,10 @@
 //! Connectionless flows whose endpoint went away. Conntrack would keep sending them there for as long as the client
-//! keeps talking; TCP notices by itself and is never touched.
+//! keeps talking; TCP notices by itself.
+//!
+//! And connections of all protocols that were begun while no rules were there: before the first sync, after somebody had
+//! flushed them, or while nftables prepared the transaction that brings them back, whose chains are hooked in, empty, from
+//! its beginning. Conntrack remembers for two minutes that they are not translated, so that each further attempt from the
+//! same port, be it the client's repeated SYN, would lead nowhere.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -35,20 +40,23 @@ impl Flows {
         affected.map(|(family, stale)| self.clean(family, |flows| flows.remove(&stale))).collect()
     }
 
-    /// Removes flows of any service that are answered by none of its endpoints: what may have become stale while
-    /// nobody watched. A failure is logged, as above.
+    /// Removes flows of any service that are answered by none of its endpoints, or of TCP by nobody: what may have become
+    /// stale while nobody watched. A failure is logged, as above.
     pub(crate) fn remove_stale(&mut self, desired: &Desired) -> Vec<Cleaning> {
-        let connectionless = || desired.service_ports.iter().filter(|service| is_connectionless(service));
+        let services = || desired.service_ports.iter().map(AsRef::as_ref);
         let mut frontends: HashMap<Frontend, &ServicePort> = HashMap::new();
-        for service in connectionless() {
-            frontends.extend(self::frontends(service).map(|frontend| (frontend, &**service)));
+        for service in services() {
+            frontends.extend(self::frontends(service).map(|frontend| (frontend, service)));
         }
         let is_stale = |flow: &Flow| {
-            let service = Frontend::of(flow).into_iter().find_map(|frontend| frontends.get(&frontend));
-            service.is_some_and(|service| !serves(service, flow.replier, flow.replier_port))
+            // An untranslated flow to a node port's number may be somebody else's.
+            let ours = |frontend: &Frontend| frontend.address.is_some() || !flow.is_untranslated();
+            let frontend =
+                Frontend::of(flow).into_iter().filter(ours).find_map(|frontend| frontends.get(&frontend));
+            frontend.is_some_and(|service| !serves(service, flow.replier, flow.replier_port))
         };
         let realms: HashSet<Realm> =
-            connectionless().map(|service| (service.family, service.name.protocol)).collect();
+            services().map(|service| (service.family, service.name.protocol)).collect();
         let affected = Family::BOTH.into_iter().filter(|family| realms.iter().any(|(of, _)| of == family));
         affected
             .map(|family| {
@@ -113,8 +121,9 @@ struct Frontend {
 impl Frontend {
     /// The frontends that a flow may have gone through.
     fn of(flow: &Flow) -> Vec<Self> {
-        let protocol =
-            [Protocol::Udp, Protocol::Sctp].into_iter().find(|known| known.number() == flow.protocol);
+        let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+            .into_iter()
+            .find(|known| known.number() == flow.protocol);
         let family = Family::of(flow.destination);
         let through = |address| {
             protocol.map(|protocol| Self { family, protocol, address, port: flow.destination_port })
@@ -163,7 +172,7 @@ impl Stale {
 
     /// All the reasons for which a flow might be stale.
     fn may_be(flow: &Flow) -> impl Iterator<Item = Self> + '_ {
-        let untranslated = flow.replier == flow.destination;
+        let untranslated = flow.is_untranslated();
         Frontend::of(flow).into_iter().flat_map(move |frontend| {
             // An untranslated flow to a node port's number may be somebody else's.
             let through_us = frontend.address.is_some() || !untranslated;
@@ -177,15 +186,10 @@ impl Stale {
     }
 }
 
+/// Any flow that may be stale: of TCP, what was begun when there were no rules.
 fn any_flow(family: Family, protocol: Protocol) -> FlowFilter {
-    FlowFilter {
-        ipv6: family == Family::V6,
-        protocol: protocol.number(),
-        destination: None,
-        destination_port: None,
-        replier: None,
-        replier_port: None,
-    }
+    let any = FlowFilter::any(family == Family::V6, protocol.number());
+    FlowFilter { lost: protocol == Protocol::Tcp, ..any }
 }
 
 fn is_connectionless(service: &ServicePort) -> bool {

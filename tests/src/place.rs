@@ -83,8 +83,8 @@ impl fmt::Display for Outcome {
 pub struct Place<'a> {
     /// Where.
     pub namespace: &'a Namespace,
-    /// From which address; the kernel chooses if `None`.
-    pub source: Option<IpAddr>,
+    /// From which address and port; the kernel chooses if `None`, and the port if that is 0.
+    pub source: Option<SocketAddr>,
 }
 
 impl<'a> Place<'a> {
@@ -97,6 +97,12 @@ impl<'a> Place<'a> {
     /// The same with a source address.
     #[must_use]
     pub fn from_address(self, source: IpAddr) -> Self {
+        Self { source: Some((source, 0).into()), ..self }
+    }
+
+    /// The same with a source address and port.
+    #[must_use]
+    pub fn from_socket_address(self, source: SocketAddr) -> Self {
         Self { source: Some(source), ..self }
     }
 
@@ -197,7 +203,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    fn open(protocol: Protocol, source: Option<IpAddr>, to: SocketAddr) -> Result<Self> {
+    fn open(protocol: Protocol, source: Option<SocketAddr>, to: SocketAddr) -> Result<Self> {
         ensure!(protocol != Protocol::Udp, "UDP knows no connections");
         let stream = stream(protocol, source, to, ANSWER)?;
         let with = match greeting(&stream)? {
@@ -270,7 +276,7 @@ impl Flow {
 
 fn attempt(
     protocol: Protocol,
-    source: Option<IpAddr>,
+    source: Option<SocketAddr>,
     to: SocketAddr,
     patience: Duration,
 ) -> Result<Outcome> {
@@ -283,22 +289,22 @@ fn attempt(
     }
 }
 
-fn socket(protocol: Protocol, source: Option<IpAddr>, to: SocketAddr) -> io::Result<Socket> {
+fn socket(protocol: Protocol, source: Option<SocketAddr>, to: SocketAddr) -> io::Result<Socket> {
     let kind = match protocol {
         Protocol::Tcp => Type::STREAM,
         Protocol::Udp => Type::DGRAM,
-        Protocol::Sctp => return sctp::socket(source, to),
+        Protocol::Sctp => return sctp::socket(source.map(|source| source.ip()), to),
     };
     let socket = Socket::new(Domain::for_address(to), kind, None)?;
     if let Some(source) = source {
-        socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
+        socket.bind(&SockAddr::from(source))?;
     }
     Ok(socket)
 }
 
 fn stream(
     protocol: Protocol,
-    source: Option<IpAddr>,
+    source: Option<SocketAddr>,
     to: SocketAddr,
     patience: Duration,
 ) -> io::Result<TcpStream> {

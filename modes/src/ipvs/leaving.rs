@@ -90,7 +90,7 @@ impl Leaving {
         let realms: BTreeSet<_> = gone.iter().filter_map(realm).collect();
         let gone: HashSet<_> = gone.iter().collect();
         for (ipv6, protocol) in realms {
-            let mut flows = self.conntrack.list(&any_flow(ipv6, protocol))?;
+            let mut flows = self.conntrack.list(&FlowFilter::any(ipv6, protocol))?;
             flows.retain(|flow| was_carried(flow) && gone.contains(&frontend_of(flow)));
             self.conntrack.delete(&flows)?;
         }
@@ -175,16 +175,11 @@ fn realm(frontend: &Frontend) -> Option<(bool, u8)> {
 
 /// Whether somebody else than netfilter translates it.
 fn was_carried(flow: &Flow) -> bool {
-    !flow.by_netfilter && flow.replier != flow.destination
+    !flow.by_netfilter && !flow.is_untranslated()
 }
 
 fn frontend_of(flow: &Flow) -> Frontend {
     Frontend::Address { address: flow.destination, protocol: flow.protocol, port: flow.destination_port }
-}
-
-fn any_flow(ipv6: bool, protocol: u8) -> FlowFilter {
-    let (destination, destination_port, replier, replier_port) = (None, None, None, None);
-    FlowFilter { ipv6, protocol, destination, destination_port, replier, replier_port }
 }
 
 #[cfg(test)]

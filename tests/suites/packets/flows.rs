@@ -18,6 +18,7 @@ testbed::scenarios![
     udp_flows_of_others_are_left_alone,
     udp_flows_survive_a_restart,
     a_udp_flow_whose_endpoint_went_unseen_moves_at_the_start,
+    a_tcp_connection_begun_before_the_rules_gets_through,
 ];
 
 fn serve_dns(s: &mut Subject, pods: &[&str]) -> Result<()> {
@@ -203,5 +204,24 @@ fn a_udp_flow_whose_endpoint_went_unseen_moves_at_the_start(s: &mut Subject) -> 
     s.restart()?;
     let second = flow.ask()?;
     ensure!(answerer(&second)? != first, "{first} is gone, and still answers");
+    Ok(())
+}
+
+fn a_tcp_connection_begun_before_the_rules_gets_through(s: &mut Subject) -> Result<()> {
+    // Somebody else's rule has connections tracked before any is translated.
+    let others = "add table inet other\nadd chain inet other c { type filter hook forward priority 0; }\n\
+                  add rule inet other c ct state new counter";
+    s.bed.node.feed("nft", &["-f", "-"], others)?;
+    let slice = s.slice("web", &["pod-1"]);
+    s.cluster.put(s.web()).put_slice(slice);
+    let (to, from) = (s.web_address(), (s.bed.pod(3).ip(s.family()), 40_404).into());
+    let attempt = |s: &Subject| s.pod(3).place.from_socket_address(from).connect(Protocol::Tcp, to);
+    ensure!(!matches!(attempt(s)?, Outcome::Answered { .. }), "nobody translates yet");
+    let family = s.family().name().to_lowercase();
+    let flows = s.bed.node.output("conntrack", &["-L", "-f", &family, "-d", &to.ip().to_string()])?;
+    ensure!(flows.contains("sport=40404") && flows.contains("UNREPLIED"), "it is not remembered: {flows}");
+    s.sync()?;
+    let again = attempt(s)?;
+    ensure!(matches!(again, Outcome::Answered { .. }), "the second attempt from that port leads to {again}");
     Ok(())
 }

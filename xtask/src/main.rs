@@ -113,7 +113,8 @@ fn test_everything() -> Result<()> {
     cargo(&["test", "--workspace", "--no-run"], &[])?;
     cargo(&["build", "--workspace", "--bin", "soak"], &[])?;
     let soak = shell::beside("soak", &["--minutes", "2", "--busy"])?;
-    let tested = cargo(&["test", "--workspace"], &[]);
+    // One run tells of everything that fails.
+    let tested = cargo(&["test", "--workspace", "--no-fail-fast"], &[]);
     let soaked = soak.finish();
     tested.and(soaked)
 }

@@ -194,11 +194,12 @@ impl Watch {
 
     /// Tells every change that was not told yet.
     async fn send_news(&mut self) -> Result<(), Ended> {
-        if *self.fault.borrow() == Some(Fault::Garbage) {
-            return self.send(Bytes::from_static(GARBAGE)).await;
-        }
         loop {
             let news = self.shared.store().news(self.kind, self.after).ok_or(Ended)?;
+            if *self.fault.borrow() == Some(Fault::Garbage) {
+                let garbage = if news.changes.is_empty() { &[] } else { GARBAGE };
+                return self.send(Bytes::from_static(garbage)).await;
+            }
             let mut piece = BytesMut::new();
             for change in &news.changes {
                 self.write_change(&mut piece, change);

@@ -46,14 +46,13 @@ impl Flows {
         let services = || desired.service_ports.iter().map(AsRef::as_ref);
         let mut frontends: HashMap<Frontend, &ServicePort> = HashMap::new();
         for service in services() {
-            frontends.extend(self::frontends(service).map(|frontend| (frontend, service)));
+            // What is not translated on its way to a node port's number may be somebody else's; of TCP, that is all there is.
+            let ours = |frontend: &Frontend| frontend.address.is_some() || is_connectionless(service);
+            frontends.extend(self::frontends(service).filter(ours).map(|frontend| (frontend, service)));
         }
         let is_stale = |flow: &Flow| {
-            // An untranslated flow to a node port's number may be somebody else's.
-            let ours = |frontend: &Frontend| frontend.address.is_some() || !flow.is_untranslated();
-            let frontend =
-                Frontend::of(flow).into_iter().filter(ours).find_map(|frontend| frontends.get(&frontend));
-            frontend.is_some_and(|service| !serves(service, flow.replier, flow.replier_port))
+            let service = Frontend::of(flow).into_iter().find_map(|frontend| frontends.get(&frontend));
+            service.is_some_and(|service| !serves(service, flow.replier, flow.replier_port))
         };
         let realms: HashSet<Realm> =
             services().map(|service| (service.family, service.name.protocol)).collect();

@@ -19,6 +19,7 @@ testbed::scenarios![
     udp_flows_survive_a_restart,
     a_udp_flow_whose_endpoint_went_unseen_moves_at_the_start,
     a_tcp_connection_begun_before_the_rules_gets_through,
+    a_udp_flow_begun_before_the_rules_gets_through,
 ];
 
 fn serve_dns(s: &mut Subject, pods: &[&str]) -> Result<()> {
@@ -207,11 +208,24 @@ fn a_udp_flow_whose_endpoint_went_unseen_moves_at_the_start(s: &mut Subject) -> 
     Ok(())
 }
 
-fn a_tcp_connection_begun_before_the_rules_gets_through(s: &mut Subject) -> Result<()> {
-    // Somebody else's rule has connections tracked before any is translated.
+/// Somebody else's rule has connections tracked before any is translated.
+fn track_connections(s: &Subject) -> Result<()> {
     let others = "add table inet other\nadd chain inet other c { type filter hook forward priority 0; }\n\
                   add rule inet other c ct state new counter";
-    s.bed.node.feed("nft", &["-f", "-"], others)?;
+    s.bed.node.feed("nft", &["-f", "-"], others).map(drop)
+}
+
+fn a_udp_flow_begun_before_the_rules_gets_through(s: &mut Subject) -> Result<()> {
+    track_connections(s)?;
+    let node_port = s.client().place.flow((s.family().node(), 30053).into())?;
+    ensure!(node_port.ask()? == Outcome::Refused, "nobody should listen yet");
+    serve_dns(s, &["pod-1"])?;
+    ensure!(answerer(&node_port.ask()?)? == "pod-1", "the flow is stuck");
+    Ok(())
+}
+
+fn a_tcp_connection_begun_before_the_rules_gets_through(s: &mut Subject) -> Result<()> {
+    track_connections(s)?;
     let slice = s.slice("web", &["pod-1"]);
     s.cluster.put(s.web()).put_slice(slice);
     let (to, from) = (s.web_address(), (s.bed.pod(3).ip(s.family()), 40_404).into());

@@ -7,20 +7,23 @@ use ipnet::IpNet;
 
 use crate::address::disjoint;
 use crate::claims::Claims;
+use crate::delta::sort_changes;
 use crate::intern::Interner;
 use crate::node::{read_node, read_service_cidr};
 use crate::object::{self, DEFAULT_NAMESPACE, Kind, ObjectName, ObjectRef};
+use crate::portrait::portray;
 use crate::problem::{Findings, Problems};
 use crate::publish::{Entry, identity};
 use crate::relist::Relists;
 use crate::service::CompactService;
 use crate::slice::CompactSlice;
-use crate::tally::Tally;
+use crate::tally::{Census, Tally};
 use crate::trigger::Triggers;
-use crate::{Change, Delta, Desired, Eligibility, Family, HealthCheck, NodeState};
+use crate::{Delta, Desired, Eligibility, Family, HealthCheck, NodeState, Portrait, Problem, Unserved};
 
 /// One object added or changed, or one deleted.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "few are around at a time, and none is kept")]
 pub enum Update {
     /// A Service as it is now.
     Service(object::Service),
@@ -49,6 +52,8 @@ pub struct Cache {
     loopback_endpoints: bool,
     interner: Interner,
     services: HashMap<ObjectName, Box<Entry>>,
+    /// Services that are not for this proxy to serve.
+    unserved: HashMap<ObjectName, Unserved>,
     /// Name of the Service that each slice belongs to, in the slice's namespace.
     slices: HashMap<ObjectName, Arc<str>>,
     claims: Claims,
@@ -69,6 +74,7 @@ pub struct Cache {
     refusals: Problems,
     relists: Relists,
     tally: Tally,
+    census: Census,
     triggers: Triggers,
 }
 
@@ -130,6 +136,40 @@ impl Cache {
         self.tally
     }
 
+    /// How many objects are known now.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        self.census
+    }
+
+    /// Every Service that is known, with all its endpoints, by namespace and name. Takes as long as they are many.
+    #[must_use]
+    pub fn portraits(&self) -> Vec<Portrait> {
+        let served = self.services.iter().filter_map(|(name, entry)| {
+            let spec = portray(entry.service.as_ref()?, entry, self.node.zone.as_deref());
+            Some(Portrait { name: name.clone(), spec: Ok(spec), problems: self.problems_of(name, entry) })
+        });
+        let unserved = self.unserved.iter().map(|(name, why)| Portrait {
+            name: name.clone(),
+            spec: Err(*why),
+            problems: Vec::new(),
+        });
+        let mut portraits: Vec<_> = served.chain(unserved).collect();
+        portraits.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        portraits
+    }
+
+    /// What is wrong with a Service and its slices.
+    fn problems_of(&self, name: &ObjectName, entry: &Entry) -> Vec<Problem> {
+        let service = ObjectRef { kind: Kind::Service, name: name.clone() };
+        let slices = entry.slices.iter().flat_map(|(slice, _)| {
+            let name = ObjectName { namespace: Arc::clone(&name.namespace), name: Arc::clone(slice) };
+            self.problems.of(&ObjectRef { kind: Kind::EndpointSlice, name })
+        });
+        let own = self.problems.of(&service).iter().chain(self.refusals.of(&service));
+        own.chain(slices).cloned().collect()
+    }
+
     /// All that the deltas taken so far add up to.
     #[must_use]
     pub fn desired(&self) -> Desired {
@@ -161,9 +201,13 @@ impl Cache {
         let name = self.shared_name(service.object_name());
         self.relists.saw(Kind::Service, &name);
         let mut findings = Findings::of(ObjectRef { kind: Kind::Service, name: name.clone() });
-        let compact = CompactService::read(service, &name, &mut self.interner, &mut findings);
+        let read = CompactService::read(service, &name, &mut self.interner, &mut findings);
         self.problems.replace(findings);
-        self.set_service(name, compact);
+        match &read {
+            Ok(_) => self.unserved.remove(&name),
+            Err(why) => self.unserved.insert(name.clone(), *why),
+        };
+        self.set_service(name, read.ok());
     }
 
     fn set_service(&mut self, name: ObjectName, mut service: Option<CompactService>) {
@@ -175,12 +219,14 @@ impl Cache {
             return;
         }
         if let Some(old) = &entry.service {
+            self.census.services -= 1;
             retract(&mut self.claims, old);
             if let Some(service) = &mut service {
                 service.share_names(old);
             }
         }
         if let Some(service) = &service {
+            self.census.services += 1;
             claim(&mut self.claims, service);
         }
         entry.service = service;
@@ -218,16 +264,22 @@ impl Cache {
     /// Returns whether anything is other than before.
     fn set_slice(&mut self, name: ObjectName, service: ObjectName, compact: CompactSlice) -> bool {
         let entry = self.services.entry(service.clone()).or_default();
+        let endpoints = compact.len();
         match entry.slices.binary_search_by(|(known, _)| known.cmp(&name.name)) {
             Ok(at) if entry.slices[at].1 == compact => return false,
-            Ok(at) => entry.slices[at].1 = compact,
+            Ok(at) => {
+                self.census.endpoints -= entry.slices[at].1.len();
+                entry.slices[at].1 = compact;
+            }
             Err(at) => {
+                self.census.slices += 1;
                 entry.slices.reserve_exact(1);
                 entry.slices.insert(at, (Arc::clone(&name.name), compact));
                 let namespace = Arc::clone(&service.namespace);
                 self.slices.insert(ObjectName { namespace, ..name }, Arc::clone(&service.name));
             }
         }
+        self.census.endpoints += endpoints;
         self.tally.slices.changed += 1;
         self.dirty.insert(service);
         true
@@ -239,6 +291,8 @@ impl Cache {
         let Some(entry) = self.services.get_mut(&service) else { return };
         if let Ok(at) = entry.slices.binary_search_by(|(known, _)| known.cmp(&name.name)) {
             let (_, slice) = entry.slices.remove(at);
+            self.census.slices -= 1;
+            self.census.endpoints -= slice.len();
             self.triggers.forget(&service, slice.family());
         }
         self.tally.slices.changed += 1;
@@ -289,7 +343,10 @@ impl Cache {
             Kind::Node | Kind::ServiceCidr => {}
         }
         match object.kind {
-            Kind::Service => self.set_service(object.name, None),
+            Kind::Service => {
+                self.unserved.remove(&object.name);
+                self.set_service(object.name, None);
+            }
             Kind::EndpointSlice => self.remove_slice(&object.name),
             Kind::Node if self.is_own_node(&object.name) => {
                 self.set_node(NodeState::default());
@@ -309,6 +366,7 @@ impl Cache {
             Kind::Service => {
                 let there = self.services.iter().filter(|(_, entry)| entry.service.is_some());
                 known.extend(there.map(|(name, _)| name.clone()));
+                known.extend(self.unserved.keys().cloned());
             }
             Kind::EndpointSlice => known.extend(self.slices.keys().cloned()),
             Kind::Node if self.eligibility.is_there() => {
@@ -415,20 +473,4 @@ fn retract(claims: &mut Claims, service: &CompactService) {
             claims.retract(family, service.frontends(port, family), service.claimant(port));
         }
     }
-}
-
-/// Removals, then changes, then additions; each by name and family.
-fn sort_changes(changes: &mut [Change]) {
-    let phase = |change: &Change| match (&change.before, &change.after) {
-        (_, None) => 0,
-        (Some(_), Some(_)) => 1,
-        (None, Some(_)) => 2,
-    };
-    let key = |change: &Change| change.after.clone().or_else(|| change.before.clone());
-    changes.sort_by(|a, b| {
-        phase(a).cmp(&phase(b)).then_with(|| match (key(a), key(b)) {
-            (Some(a), Some(b)) => identity(&a, &b),
-            (a, b) => a.is_some().cmp(&b.is_some()),
-        })
-    });
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::object::{ObjectName, ObjectRef};
+use crate::publish::identity;
 use crate::{HealthCheck, NodeState, ServicePort, Trigger};
 
 /// One service port in one family, before and after; never both `None`, never equal.
@@ -73,4 +74,20 @@ pub struct Problem {
     pub field: String,
     /// What is wrong and what was done about it, one sentence.
     pub reason: String,
+}
+
+/// Removals, then changes, then additions; each by name and family.
+pub(crate) fn sort_changes(changes: &mut [Change]) {
+    let phase = |change: &Change| match (&change.before, &change.after) {
+        (_, None) => 0,
+        (Some(_), Some(_)) => 1,
+        (None, Some(_)) => 2,
+    };
+    let key = |change: &Change| change.after.clone().or_else(|| change.before.clone());
+    changes.sort_by(|a, b| {
+        phase(a).cmp(&phase(b)).then_with(|| match (key(a), key(b)) {
+            (Some(a), Some(b)) => identity(&a, &b),
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        })
+    });
 }

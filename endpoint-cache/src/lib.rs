@@ -15,6 +15,7 @@ mod field;
 mod intern;
 mod node;
 pub mod object;
+mod portrait;
 mod problem;
 mod publish;
 mod relist;
@@ -24,12 +25,17 @@ mod service_port;
 mod slice;
 mod tally;
 mod trigger;
+mod why_not;
 
 pub use cache::{Cache, Update};
 pub use delta::{Change, Delta, Desired, Problem};
 pub use node::Eligibility;
+pub use portrait::{
+    Distribution, EndpointPortrait, PortPortrait, Portrait, ServiceType, SpecPortrait, Unserved,
+};
 pub use service_port::{
     Endpoint, Family, HealthCheck, NodeState, Protocol, ServicePort, ServicePortName, Traffic, TrafficPolicy,
 };
-pub use tally::{Count, Tally};
+pub use tally::{Census, Count, Tally};
 pub use trigger::Trigger;
+pub use why_not::{Local, WhyNot};

@@ -65,6 +65,11 @@ impl Problems {
         self.standing.remove(object);
     }
 
+    /// What is wrong with an object.
+    pub(crate) fn of(&self, object: &ObjectRef) -> &[Problem] {
+        self.standing.get(object).map_or(&[], Vec::as_slice)
+    }
+
     /// The objects of a kind that have problems.
     pub(crate) fn objects(&self, kind: Kind) -> impl Iterator<Item = &ObjectName> {
         self.standing.keys().filter(move |object| object.kind == kind).map(|object| &object.name)

@@ -1,6 +1,7 @@
 //! Which endpoints traffic may use.
 
 use std::cmp::Reverse;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::Endpoint;
@@ -59,11 +60,22 @@ pub(crate) fn select(candidates: Vec<Candidate<'_>>, zone: Option<&str>) -> Sele
 
 /// One candidate per address and port, in that order. Of copies (a slice being replaced, a pod address used again) the
 /// one not terminating counts, then the one that is ready, then the one that serves, then the first.
-fn without_copies(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
-    let place = |c: &Candidate<'_>| (c.endpoint.address, c.endpoint.port);
-    candidates.sort_by_key(|c| (place(c), c.terminating, Reverse(c.ready), Reverse(c.serving)));
-    candidates.dedup_by_key(|c| place(c));
+pub(crate) fn without_copies(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
+    candidates.sort_by_key(Candidate::rank);
+    candidates.dedup_by_key(|c| c.place());
     candidates
+}
+
+impl Candidate<'_> {
+    /// What copies have in common.
+    pub(crate) fn place(&self) -> (IpAddr, u16) {
+        (self.endpoint.address, self.endpoint.port)
+    }
+
+    /// Orders by place, and copies by which of them counts.
+    pub(crate) fn rank(&self) -> impl Ord + use<> {
+        (self.place(), self.terminating, Reverse(self.ready), Reverse(self.serving))
+    }
 }
 
 /// Hints never bear on the draining ones: they are followed only if some ready endpoint is meant for us.
@@ -81,15 +93,18 @@ fn endpoints(candidates: &[Candidate<'_>], admit: impl Fn(&Candidate<'_>) -> boo
 
 /// The hints that are followed. Only those of ready endpoints count, and a kind of hint is followed only if every ready
 /// endpoint has one of that kind and at least one is meant for us: otherwise part of the endpoints would get no traffic.
-#[derive(Clone, Copy)]
-enum Hints<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hints<'a> {
+    /// None: all endpoints are for everybody.
     None,
+    /// Those at nodes.
     Node,
+    /// Those at zones; this is the own one.
     Zone(&'a str),
 }
 
 impl<'a> Hints<'a> {
-    fn that_apply(candidates: &[Candidate<'_>], zone: Option<&'a str>) -> Self {
+    pub(crate) fn that_apply(candidates: &[Candidate<'_>], zone: Option<&'a str>) -> Self {
         let followed = |hinted: &dyn Fn(&Candidate<'_>) -> bool, hints: Self| {
             let mut ready = candidates.iter().filter(|c| c.ready);
             ready.clone().all(hinted) && ready.any(|c| hints.admit(c))
@@ -103,7 +118,8 @@ impl<'a> Hints<'a> {
         }
     }
 
-    fn admit(self, candidate: &Candidate<'_>) -> bool {
+    /// Whether an endpoint is meant for this node.
+    pub(crate) fn admit(self, candidate: &Candidate<'_>) -> bool {
         match self {
             Self::None => true,
             Self::Node => candidate.node_hint == NodeHint::Here,

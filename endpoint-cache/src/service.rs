@@ -11,7 +11,7 @@ use crate::field::{excerpt, optional_port, port_number, read_protocol, read_usab
 use crate::intern::Interner;
 use crate::object::{ObjectName, Port, Service};
 use crate::problem::Findings;
-use crate::{Family, Protocol, ServicePortName, TrafficPolicy};
+use crate::{Distribution, Family, Protocol, ServicePortName, ServiceType, TrafficPolicy, Unserved};
 
 /// Another proxy serves a Service with this label, whatever its value.
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
@@ -25,6 +25,7 @@ const AFFINITY_MOST: u32 = 24 * 60 * 60;
 #[derive(Debug, PartialEq)]
 pub(crate) struct CompactService {
     created: u64,
+    pub(crate) service_type: ServiceType,
     cluster_v4: Option<Ipv4Addr>,
     cluster_v6: Option<Ipv6Addr>,
     /// Sorted by name, each name once.
@@ -37,6 +38,10 @@ pub(crate) struct CompactService {
     pub(crate) health_check_port: Option<u16>,
     /// For its TCP ports.
     pub(crate) proxy_protocol: bool,
+    /// Nothing is programmed by it: it tells where hints come from.
+    pub(crate) distribution: Option<Distribution>,
+    /// Nor by this: it tells why endpoints are ready.
+    pub(crate) publishes_not_ready: bool,
 }
 
 /// Addresses besides the ClusterIPs, of both families, and who may use them.
@@ -57,26 +62,17 @@ pub(crate) struct CompactPort {
     pub(crate) index: u16,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum ServiceType {
-    ClusterIp,
-    NodePort,
-    LoadBalancer,
-}
-
 impl CompactService {
-    /// Reads a Service; `None` if it is not for this proxy to serve.
+    /// Reads a Service, unless it is not for this proxy to serve.
     pub(crate) fn read(
         service: &Service,
         name: &ObjectName,
         interner: &mut Interner,
         findings: &mut Findings,
-    ) -> Option<Self> {
+    ) -> Result<Self, Unserved> {
         let spec = &service.spec;
-        let headless = matches!(spec.cluster_ip.as_str(), "" | "None");
-        let excluded = headless || service.metadata.labels.contains_key(OTHER_PROXY);
-        if excluded || spec.service_type == "ExternalName" {
-            return None;
+        if let Some(why) = unserved(service) {
+            return Err(why);
         }
         let service_type = read_type(&spec.service_type, findings);
         let (cluster_v4, cluster_v6) = read_cluster_ips(service, findings);
@@ -88,8 +84,11 @@ impl CompactService {
             read_policy(&spec.external_traffic_policy, "spec.externalTrafficPolicy", findings);
         let balanced = service_type == ServiceType::LoadBalancer;
         let ports = read_ports(service, service_type, name, interner, findings);
-        Some(Self {
+        Ok(Self {
             created: read_time(service.metadata.creation_timestamp.as_deref()),
+            service_type,
+            distribution: Distribution::read(&spec.traffic_distribution),
+            publishes_not_ready: spec.publish_not_ready_addresses,
             cluster_v4,
             cluster_v6,
             proxy_protocol: read_proxy_protocol(service, &ports, findings),
@@ -141,6 +140,12 @@ impl CompactService {
         all.copied().filter(move |ip| Family::of(*ip) == family)
     }
 
+    /// Who may use the load balancer's addresses, of both families, as it is written.
+    pub(crate) fn written_source_ranges(&self) -> &[IpNet] {
+        let external = self.external.as_ref();
+        external.and_then(|external| external.source_ranges.as_deref()).unwrap_or_default()
+    }
+
     /// Who may use the load balancer's addresses; `None` for anyone.
     ///
     /// Where ranges are given, but none of this family, nobody may: leaving one family open when the user restricted
@@ -168,6 +173,18 @@ impl CompactService {
         let node_port = port.node_port.map(|port| Frontend::NodePort { family, protocol, port });
         let external = self.external_ips(family).chain(self.load_balancer_ips(family)).map(at);
         std::iter::once(at(cluster_ip)).chain(node_port).chain(external).collect()
+    }
+}
+
+fn unserved(service: &Service) -> Option<Unserved> {
+    if service.spec.service_type == "ExternalName" {
+        Some(Unserved::ExternalName)
+    } else if service.metadata.labels.contains_key(OTHER_PROXY) {
+        Some(Unserved::OtherProxy)
+    } else if matches!(service.spec.cluster_ip.as_str(), "" | "None") {
+        Some(Unserved::Headless)
+    } else {
+        None
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct CompactSlice {
     ports: Box<[CompactPort]>,
     /// The distinct sets of zones that endpoints are hinted for.
     zone_sets: Box<[Box<[Arc<str>]>]>,
+    /// The distinct nodes that endpoints are on.
+    nodes: Box<[Arc<str>]>,
 }
 
 /// All addresses of a slice are of one family, so each need only be as long as the family's.
@@ -38,6 +40,8 @@ struct CompactEndpoint<A> {
     state: State,
     /// Index into `zone_sets` plus one; 0 for no zone hint.
     zone_set: u16,
+    /// Index into `nodes` plus one; 0 for none that is known.
+    node: u16,
 }
 
 /// Conditions, place and node hint, a bit each.
@@ -65,7 +69,7 @@ impl CompactSlice {
         if labels.contains_key(HEADLESS) {
             return None;
         }
-        let mut zones = ZoneSets { sets: Vec::new(), interner };
+        let (mut zones, mut nodes) = (ZoneSets::default(), Nodes::default());
         let mut found = Vec::new();
         let family = match slice.address_type.as_str() {
             "IPv4" => Family::V4,
@@ -79,13 +83,19 @@ impl CompactSlice {
         };
         for (index, endpoint) in slice.endpoints.iter().enumerate() {
             if let Some(address) = read_address(index, endpoint, family, loopback, findings) {
-                let zone_set = zones.index(&endpoint.hints.for_zones);
-                found.push(CompactEndpoint { address, state: State::read(endpoint, node_name), zone_set });
+                let zone_set = zones.index(&endpoint.hints.for_zones, interner);
+                let node = nodes.index(endpoint.node_name.as_deref(), interner);
+                found.push(CompactEndpoint {
+                    address,
+                    state: State::read(endpoint, node_name),
+                    zone_set,
+                    node,
+                });
             }
         }
-        let zone_sets = zones.sets.into();
+        let (zone_sets, nodes) = (zones.0.into(), nodes.0.into());
         let ports = read_ports(slice, interner, findings);
-        Some((service, Self { endpoints: Endpoints::new(family, &found), ports, zone_sets }))
+        Some((service, Self { endpoints: Endpoints::new(family, &found), ports, zone_sets, nodes }))
     }
 
     pub(crate) fn family(&self) -> Family {
@@ -98,6 +108,32 @@ impl CompactSlice {
     /// Whether the own node's zone can matter to it.
     pub(crate) fn has_zone_hints(&self) -> bool {
         !self.zone_sets.is_empty()
+    }
+
+    /// How many endpoints it has.
+    pub(crate) fn len(&self) -> usize {
+        match &self.endpoints {
+            Endpoints::V4(all) => all.len(),
+            Endpoints::V6(all) => all.len(),
+        }
+    }
+
+    /// Every endpoint, for no port in particular, and the node that it is on.
+    pub(crate) fn entries(&self) -> Vec<(Candidate<'_>, Option<&Arc<str>>)> {
+        match &self.endpoints {
+            Endpoints::V4(all) => all.iter().map(|e| (self.candidate(e, 0), self.node(e.node))).collect(),
+            Endpoints::V6(all) => all.iter().map(|e| (self.candidate(e, 0), self.node(e.node))).collect(),
+        }
+    }
+
+    /// The numbers that a service port has on this slice's endpoints: one, as a rule.
+    pub(crate) fn numbers(&self, port: &str, protocol: Protocol) -> Vec<u16> {
+        let wanted = self.ports.iter().filter(|p| p.protocol == protocol && *p.name == *port);
+        wanted.map(|port| port.number).collect()
+    }
+
+    fn node(&self, index: u16) -> Option<&Arc<str>> {
+        usize::from(index).checked_sub(1).and_then(|at| self.nodes.get(at))
     }
 
     /// Adds what this slice offers for a service port.
@@ -147,17 +183,24 @@ impl CompactSlice {
 impl Endpoints {
     fn new(family: Family, endpoints: &[CompactEndpoint<IpAddr>]) -> Self {
         let v4 = |e: &CompactEndpoint<IpAddr>| match e.address {
-            IpAddr::V4(address) => Some(CompactEndpoint { address, state: e.state, zone_set: e.zone_set }),
+            IpAddr::V4(address) => Some(e.at(address)),
             IpAddr::V6(_) => None,
         };
         let v6 = |e: &CompactEndpoint<IpAddr>| match e.address {
-            IpAddr::V6(address) => Some(CompactEndpoint { address, state: e.state, zone_set: e.zone_set }),
+            IpAddr::V6(address) => Some(e.at(address)),
             IpAddr::V4(_) => None,
         };
         match family {
             Family::V4 => Self::V4(endpoints.iter().filter_map(v4).collect()),
             Family::V6 => Self::V6(endpoints.iter().filter_map(v6).collect()),
         }
+    }
+}
+
+impl CompactEndpoint<IpAddr> {
+    /// The same with its address in another form.
+    fn at<A>(&self, address: A) -> CompactEndpoint<A> {
+        CompactEndpoint { address, state: self.state, zone_set: self.zone_set, node: self.node }
     }
 }
 
@@ -198,25 +241,41 @@ impl State {
     }
 }
 
-/// Numbers the distinct sets of zones of a slice.
-struct ZoneSets<'a> {
-    sets: Vec<Box<[Arc<str>]>>,
-    interner: &'a mut Interner,
+/// Numbers the distinct nodes of a slice.
+#[derive(Default)]
+struct Nodes(Vec<Arc<str>>);
+
+impl Nodes {
+    /// The node's index plus one; 0 for none, and for those past the 65,535th.
+    fn index(&mut self, name: Option<&str>, interner: &mut Interner) -> u16 {
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return 0 };
+        let name = interner.get(name);
+        let known = self.0.iter().position(|known| Arc::ptr_eq(known, &name));
+        let Ok(number) = u16::try_from(known.unwrap_or(self.0.len()) + 1) else { return 0 };
+        if known.is_none() {
+            self.0.push(name);
+        }
+        number
+    }
 }
 
-impl ZoneSets<'_> {
+/// Numbers the distinct sets of zones of a slice.
+#[derive(Default)]
+struct ZoneSets(Vec<Box<[Arc<str>]>>);
+
+impl ZoneSets {
     /// The set's index plus one; 0 for none. Past 65,535 distinct sets (the API allows 1,000 endpoints a slice)
     /// further hints are not kept.
-    fn index(&mut self, hints: &[Hint]) -> u16 {
+    fn index(&mut self, hints: &[Hint], interner: &mut Interner) -> u16 {
         if hints.is_empty() {
             return 0;
         }
         let same = |set: &[Arc<str>]| set.iter().map(|zone| &**zone).eq(hints.iter().map(|hint| &*hint.name));
-        if let Some(at) = self.sets.iter().position(|set| same(set)) {
+        if let Some(at) = self.0.iter().position(|set| same(set)) {
             return u16::try_from(at + 1).unwrap_or(0);
         }
-        let Ok(number) = u16::try_from(self.sets.len() + 1) else { return 0 };
-        self.sets.push(hints.iter().map(|hint| self.interner.get(&hint.name)).collect());
+        let Ok(number) = u16::try_from(self.0.len() + 1) else { return 0 };
+        self.0.push(hints.iter().map(|hint| interner.get(&hint.name)).collect());
         number
     }
 }

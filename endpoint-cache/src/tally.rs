@@ -17,3 +17,14 @@ pub struct Count {
     /// Those that were other than before, as far as it matters to a proxy.
     pub changed: u64,
 }
+
+/// Objects that the cache knows of now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Services that it serves.
+    pub services: usize,
+    /// EndpointSlices.
+    pub slices: usize,
+    /// Their endpoints.
+    pub endpoints: usize,
+}

@@ -64,6 +64,13 @@ pub struct ServiceSpec {
     /// Clients that may use the load balancer's addresses.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "is_default")]
     pub load_balancer_source_ranges: Vec<String>,
+    /// Which endpoints are preferred: `PreferSameZone`, `PreferSameNode`, or empty for none in particular. The control
+    /// plane follows it by hints.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_default")]
+    pub traffic_distribution: String,
+    /// Whether endpoints count as ready before they are, and for as long as they exist.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_default")]
+    pub publish_not_ready_addresses: bool,
     /// Where a load balancer asks whether this node has endpoints; 0 for nowhere.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "is_default")]
     pub health_check_node_port: i32,

@@ -17,6 +17,7 @@ mod health_checks;
 mod node;
 mod objects;
 mod oracle;
+mod portraits;
 mod problems;
 mod properties;
 mod relists;

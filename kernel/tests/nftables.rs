@@ -5,8 +5,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 use kernel::Error;
 use kernel::nft::expr::{
-    Action, Comparison, CtKey, DynsetOp, Expr, FibFlags, IcmpCode, Load, Match, MetaKey, NatKind,
-    PayloadBase, Register, SetAccess,
+    Action, Comparison, CtKey, DynsetOp, Expr, FibFlags, IcmpCode, InstalledExpr, Load, Match, MetaKey,
+    NatKind, PayloadBase, Register, SetAccess,
 };
 use kernel::nft::{
     Batch, Bytes, Chain, ChainType, Data, DataType, Disturbance, Element, Family, Hook, HookPoint, MapTo,
@@ -19,6 +19,8 @@ fn main() -> ExitCode {
         Test::new("every_kind_of_set_is_read_back_as_written", every_kind_of_set),
         Test::new("ranges_are_listed_as_ranges", ranges),
         Test::new("every_expression_is_taken_and_listed", every_expression),
+        Test::new("every_expression_is_read_back_as_written", reading_back),
+        Test::new("an_element_is_found_by_its_key", single_elements),
         Test::new("rules_are_known_again_by_their_fingerprints", fingerprints),
         Test::new("a_refused_operation_undoes_the_whole_and_is_named", refusal),
         Test::new("a_rehearsal_tells_what_would_be_refused_and_changes_nothing", rehearsal),
@@ -305,11 +307,67 @@ fn rules() -> Vec<(Vec<Expr>, &'static str)> {
 }
 
 fn every_expression() -> Result<()> {
+    let rules = program_every_expression()?;
+    expect_listed(&rules.iter().map(|(_, listed)| *listed).collect::<Vec<_>>())?;
+    expect_listed(&["reject comment \"no way\"", "snat to 192.0.2.1", "hook prerouting priority dstnat"])?;
+    let chains = Nftables::open()?.chains(&table())?;
+    let forward = hook("filter-forward", ChainType::Filter, HookPoint::Forward, 0);
+    ensure!(chains.contains(&forward) && chains.contains(&chain("other")), "{chains:?}");
+    Ok(())
+}
+
+fn hook(name: &str, kind: ChainType, point: HookPoint, priority: i32) -> Chain {
+    Chain { name: name.to_owned(), hook: Some(Hook { kind, point, priority }) }
+}
+
+fn reading_back() -> Result<()> {
+    let rules = program_every_expression()?;
+    let mut nft = Nftables::open()?;
+    let mut found = nft.listed_rules(&table(), "nat-prerouting")?;
+    found.extend(nft.listed_rules(&table(), "nat-postrouting")?);
+    for (expressions, words) in &rules {
+        let known: Vec<_> = expressions.iter().cloned().map(InstalledExpr::Known).collect();
+        ensure!(found.iter().any(|rule| rule.expressions == known), "{words} is not in {found:?}");
+    }
+    // The one that translates sources stands there besides.
+    ensure!(found.len() == rules.len() + 1, "{} rules became {}", rules.len(), found.len());
+    let run = |command: &str| Command::new("nft").arg(command).status();
+    ensure!(run("add rule ip t filter-forward limit rate 1/second accept")?.success(), "nft failed");
+    ensure!(run("chain ip t filter-forward { policy drop; }")?.success(), "nft failed");
+    let forward = nft.listed_rules(&table(), "filter-forward")?;
+    ensure!(forward[0].comment.as_deref() == Some("no way"), "{forward:?}");
+    ensure!(
+        forward[1].expressions
+            == [
+                InstalledExpr::Unknown { name: "limit".to_owned() },
+                InstalledExpr::Known(Expr::Action(Action::Verdict(Verdict::Accept))),
+            ],
+        "{forward:?}"
+    );
+    ensure!(nft.listed_rules(&table(), "missing")?.is_empty(), "a missing chain has rules");
+    let chains = nft.listed_chains(&table())?;
+    let drops = |name| chains.iter().find(|listed| listed.chain.name == name).map(|listed| listed.drops);
+    ensure!(drops("filter-forward") == Some(true) && drops("nat-prerouting") == Some(false), "{chains:?}");
+    Ok(())
+}
+
+fn single_elements() -> Result<()> {
+    program_every_expression()?;
+    let mut nft = Nftables::open()?;
+    let leads = element(&[10, 0, 0, 1], Data::Verdict(Verdict::Goto("other".to_owned())));
+    let mut filled = Batch::new(table());
+    filled.add_elements("fates", [&leads]);
+    filled.add_elements("seen", [&element(&[10, 0, 0, 1], Data::None)]);
+    nft.commit(filled)?;
+    ensure!(nft.element(&table(), "fates", &leads.key)? == Some(leads), "an element is not found by its key");
+    ensure!(nft.element(&table(), "seen", &[10, 0, 0, 1])?.is_some(), "nor is one that may time out");
+    ensure!(nft.element(&table(), "fates", &[10, 0, 0, 2])?.is_none(), "an element is found by another key");
+    Ok(())
+}
+
+/// Puts every rule in force.
+fn program_every_expression() -> Result<Vec<(Vec<Expr>, &'static str)>> {
     use DataType::{InetService, Ipv4Addr, Mark};
-    let hook = |name: &str, kind, point, priority| Chain {
-        name: name.to_owned(),
-        hook: Some(Hook { kind, point, priority }),
-    };
     let mut batch = batch();
     batch.add_set(&set("hosts", &[Ipv4Addr], MapTo::Nothing));
     batch.add_set(&set("fates", &[Ipv4Addr], MapTo::Verdict));
@@ -339,14 +397,8 @@ fn every_expression() -> Result<()> {
     ];
     batch.add_rule("filter-forward", &Rule { expressions: vec![reject], comment: Some("no way".to_owned()) });
     batch.add_rule("nat-postrouting", &Rule { expressions: snat.to_vec(), comment: None });
-    let mut nft = Nftables::open()?;
-    nft.commit(batch)?;
-    expect_listed(&rules.iter().map(|(_, listed)| *listed).collect::<Vec<_>>())?;
-    expect_listed(&["reject comment \"no way\"", "snat to 192.0.2.1", "hook prerouting priority dstnat"])?;
-    let chains = nft.chains(&table())?;
-    let forward = hook("filter-forward", ChainType::Filter, HookPoint::Forward, 0);
-    ensure!(chains.contains(&forward) && chains.contains(&chain("other")), "{chains:?}");
-    Ok(())
+    Nftables::open()?.commit(batch)?;
+    Ok(rules)
 }
 
 fn fingerprints() -> Result<()> {

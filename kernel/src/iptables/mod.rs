@@ -10,6 +10,7 @@ mod lock;
 mod own;
 mod presence;
 mod program;
+mod recent;
 mod restore;
 mod save;
 mod size;
@@ -26,6 +27,7 @@ pub use lock::Lock;
 use lock::LockState;
 pub use own::OwnProcesses;
 use program::Program;
+pub use recent::last_seen;
 pub use save::SavedLine;
 pub use size::TableSize;
 
@@ -216,6 +218,15 @@ impl Iptables {
                 each(table, line);
             }
         })
+    }
+
+    /// Lists all tables that exist and creates none, each line as it is printed with the name of its table: chains with
+    /// their policies, rules, and what is said of tables that cannot be listed, after `# `.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn list_all(&self, each: impl FnMut(&str, &str)) -> Result<(), Error> {
+        self.run_listing(None, each)
     }
 
     /// How large a table of the legacy back end is, without listing it. The table is created if it does not exist.

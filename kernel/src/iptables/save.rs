@@ -41,7 +41,20 @@ impl Iptables {
     pub(super) fn run_save(
         &self,
         table: Option<Table>,
-        each: impl FnMut(&str, SavedLine<'_>),
+        mut each: impl FnMut(&str, SavedLine<'_>),
+    ) -> Result<(), Error> {
+        self.run_listing(table, |name, line| {
+            if let Some(saved) = SavedLine::parse(line) {
+                each(name, saved);
+            }
+        })
+    }
+
+    /// The same, with the lines as they are.
+    pub(super) fn run_listing(
+        &self,
+        table: Option<Table>,
+        each: impl FnMut(&str, &str),
     ) -> Result<(), Error> {
         let mut command = self.save.command();
         if let Some(table) = table {
@@ -75,20 +88,18 @@ impl Iptables {
 }
 
 /// Hands over the lines of a listing. Returns what the program said in place of a table that it cannot list.
-fn take_in(
-    mut listing: impl BufRead,
-    mut each: impl FnMut(&str, SavedLine<'_>),
-) -> io::Result<Option<String>> {
+fn take_in(mut listing: impl BufRead, mut each: impl FnMut(&str, &str)) -> io::Result<Option<String>> {
     let (mut line, mut table, mut foreign) = (Vec::new(), String::new(), None);
     while next_line(&mut listing, &mut line)? {
         let text = String::from_utf8_lossy(&line);
         if let Some(name) = text.strip_prefix('*') {
             name.clone_into(&mut table);
-        } else if let Some(saved) = SavedLine::parse(&text) {
-            each(&table, saved);
-        } else if text.starts_with("# Table ") && text.contains("incompatible") {
+            continue;
+        }
+        if text.starts_with("# Table ") && text.contains("incompatible") {
             foreign = Some(text.trim_start_matches("# ").to_owned());
         }
+        each(&table, &text);
     }
     Ok(foreign)
 }
@@ -113,7 +124,9 @@ mod tests {
 
     fn read(listing: &str) -> (Vec<String>, Option<String>) {
         let mut seen = Vec::new();
-        let foreign = take_in(listing.as_bytes(), |table, line| seen.push(format!("{table} {line:?}")));
+        let foreign = take_in(listing.as_bytes(), |table, line| {
+            seen.extend(SavedLine::parse(line).map(|line| format!("{table} {line:?}")));
+        });
         (seen, foreign.unwrap())
     }
 

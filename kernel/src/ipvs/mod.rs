@@ -12,6 +12,7 @@ pub mod fuzz;
 mod info;
 mod read;
 mod refused;
+mod remembered;
 mod scheduler;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod write;
 
 pub use connection::Ipvs;
 pub use refused::Refused;
+pub use remembered::remembered;
 pub use scheduler::{InvalidScheduler, Scheduler};
 pub use types::{Destination, Frontend, Operation, Persistence, Server, Target, Timeouts, Traffic};
 

@@ -5,7 +5,7 @@ mod read;
 mod socket;
 mod write;
 
-pub(crate) use notifications::Notifications;
+pub(crate) use notifications::{Notifications, Received};
 pub(crate) use read::{Attributes, Message, messages};
 pub(crate) use socket::{Protocol, Refusal, Socket};
 pub(crate) use write::Writer;

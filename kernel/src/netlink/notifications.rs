@@ -1,7 +1,7 @@
 //! A netlink socket that only listens.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use netlink_sys::Socket as RawSocket;
 use nix::errno::Errno;
@@ -30,22 +30,62 @@ impl Notifications {
             groups.iter().try_for_each(|group| raw.add_membership(*group))?;
             Ok(raw)
         };
-        let raw = open().map_err(|cause| Error::io(format!("listen to {}", protocol.name()), cause))?;
+        let operation = format!("listen to {}", protocol.name());
+        let raw = open().map_err(|cause| match cause.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EPERM) => Error::Permission { operation },
+            _ => Error::io(operation, cause),
+        })?;
         Ok(Self { raw, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
     /// Waits for a datagram and hands its messages to `each`. False when the kernel had to drop some: anything may
     /// have been in them.
-    pub(crate) fn receive(&mut self, what: &str, mut each: impl FnMut(&Message<'_>)) -> Result<bool, Error> {
-        match receive(&self.raw, &mut self.buffer, MsgFlags::empty()) {
+    pub(crate) fn receive(&mut self, what: &str, each: impl FnMut(&Message<'_>)) -> Result<bool, Error> {
+        Ok(self.receive_with(MsgFlags::empty(), what, each)? == Received::All)
+    }
+
+    /// The same without waiting.
+    pub(crate) fn receive_now(
+        &mut self,
+        what: &str,
+        each: impl FnMut(&Message<'_>),
+    ) -> Result<Received, Error> {
+        self.receive_with(MsgFlags::MSG_DONTWAIT, what, each)
+    }
+
+    fn receive_with(
+        &mut self,
+        flags: MsgFlags,
+        what: &str,
+        mut each: impl FnMut(&Message<'_>),
+    ) -> Result<Received, Error> {
+        match receive(&self.raw, &mut self.buffer, flags) {
             Ok(()) => {
                 messages(&self.buffer).for_each(|message| each(&message));
-                Ok(true)
+                Ok(Received::All)
             }
-            Err(cause) if cause.raw_os_error() == Some(Errno::ENOBUFS as i32) => Ok(false),
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+            Err(cause) if cause.raw_os_error() == Some(Errno::ENOBUFS as i32) => Ok(Received::NotAll),
             Err(cause) => Err(Error::io(format!("listen for {what}"), cause)),
         }
     }
+}
+
+impl AsFd for Notifications {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.raw.as_fd()
+    }
+}
+
+/// What a socket had to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// A datagram.
+    All,
+    /// The kernel had to drop some.
+    NotAll,
+    /// Nothing yet.
+    Nothing,
 }
 
 /// Attaches a filter that drops datagrams whose first message has this port in `nlmsg_pid`. One transaction's messages

@@ -160,6 +160,16 @@ impl Socket {
         request: impl Fn(u32) -> Writer,
         decode: impl Fn(&Message<'_>, &mut Vec<T>),
     ) -> Result<Vec<T>, Error> {
+        self.dump_into(what, request, decode)
+    }
+
+    /// As [`Socket::dump`], for what is not to be kept one by one.
+    pub(crate) fn dump_into<A: Default>(
+        &mut self,
+        what: &str,
+        request: impl Fn(u32) -> Writer,
+        decode: impl Fn(&Message<'_>, &mut A),
+    ) -> Result<A, Error> {
         for _ in 0..DUMP_TRIES {
             let sequence = self.next_sequence(1);
             self.send(request(sequence).bytes())
@@ -172,13 +182,13 @@ impl Socket {
     }
 
     /// `None` when the kernel calls the dump inconsistent.
-    fn collect_dump<T>(
+    fn collect_dump<A: Default>(
         &mut self,
         what: &str,
         sequence: u32,
-        decode: &impl Fn(&Message<'_>, &mut Vec<T>),
-    ) -> Result<Option<Vec<T>>, Error> {
-        let (mut found, mut interrupted) = (Vec::new(), false);
+        decode: &impl Fn(&Message<'_>, &mut A),
+    ) -> Result<Option<A>, Error> {
+        let (mut found, mut interrupted) = (A::default(), false);
         loop {
             let received = receive(&self.raw, &mut self.buffer, MsgFlags::empty());
             received.map_err(|source| lost_or_io(what, source))?;

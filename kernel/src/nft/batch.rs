@@ -1,12 +1,14 @@
 //! A transaction: what is to change in one table, applied whole or not at all.
 
+use super::expr::Expr;
 use super::rule::Rule;
+use super::tracer::{self, TraceLimit};
 use super::types::{Chain, Element, Set, Table};
 use super::uapi::{
     BATCH_BEGIN, BATCH_END, SUBSYSTEM, chain, element, msg, rule, set, table, userdata as kind,
 };
 use super::{userdata, write};
-use crate::netlink::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, Writer};
+use crate::netlink::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Writer};
 
 /// Elements of one message stop here: a list of them is one attribute, and an attribute has at most 65,535 bytes.
 const LIST_LIMIT: usize = 60_000;
@@ -64,6 +66,29 @@ impl Batch {
         self.operation(msg::NEWTABLE, NLM_F_CREATE, |w, name| {
             w.string(table::NAME, name);
             w.attribute(table::USERDATA, &userdata);
+        });
+    }
+
+    /// Adds a table that nobody else can change, and that goes with the connection which this is committed through.
+    pub(super) fn add_own_table(&mut self, comment: &str) {
+        let mut userdata = Vec::new();
+        userdata::push_text(&mut userdata, kind::COMMENT, comment);
+        self.operation(msg::NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, |w, name| {
+            w.string(table::NAME, name);
+            w.be32(table::FLAGS, table::F_OWNER);
+            w.attribute(table::USERDATA, &userdata);
+        });
+    }
+
+    /// Adds a rule that has packets traced.
+    pub(super) fn add_tracing_rule(&mut self, chain: &str, conditions: &[Expr], limit: TraceLimit) {
+        self.operation(msg::NEWRULE, NLM_F_CREATE | NLM_F_APPEND, |w, table| {
+            w.string(rule::TABLE, table);
+            w.string(rule::CHAIN, chain);
+            w.nest(rule::EXPRESSIONS, |w| {
+                conditions.iter().for_each(|condition| condition.encode(w));
+                tracer::have_traced(w, limit);
+            });
         });
     }
 

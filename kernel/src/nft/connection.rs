@@ -8,11 +8,13 @@ use nix::errno::Errno;
 
 use super::batch::Batch;
 use super::read::{self, InstalledSet};
-use super::rule::InstalledRule;
-use super::types::{Chain, Element, Table};
-use super::uapi::{chain, element, generation, msg, rule, set};
+use super::rule::{InstalledRule, ListedRule};
+use super::types::{Chain, Element, ListedChain, Table};
+use super::uapi::{LIST_ELEM, chain, data, element, generation, msg, rule, set};
 use crate::Error;
-use crate::netlink::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Protocol, Refusal, Socket, Writer, messages};
+use crate::netlink::{
+    Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Protocol, Refusal, Socket, Writer, messages,
+};
 
 /// Room that a batch needs beyond what [`Batch::bytes`] tells: its closing message.
 const CLOSING: usize = 64;
@@ -164,6 +166,35 @@ impl Nftables {
         })
     }
 
+    /// The chains of a table, with what their ends do.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn listed_chains(&mut self, table: &Table) -> Result<Vec<ListedChain>, Error> {
+        let family = table.family.number();
+        let request =
+            |sequence| dump_request(msg::GETCHAIN, family, sequence, |w| w.string(chain::TABLE, &table.name));
+        self.socket.dump(&format!("chains of table {table}"), request, |message, found| {
+            found.extend(read::listed_chain(message, table));
+        })
+    }
+
+    /// What the rules of a chain do, in order; none if there is no such chain.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn listed_rules(&mut self, table: &Table, chain: &str) -> Result<Vec<ListedRule>, Error> {
+        let request = |sequence| {
+            dump_request(msg::GETRULE, table.family.number(), sequence, |w| {
+                w.string(rule::TABLE, &table.name);
+                w.string(rule::CHAIN, chain);
+            })
+        };
+        self.socket.dump(&format!("rules of chain {table} {chain}"), request, |message, found| {
+            found.extend(read::listed_rule(message, table));
+        })
+    }
+
     /// The rules of a table, in their chains' order.
     ///
     /// # Errors
@@ -177,6 +208,27 @@ impl Nftables {
         })
     }
 
+    /// What the kernel answers to a question about one object.
+    pub(super) fn one<T>(
+        &mut self,
+        (kind, what): (u16, &str),
+        family: u8,
+        body: impl Fn(&mut Writer),
+        decode: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let request = |sequence| {
+            let mut writer = Writer::default();
+            writer.message(kind, NLM_F_REQUEST | NLM_F_ACK, sequence, (family, 0), &body);
+            writer
+        };
+        let found = self.socket.dump(what, request, |message, found| found.extend(decode(message)));
+        match found {
+            Ok(found) => Ok(found.into_iter().next()),
+            Err(Error::Refused { errno: Errno::ENOENT, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The sets and maps of a table, anonymous ones left out.
     ///
     /// # Errors
@@ -188,6 +240,31 @@ impl Nftables {
         self.socket.dump(&format!("sets of table {table}"), request, |message, found| {
             found.extend(read::set(message, table));
         })
+    }
+
+    /// The element of a set with this key, if there is one. Not for sets of ranges.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn element(&mut self, table: &Table, set: &str, key: &[u8]) -> Result<Option<Element>, Error> {
+        let header = (table.family.number(), 0);
+        let request = |sequence| {
+            let mut writer = Writer::default();
+            writer.message(msg::GETSETELEM, NLM_F_REQUEST | NLM_F_ACK, sequence, header, |w| {
+                w.string(element::LIST_TABLE, &table.name);
+                w.string(element::LIST_SET, set);
+                w.nest(element::LIST_ELEMENTS, |w| {
+                    w.nest(LIST_ELEM, |w| w.nest(element::KEY, |w| w.attribute(data::VALUE, key)));
+                });
+            });
+            writer
+        };
+        let what = format!("an element of set {table} {set}");
+        match self.socket.dump(&what, request, read::elements) {
+            Ok(found) => Ok(found.into_iter().next()),
+            Err(Error::Refused { errno: Errno::ENOENT, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The elements of a set, in no order.

@@ -1,7 +1,7 @@
 //! nftables over netlink: typed objects, transactions, and reading back.
 //!
 //! A [`Batch`] collects operations on one table; [`Nftables::commit`] applies it whole. [`Nftables`] also lists what
-//! the kernel holds, in the same types; a [`Monitor`] hears of changes that others make. Rules are made of [`expr`]essions that work on registers; keys and values of
+//! the kernel holds, in the same types; a [`Monitor`] hears of changes that others make; a [`Tracer`] has packets traced. Rules are made of [`expr`]essions that work on registers; keys and values of
 //! [`Set`]s are bytes in registers' layout, every field padded to four bytes.
 //!
 //! Mirrors `linux/netfilter/nf_tables.h`.
@@ -12,6 +12,8 @@ pub mod expr;
 mod monitor;
 mod read;
 mod rule;
+pub(crate) mod trace;
+mod tracer;
 mod types;
 mod uapi;
 mod userdata;
@@ -21,8 +23,11 @@ pub use batch::Batch;
 pub use connection::Nftables;
 pub use monitor::{Disturbance, Monitor};
 pub use read::InstalledSet;
-pub use rule::{Fingerprint, InstalledRule, Rule, hash};
+pub use rule::{Fingerprint, InstalledRule, ListedRule, Rule, hash};
+pub use trace::{Met, TraceStep};
+pub use tracer::{TraceFilter, TraceLimit, Tracer};
 pub use types::{
-    Bytes, Chain, ChainType, Data, DataType, Element, Family, Hook, HookPoint, MapTo, Set, Table, Verdict,
+    Bytes, Chain, ChainType, Data, DataType, Element, Family, Hook, HookPoint, ListedChain, MapTo, Set,
+    Table, Verdict,
 };
 pub use userdata::listable;

@@ -1,8 +1,11 @@
 //! How tables, chains, rules, sets and elements are read back. Whatever does not parse is left out.
 
-use super::rule::{Fingerprint, InstalledRule};
-use super::types::{Bytes, Chain, ChainType, Data, Element, Family, Hook, HookPoint, Set, Table, Verdict};
-use super::types::{MapTo, type_number, width};
+use super::expr::InstalledExpr;
+use super::rule::{Fingerprint, InstalledRule, ListedRule};
+use super::types::{
+    Bytes, Chain, ChainType, Data, DataType, Element, Family, Hook, HookPoint, ListedChain, MapTo, Set,
+    Table, Verdict, fields, type_number, width,
+};
 use super::uapi::{self, chain, data, element, msg, rule, set, table, userdata as kind};
 use super::{userdata, write};
 use crate::netlink::{Attributes, Message};
@@ -36,6 +39,37 @@ impl InstalledSet {
             && (self.data_type, self.data_len) == data
             && self.size == definition.size
     }
+
+    /// Bytes of a key in registers' layout.
+    #[must_use]
+    pub fn key_len(&self) -> usize {
+        self.key_len as usize
+    }
+
+    /// Fields of the key; `None` where one has a type that we have no name for.
+    #[must_use]
+    pub fn key(&self) -> Option<Vec<DataType>> {
+        fields(self.key_type)
+    }
+
+    /// Fields of the values that keys map to; `None` if they map to nothing, to verdicts, or to a type that we have no
+    /// name for.
+    #[must_use]
+    pub fn value(&self) -> Option<Vec<DataType>> {
+        fields(self.data_type)
+    }
+
+    /// Whether keys map to anything.
+    #[must_use]
+    pub fn is_map(&self) -> bool {
+        self.flags & set::F_MAP != 0
+    }
+
+    /// Whether elements are ranges.
+    #[must_use]
+    pub fn is_interval(&self) -> bool {
+        self.flags & set::F_INTERVAL != 0
+    }
 }
 
 pub(super) fn table(message: &Message<'_>) -> Option<Table> {
@@ -50,6 +84,13 @@ pub(super) fn chain(message: &Message<'_>, of: &Table) -> Option<Chain> {
     }
     let hook = attributes.nested(chain::HOOK).and_then(|hook| self::hook(attributes, hook));
     Some(Chain { name: attributes.string(chain::NAME)?.to_owned(), hook })
+}
+
+pub(super) fn listed_chain(message: &Message<'_>, of: &Table) -> Option<ListedChain> {
+    const DROP: u32 = 0;
+    let chain = chain(message, of)?;
+    let drops = chain.hook.is_some() && message.attributes().be32(chain::POLICY) == Some(DROP);
+    Some(ListedChain { chain, drops })
 }
 
 fn hook(chain_attributes: Attributes<'_>, hook: Attributes<'_>) -> Option<Hook> {
@@ -72,6 +113,18 @@ pub(super) fn rule(message: &Message<'_>, of: &Table) -> Option<InstalledRule> {
         chain: attributes.string(rule::CHAIN)?.to_owned(),
         handle: attributes.be64(rule::HANDLE)?,
         fingerprint: attributes.get(rule::USERDATA).and_then(Fingerprint::from_userdata),
+    })
+}
+
+pub(super) fn listed_rule(message: &Message<'_>, of: &Table) -> Option<ListedRule> {
+    let attributes = message.attributes();
+    if !belongs(message, of, rule::TABLE) {
+        return None;
+    }
+    let userdata = attributes.get(rule::USERDATA);
+    Some(ListedRule {
+        comment: userdata.and_then(|bytes| userdata::text(bytes, kind::COMMENT)),
+        expressions: attributes.nested(rule::EXPRESSIONS).map(InstalledExpr::decode_all).unwrap_or_default(),
     })
 }
 
@@ -114,7 +167,7 @@ fn element(item: Attributes<'_>) -> Option<Element> {
     })
 }
 
-fn data(attributes: Attributes<'_>) -> Option<Data> {
+pub(super) fn data(attributes: Attributes<'_>) -> Option<Data> {
     if let Some(value) = attributes.get(data::VALUE) {
         return Some(Data::Value(Bytes::from_slice(value)));
     }

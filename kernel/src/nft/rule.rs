@@ -1,6 +1,6 @@
 //! A rule: expressions, a comment, and a fingerprint by which the next process knows it again.
 
-use super::expr::Expr;
+use super::expr::{Expr, InstalledExpr};
 use super::uapi::{rule, userdata as kind};
 use super::userdata;
 use crate::netlink::Writer;
@@ -28,6 +28,15 @@ pub struct InstalledRule {
     pub handle: u64,
     /// Its fingerprint, if one of ours wrote it.
     pub fingerprint: Option<Fingerprint>,
+}
+
+/// What a rule in the kernel does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedRule {
+    /// Its expressions, in order.
+    pub expressions: Vec<InstalledExpr>,
+    /// What it is for, if it says.
+    pub comment: Option<String>,
 }
 
 impl Rule {

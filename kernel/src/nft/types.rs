@@ -66,6 +66,15 @@ pub struct Chain {
     pub hook: Option<Hook>,
 }
 
+/// A chain as the kernel holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedChain {
+    /// The chain.
+    pub chain: Chain,
+    /// Whether it is a base chain that drops what comes to its end. Ours accept.
+    pub drops: bool,
+}
+
 /// Where a base chain hangs. The policy is always to accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
@@ -140,6 +149,8 @@ pub enum DataType {
 }
 
 impl DataType {
+    const ALL: [Self; 5] = [Self::Ipv4Addr, Self::Ipv6Addr, Self::InetProto, Self::InetService, Self::Mark];
+
     pub(super) fn number(self) -> u32 {
         match self {
             Self::Ipv4Addr => 7,
@@ -219,6 +230,16 @@ pub(super) fn type_number(fields: &[DataType]) -> u32 {
     fields.iter().fold(0, |number, field| number << 6 | field.number())
 }
 
+/// The fields of a type that is recognised by its number; `None` for types that we have no name for.
+pub(super) fn fields(number: u32) -> Option<Vec<DataType>> {
+    const BITS: u32 = 6;
+    let digits = (0..u32::BITS).step_by(BITS as usize).map(|shift| number >> shift & ((1 << BITS) - 1));
+    let mut digits: Vec<u32> = digits.collect();
+    digits.truncate(digits.iter().rposition(|digit| *digit != 0)? + 1);
+    let named = |digit: &u32| DataType::ALL.into_iter().find(|known| known.number() == *digit);
+    digits.iter().rev().map(named).collect()
+}
+
 /// What becomes of a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -234,6 +255,20 @@ pub enum Verdict {
     Jump(String),
     /// To another chain for good.
     Goto(String),
+}
+
+/// As nft writes it.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept => f.write_str("accept"),
+            Self::Drop => f.write_str("drop"),
+            Self::Continue => f.write_str("continue"),
+            Self::Return => f.write_str("return"),
+            Self::Jump(chain) => write!(f, "jump {chain}"),
+            Self::Goto(chain) => write!(f, "goto {chain}"),
+        }
+    }
 }
 
 impl Verdict {
@@ -293,4 +328,24 @@ pub struct Element {
     pub data: Data,
     /// Shown by `nft list`; only what is [`listable`](super::listable) comes back.
     pub comment: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn types_are_recognised_by_their_numbers(types in proptest::collection::vec(0..DataType::ALL.len(), 1..6)) {
+            let types: Vec<_> = types.into_iter().map(|at| DataType::ALL[at]).collect();
+            prop_assert_eq!(fields(type_number(&types)), Some(types));
+        }
+
+        #[test]
+        fn any_number_is_a_type_or_none(number: u32) {
+            prop_assert!(fields(number).is_none_or(|types| type_number(&types) == number));
+        }
+    }
 }

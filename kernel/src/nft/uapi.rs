@@ -28,6 +28,7 @@ pub(super) mod msg {
     pub(in super::super) const DELSETELEM: u16 = of(14);
     pub(in super::super) const NEWGEN: u16 = of(15);
     pub(in super::super) const GETGEN: u16 = of(16);
+    pub(in super::super) const TRACE: u16 = of(17);
 }
 
 /// Attributes of a list: `NFTA_LIST_ELEM`.
@@ -39,9 +40,30 @@ pub(super) mod generation {
     pub(in super::super) const PROC_NAME: u16 = 3;
 }
 
+pub(super) mod trace {
+    pub(in super::super) const TABLE: u16 = 1;
+    pub(in super::super) const CHAIN: u16 = 2;
+    pub(in super::super) const RULE_HANDLE: u16 = 3;
+    pub(in super::super) const TYPE: u16 = 4;
+    pub(in super::super) const VERDICT: u16 = 5;
+    pub(in super::super) const ID: u16 = 6;
+    pub(in super::super) const NETWORK_HEADER: u16 = 8;
+    pub(in super::super) const TRANSPORT_HEADER: u16 = 9;
+    pub(in super::super) const POLICY: u16 = 16;
+
+    /// `enum nft_trace_types`
+    pub(in super::super) const OF_POLICY: u32 = 1;
+    pub(in super::super) const OF_RETURN: u32 = 2;
+    pub(in super::super) const OF_RULE: u32 = 3;
+}
+
 pub(super) mod table {
     pub(in super::super) const NAME: u16 = 1;
+    pub(in super::super) const FLAGS: u16 = 2;
     pub(in super::super) const USERDATA: u16 = 6;
+
+    /// It goes with the socket that made it, and nobody else can change it.
+    pub(in super::super) const F_OWNER: u32 = 2;
 }
 
 pub(super) mod chain {

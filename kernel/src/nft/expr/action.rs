@@ -1,8 +1,9 @@
 //! Expressions that do something to the packet: verdict, meta set, nat, masquerade, reject, counter.
 
-use super::{CtKey, MetaKey, Register, VERDICT_REGISTER};
-use crate::netlink::Writer;
-use crate::nft::types::{Family, Verdict};
+use super::{CtKey, MetaKey, Register, VERDICT_REGISTER, read_register};
+use crate::netlink::{Attributes, Writer};
+use crate::nft::read;
+use crate::nft::types::{Data, Family, Verdict};
 use crate::nft::write::verdict;
 
 /// Which address `nat` rewrites (`NFT_NAT_*`).
@@ -22,6 +23,9 @@ pub enum IcmpCode {
     /// ICMPv6 type 1 code 4, in an `ip6` table.
     PortUnreachable6,
 }
+
+/// `NFT_REJECT_ICMP_UNREACH`
+const ICMP_UNREACH: u32 = 0;
 
 /// An expression with an effect on the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +108,6 @@ impl Action {
                 w.be32(1, RANDOM_FULLY);
             }
             Self::Reject(code) => {
-                const ICMP_UNREACH: u32 = 0;
                 w.be32(1, ICMP_UNREACH);
                 w.attribute(
                     2,
@@ -119,5 +122,49 @@ impl Action {
                 w.be64(2, 0);
             }
         }
+    }
+
+    /// What an expression of this name says; `None` if [`Action`] has no words for it.
+    pub(super) fn decode(name: &str, from: Attributes<'_>) -> Option<Self> {
+        match name {
+            "immediate" if from.be32(1)? == VERDICT_REGISTER => match read::data(from.nested(2)?)? {
+                Data::Verdict(verdict) => Some(Self::Verdict(verdict)),
+                Data::Value(_) | Data::None => None,
+            },
+            "meta" if from.be32(2)? == MetaKey::Mark.number() => {
+                Some(Self::SetMark { from: read_register(from, 3)? })
+            }
+            "ct" if from.be32(2)? == CtKey::Mark.number() => {
+                Some(Self::SetConnectionMark { from: read_register(from, 4)? })
+            }
+            "nat" => Self::decode_nat(from),
+            "masq" => Some(Self::Masquerade),
+            "reject" if from.be32(1)? == ICMP_UNREACH => match from.get(2)? {
+                [3] => Some(Self::Reject(IcmpCode::PortUnreachable)),
+                [4] => Some(Self::Reject(IcmpCode::PortUnreachable6)),
+                _ => None,
+            },
+            "counter" => Some(Self::Counter),
+            _ => None,
+        }
+    }
+
+    fn decode_nat(from: Attributes<'_>) -> Option<Self> {
+        let kind = match from.be32(1)? {
+            0 => NatKind::Snat,
+            1 => NatKind::Dnat,
+            _ => return None,
+        };
+        let family = Family::from_number(u8::try_from(from.be32(2)?).ok()?)?;
+        let port = match from.be32(5) {
+            None => None,
+            Some(port) => Some(Register::from_number(port)?),
+        };
+        // The kernel tells the ends of ranges too, which are the beginnings where there is no range.
+        let is_range = |first: u16, last: u16| from.get(last).is_some_and(|end| from.get(first) != Some(end));
+        if is_range(3, 4) || is_range(5, 6) {
+            return None;
+        }
+        Some(Self::Nat { kind, family, address: read_register(from, 3)?, port })
     }
 }

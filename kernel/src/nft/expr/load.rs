@@ -1,7 +1,7 @@
 //! Expressions that bring something about the packet into a register: payload, meta, ct, fib, numgen, immediate.
 
-use super::{Register, value};
-use crate::netlink::Writer;
+use super::{Register, read_register, read_value, value};
+use crate::netlink::{Attributes, Writer};
 use crate::nft::types::Bytes;
 
 /// Which header a payload offset counts from (`NFT_PAYLOAD_*_HEADER`).
@@ -32,6 +32,10 @@ impl MetaKey {
             Self::L4Proto => 16,
         }
     }
+
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        [Self::Mark, Self::IifName, Self::L4Proto].into_iter().find(|key| key.number() == number)
+    }
 }
 
 /// What `ct` reads (`NFT_CT_*`), host order.
@@ -58,6 +62,10 @@ impl CtKey {
             Self::Mark => 3,
         }
     }
+
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        [Self::State, Self::Status, Self::Mark].into_iter().find(|key| key.number() == number)
+    }
 }
 
 /// Which address `fib` looks up (`NFTA_FIB_F_*`).
@@ -68,6 +76,11 @@ pub enum FibFlags {
     /// The destination address.
     Daddr,
 }
+
+/// `NFT_FIB_RESULT_ADDRTYPE`
+const RESULT_ADDRTYPE: u32 = 3;
+/// `NFT_NG_RANDOM`
+const RANDOM: u32 = 1;
 
 /// An expression that fills a register.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +171,6 @@ impl Load {
                 w.be32(2, key.number());
             }
             Self::FibType { of, into } => {
-                const RESULT_ADDRTYPE: u32 = 3;
                 w.be32(1, into.number());
                 w.be32(2, RESULT_ADDRTYPE);
                 w.be32(
@@ -170,7 +182,6 @@ impl Load {
                 );
             }
             Self::Random { modulus, into } => {
-                const RANDOM: u32 = 1;
                 w.be32(1, into.number());
                 w.be32(2, *modulus);
                 w.be32(3, RANDOM);
@@ -180,6 +191,37 @@ impl Load {
                 w.be32(1, into.number());
                 value(w, 2, bytes);
             }
+        }
+    }
+
+    /// What an expression of this name says; `None` if [`Load`] has no words for it.
+    pub(super) fn decode(name: &str, from: Attributes<'_>) -> Option<Self> {
+        let into = read_register(from, 1)?;
+        match name {
+            "payload" => {
+                let base = match from.be32(2)? {
+                    1 => PayloadBase::Network,
+                    2 => PayloadBase::Transport,
+                    _ => return None,
+                };
+                Some(Self::Payload { base, offset: from.be32(3)?, len: from.be32(4)?, into })
+            }
+            "meta" => Some(Self::Meta { key: MetaKey::from_number(from.be32(2)?)?, into }),
+            // What has a direction is of the connection's addresses.
+            "ct" if from.get(3).is_none() => Some(Self::Ct { key: CtKey::from_number(from.be32(2)?)?, into }),
+            "fib" if from.be32(2)? == RESULT_ADDRTYPE => {
+                let of = match from.be32(3)? {
+                    1 => FibFlags::Saddr,
+                    2 => FibFlags::Daddr,
+                    _ => return None,
+                };
+                Some(Self::FibType { of, into })
+            }
+            "numgen" if from.be32(3)? == RANDOM && from.be32(4).unwrap_or_default() == 0 => {
+                Some(Self::Random { modulus: from.be32(2)?, into })
+            }
+            "immediate" => Some(Self::Immediate { value: read_value(from, 2)?, into }),
+            _ => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Expressions that compare: bitwise, cmp.
 
-use super::{Register, value};
-use crate::netlink::Writer;
+use super::{Register, read_register, read_value, value};
+use crate::netlink::{Attributes, Writer};
 use crate::nft::types::Bytes;
 
 /// How `cmp` compares (`NFT_CMP_*`).
@@ -64,6 +64,26 @@ impl Match {
                 );
                 value(w, 3, with);
             }
+        }
+    }
+
+    /// What an expression of this name says; `None` if [`Match`] has no words for it.
+    pub(super) fn decode(name: &str, from: Attributes<'_>) -> Option<Self> {
+        let register = read_register(from, 1)?;
+        match name {
+            "bitwise" if read_register(from, 2)? == register && from.be32(6).unwrap_or_default() == 0 => {
+                let (mask, xor) = (read_value(from, 4)?, read_value(from, 5)?);
+                (mask.len() == xor.len()).then_some(Self::Bitwise { register, mask, xor })
+            }
+            "cmp" => {
+                let comparison = match from.be32(2)? {
+                    0 => Comparison::Eq,
+                    1 => Comparison::Ne,
+                    _ => return None,
+                };
+                Some(Self::Cmp { register, comparison, with: read_value(from, 3)? })
+            }
+            _ => None,
         }
     }
 }

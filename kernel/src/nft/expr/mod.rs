@@ -7,9 +7,12 @@ mod action;
 mod load;
 mod matching;
 mod set;
+#[cfg(test)]
+mod tests;
 
+use super::types::Bytes;
 use super::uapi;
-use crate::netlink::Writer;
+use crate::netlink::{Attributes, Writer};
 
 pub use action::{Action, IcmpCode, NatKind};
 pub use load::{CtKey, FibFlags, Load, MetaKey, PayloadBase};
@@ -35,9 +38,24 @@ impl Register {
         Self::new(self.0.saturating_add(words))
     }
 
+    /// Where its bytes begin among those of all registers, 0 to 60.
+    #[must_use]
+    pub fn byte(self) -> usize {
+        self.0 as usize * 4
+    }
+
     /// `NFT_REG32_00` is 8.
-    fn number(self) -> u32 {
+    pub(super) fn number(self) -> u32 {
         8 + self.0
+    }
+
+    /// The kernel calls every fourth by its older name: `NFT_REG_1` is 1, and as wide as four of them.
+    fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1..=4 => Some(Self((number - 1) * 4)),
+            8..=23 => Some(Self(number - 8)),
+            _ => None,
+        }
     }
 }
 
@@ -57,7 +75,44 @@ pub enum Expr {
     Action(Action),
 }
 
+/// An expression as it was found in a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InstalledExpr {
+    /// One that we have words for.
+    Known(Expr),
+    /// Any other: somebody else's.
+    Unknown {
+        /// Its kind, such as `limit`, as the kernel calls it.
+        name: String,
+    },
+}
+
+impl InstalledExpr {
+    /// The expressions of a rule, in order.
+    pub(super) fn decode_all(list: Attributes<'_>) -> Vec<Self> {
+        list.into_iter().map(|(_, item)| Self::decode(Attributes(item))).collect()
+    }
+
+    fn decode(item: Attributes<'_>) -> Self {
+        let name = item.string(NAME).unwrap_or("?");
+        // Some have no attributes at all.
+        let data = item.nested(DATA).unwrap_or(Attributes(&[]));
+        match Expr::decode(name, data) {
+            Some(known) => Self::Known(known),
+            None => Self::Unknown { name: name.to_owned() },
+        }
+    }
+}
+
 impl Expr {
+    fn decode(name: &str, data: Attributes<'_>) -> Option<Self> {
+        Load::decode(name, data)
+            .map(Self::Load)
+            .or_else(|| Match::decode(name, data).map(Self::Match))
+            .or_else(|| SetAccess::decode(name, data).map(Self::Set))
+            .or_else(|| Action::decode(name, data).map(Self::Action))
+    }
+
     pub(super) fn encode(&self, w: &mut Writer) {
         let name = match self {
             Self::Load(load) => load.name(),
@@ -77,10 +132,18 @@ impl Expr {
     }
 }
 
-const NAME: u16 = 1;
-const DATA: u16 = 2;
+pub(super) const NAME: u16 = 1;
+pub(super) const DATA: u16 = 2;
 
 /// `struct nft_data` as an attribute: a value.
 fn value(w: &mut Writer, kind: u16, bytes: &[u8]) {
     w.nest(kind, |w| w.attribute(uapi::data::VALUE, bytes));
+}
+
+fn read_value(from: Attributes<'_>, kind: u16) -> Option<Bytes> {
+    from.nested(kind)?.get(uapi::data::VALUE).map(Bytes::from_slice)
+}
+
+fn read_register(from: Attributes<'_>, kind: u16) -> Option<Register> {
+    Register::from_number(from.be32(kind)?)
 }

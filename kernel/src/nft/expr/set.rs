@@ -1,7 +1,10 @@
 //! Expressions on sets and maps: lookup, dynset.
 
-use super::{Register, VERDICT_REGISTER};
-use crate::netlink::Writer;
+use super::{Register, VERDICT_REGISTER, read_register};
+use crate::netlink::{Attributes, Writer};
+
+/// `NFT_LOOKUP_F_INV`
+const LOOKUP_F_INV: u32 = 1;
 
 /// What `dynset` does (`NFT_DYNSET_OP_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +67,6 @@ impl SetAccess {
     }
 
     pub(super) fn encode(&self, w: &mut Writer) {
-        const LOOKUP_F_INV: u32 = 1;
         match self {
             Self::Contains { set, key, inverted } => {
                 w.string(1, set);
@@ -101,5 +103,54 @@ impl SetAccess {
                 }
             }
         }
+    }
+
+    /// What an expression of this name says; `None` if [`SetAccess`] has no words for it.
+    pub(super) fn decode(name: &str, from: Attributes<'_>) -> Option<Self> {
+        match name {
+            "lookup" => Self::decode_lookup(from),
+            "dynset" => Self::decode_dynset(from),
+            _ => None,
+        }
+    }
+
+    fn decode_lookup(from: Attributes<'_>) -> Option<Self> {
+        let (set, key) = (from.string(1)?.to_owned(), read_register(from, 2)?);
+        let inverted = match from.be32(5).unwrap_or_default() {
+            0 => false,
+            LOOKUP_F_INV => true,
+            _ => return None,
+        };
+        match from.be32(3) {
+            None => Some(Self::Contains { set, key, inverted }),
+            Some(_) if inverted => None,
+            Some(VERDICT_REGISTER) => Some(Self::VerdictLookup { map: set, key }),
+            Some(into) => Some(Self::Lookup { map: set, key, into: Register::from_number(into)? }),
+        }
+    }
+
+    fn decode_dynset(from: Attributes<'_>) -> Option<Self> {
+        /// `NFTA_DYNSET_EXPR` and `NFTA_DYNSET_EXPRESSIONS`: limits and counters of elements.
+        const STATEFUL: [u16; 2] = [7, 10];
+        let op = match from.be32(3)? {
+            1 => DynsetOp::Update,
+            2 => DynsetOp::Delete,
+            _ => return None,
+        };
+        if STATEFUL.into_iter().any(|kind| from.get(kind).is_some()) {
+            return None;
+        }
+        let data = match from.be32(5) {
+            None => None,
+            Some(data) => Some(Register::from_number(data)?),
+        };
+        let timeout_ms = from.be64(6).filter(|timeout| *timeout > 0);
+        Some(Self::Dynset {
+            set: from.string(1)?.to_owned(),
+            op,
+            key: read_register(from, 4)?,
+            data,
+            timeout_ms,
+        })
     }
 }

@@ -1,14 +1,21 @@
-//! Removing flows from the connection tracking table (`linux/netfilter/nfnetlink_conntrack.h`).
+//! Finding and removing flows in the connection tracking table, and hearing of them
+//! (`linux/netfilter/nfnetlink_conntrack.h`).
 //!
 //! The kernel filters what it lists (`CTA_FILTER`), so that a node with a hundred thousand flows hands over only the
 //! ones asked for; each is then removed by its own tuple and id, which cannot hit a flow that took its place.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+pub(crate) mod event;
+mod lookup;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::errno::Errno;
 
 use crate::Error;
 use crate::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Protocol, Socket, Writer};
+
+pub use event::{FlowChange, FlowEvent, Tuple};
 
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = SUBSYSTEM << 8 | 1;
@@ -19,6 +26,9 @@ const AF_INET6: u8 = 10;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
+const CTA_PROTOINFO: u16 = 4;
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
@@ -34,6 +44,9 @@ const SEEN_REPLY: u32 = 1 << 1;
 /// Bit of `CTA_STATUS`: the destination is translated by netfilter (`IPS_DST_NAT`).
 const DST_NAT: u32 = 1 << 5;
 
+/// `TCP_CONNTRACK_LAST_ACK`: from this state on a connection is over, and remembered for stray packets.
+const LAST_ACK: u8 = 6;
+
 /// Bits of `CTA_FILTER`: which fields of the tuples given must match.
 mod filter {
     pub(super) const IP_SRC: u32 = 1;
@@ -45,6 +58,9 @@ mod filter {
 
 /// Deletions sent at a time, so that their answers fit the receive buffer.
 const PIPELINE: usize = 256;
+
+/// Detours that are counted at most; flows of further ones are not.
+const MOST_DETOURS: usize = 1 << 18;
 
 /// Which flows to list; a field that is `None` matches any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +122,10 @@ impl FlowFilter {
 pub struct Flow {
     /// IP protocol number.
     pub protocol: u8,
+    /// Who sent it.
+    pub source: IpAddr,
+    /// From which port.
+    pub source_port: u16,
     /// Where the client sent to.
     pub destination: IpAddr,
     /// To which port.
@@ -118,6 +138,8 @@ pub struct Flow {
     pub by_netfilter: bool,
     /// Whether anybody has answered.
     pub answered: bool,
+    /// Whether it is a TCP connection that both sides have closed.
+    pub closed: bool,
     tuple: Vec<u8>,
     id: Vec<u8>,
     zone: Option<Vec<u8>>,
@@ -129,6 +151,17 @@ impl Flow {
     pub fn is_untranslated(&self) -> bool {
         self.replier == self.destination
     }
+}
+
+/// Where flows were sent to, and who answers them instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Detour {
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Where clients sent to.
+    pub destination: SocketAddr,
+    /// Who answers.
+    pub replier: SocketAddr,
 }
 
 /// A connection to the connection tracking table of the process's network namespace.
@@ -150,16 +183,32 @@ impl Conntrack {
     /// # Errors
     /// When the table cannot be read.
     pub fn list(&mut self, filter: &FlowFilter) -> Result<Vec<Flow>, Error> {
-        let request = |sequence| {
-            let mut writer = Writer::default();
-            let family = if filter.ipv6 { AF_INET6 } else { AF_INET };
-            writer.message(GET, NLM_F_REQUEST | NLM_F_DUMP, sequence, (family, 0), |w| encode(filter, w));
-            writer
-        };
+        let request = |sequence| request(filter, sequence);
         let matching = |message: &Message<'_>, found: &mut Vec<Flow>| {
             found.extend(flow(message).filter(|flow| filter.matches(flow)));
         };
         self.socket.dump("conntrack entries", request, matching)
+    }
+
+    /// How many flows of a family and protocol are answered by somebody else than they were sent to, for each such pair;
+    /// flows that have ended and are still remembered among them.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn count_detours(&mut self, ipv6: bool, protocol: u8) -> Result<HashMap<Detour, u64>, Error> {
+        let all = FlowFilter::any(ipv6, protocol);
+        let request = |sequence| request(&all, sequence);
+        self.socket.dump_into("conntrack entries", request, |message, counts: &mut HashMap<Detour, u64>| {
+            let found = detour(message).filter(|detour| {
+                let elsewhere = detour.destination != detour.replier;
+                elsewhere && detour.protocol == protocol && detour.destination.is_ipv6() == ipv6
+            });
+            if let Some(detour) = found
+                && (counts.len() < MOST_DETOURS || counts.contains_key(&detour))
+            {
+                *counts.entry(detour).or_default() += 1;
+            }
+        })
     }
 
     /// Removes flows, and says how many were still there.
@@ -199,6 +248,13 @@ impl Conntrack {
 }
 
 const NESTED: u16 = 0x8000;
+
+fn request(filter: &FlowFilter, sequence: u32) -> Writer {
+    let mut writer = Writer::default();
+    let family = if filter.ipv6 { AF_INET6 } else { AF_INET };
+    writer.message(GET, NLM_F_REQUEST | NLM_F_DUMP, sequence, (family, 0), |w| encode(filter, w));
+    writer
+}
 
 /// What the kernel is to filter by. IPv6 addresses are left to [`FlowFilter::matches`]: up to Linux 6.18 at least, the
 /// kernel takes equal ones for different (`ctnetlink_filter_match_tuple` has the comparison the wrong way round).
@@ -263,20 +319,39 @@ fn flow(message: &Message<'_>) -> Option<Flow> {
     let status = status(attributes)?;
     Some(Flow {
         protocol,
+        source: address(original, 0)?,
+        source_port: port(original, CTA_PROTO_SRC_PORT)?,
         destination: address(original, 1)?,
         destination_port: port(original, CTA_PROTO_DST_PORT)?,
         replier: address(reply, 0)?,
         replier_port: port(reply, CTA_PROTO_SRC_PORT)?,
         by_netfilter: status & DST_NAT != 0,
         answered: status & SEEN_REPLY != 0,
+        closed: tcp_state(attributes).is_some_and(|state| state >= LAST_ACK),
         tuple: original.0.to_vec(),
         id: attributes.get(CTA_ID)?.to_vec(),
         zone: attributes.get(CTA_ZONE).map(<[u8]>::to_vec),
     })
 }
 
+fn detour(message: &Message<'_>) -> Option<Detour> {
+    let attributes = message.attributes();
+    let original = attributes.nested(CTA_TUPLE_ORIG)?;
+    let reply = attributes.nested(CTA_TUPLE_REPLY)?;
+    Some(Detour {
+        protocol: *original.nested(CTA_TUPLE_PROTO)?.get(CTA_PROTO_NUM)?.first()?,
+        destination: SocketAddr::new(address(original, 1)?, port(original, CTA_PROTO_DST_PORT)?),
+        replier: SocketAddr::new(address(reply, 0)?, port(reply, CTA_PROTO_SRC_PORT)?),
+    })
+}
+
 fn status(attributes: Attributes<'_>) -> Option<u32> {
     Some(u32::from_be_bytes(attributes.get(CTA_STATUS)?.try_into().ok()?))
+}
+
+fn tcp_state(attributes: Attributes<'_>) -> Option<u8> {
+    let tcp = attributes.nested(CTA_PROTOINFO)?.nested(CTA_PROTOINFO_TCP)?;
+    tcp.get(CTA_PROTOINFO_TCP_STATE)?.first().copied()
 }
 
 fn address(tuple: Attributes<'_>, side: u16) -> Option<IpAddr> {

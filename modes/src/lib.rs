@@ -7,6 +7,7 @@
 //! Start reading at [`Mode`], then `nftables/mod.rs`.
 
 mod context;
+mod difference;
 mod flows;
 pub mod iptables;
 pub mod ipvs;
@@ -23,6 +24,7 @@ use endpoint_cache::object::ObjectName;
 use endpoint_cache::{Delta, Desired, Family};
 
 pub use context::NodePortReach;
+pub use difference::{Comparison, Difference, Sign};
 pub use settings::{DetectLocal, NodePortAddresses, Settings};
 
 /// One way to program the node.
@@ -61,6 +63,15 @@ pub trait Mode {
     /// # Errors
     /// As [`Mode::resync`].
     fn rehearse(&mut self, desired: &Desired) -> Result<(), Error>;
+
+    /// Compares the kernel with `desired` as [`Mode::resync`] does, and changes nothing, neither there nor of what is
+    /// remembered. A mode that leaves nothing in the kernel finds nothing.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    fn compare(&mut self, _desired: &Desired) -> Result<Comparison, Error> {
+        Ok(Comparison::default())
+    }
 
     /// Takes other settings, for the families that it was opened with: the next [`Mode::resync`] follows them. False when
     /// it cannot, and another process has to.

@@ -26,11 +26,12 @@
 //!
 //! `names` and `rule` are the words of the language, `service` and `endpoints` what a service port has to say, `base`
 //! what every node has, in the words of `layout`. `program` turns changes into a `script`. All these are pure. `tables` is
-//! the way to the kernel, `installed` reads what there is, `watch` hears of what others do, `cleanup` takes all away, and
+//! the way to the kernel, `installed` reads what there is, `compare` tells what differs there, `watch` hears of what others do, `cleanup` takes all away, and
 //! this file brings all together. The ipvs mode has rules too, by way of `layout` and `tables`.
 
 mod base;
 mod cleanup;
+mod compare;
 mod context;
 mod endpoints;
 pub(crate) mod installed;
@@ -58,7 +59,7 @@ use self::script::{Script, Size};
 pub use self::tables::Backend;
 use self::tables::Tables;
 use crate::flows::Flows;
-use crate::{Error, Mode, Report, Settings, Watch};
+use crate::{Comparison, Error, Mode, Report, Settings, Watch};
 
 /// Bytes of a script beyond which iptables-nft is not asked whether it would take it.
 const REHEARSED: usize = 2 << 20;
@@ -176,6 +177,15 @@ impl Mode for Iptables {
             }
         }
         Ok(())
+    }
+
+    fn compare(&mut self, desired: &Desired) -> Result<Comparison, Error> {
+        let mut comparison = Comparison::default();
+        for family in &self.families {
+            let context = Context::new(family.family, &self.settings, desired);
+            compare::run(&family.programs, &context, family.services(desired), &mut comparison)?;
+        }
+        Ok(comparison)
     }
 
     /// Nothing is left without use: chains go with the rules that lead to them.

@@ -59,13 +59,37 @@ impl Edge {
         if self.attach(device, &addresses)? {
             addresses = self.links.addresses()?;
         }
+        Ok(Node { device, addresses, servers: self.read_servers()? })
+    }
+
+    /// The same without making anything; `None` for the device if it is missing.
+    pub(super) fn look_at_node(&mut self) -> Result<(Option<u32>, Node), Error> {
+        let device = self.links.find(DEVICE)?.map(|link| link.index);
+        let (addresses, servers) = (self.links.addresses()?, self.read_servers()?);
+        // No link has the number 0.
+        Ok((device, Node { device: device.unwrap_or_default(), addresses, servers }))
+    }
+
+    fn read_servers(&mut self) -> Result<Vec<Found>, Error> {
         let mut servers = Vec::new();
         for server in self.servers.servers()? {
             let destinations = self.servers.destinations(server.frontend)?;
             let weights = destinations.iter().map(|found| (found.target, found.weight)).collect();
             servers.push(Found { server, weights, busy: destinations.iter().any(is_busy) });
         }
-        Ok(Node { device, addresses, servers })
+        Ok(servers)
+    }
+
+    /// Which of a family's sets are there, and fit.
+    pub(super) fn fit_sets(&mut self, family: Family) -> Result<Vec<SetName>, Error> {
+        let headers = self.sets.headers()?;
+        let headers: HashMap<&str, &Header> =
+            headers.iter().map(|header| (header.name.as_str(), header)).collect();
+        let is_fit = |name: &SetName| {
+            let set = name.set(family);
+            headers.get(set.name.as_str()).is_some_and(|header| is_fit(header, &set))
+        };
+        Ok(SetName::ALL.into_iter().filter(is_fit).collect())
     }
 
     /// Which virtual servers have connections.
@@ -79,21 +103,22 @@ impl Edge {
         Ok(busy)
     }
 
-    /// Reads what a family has. Its sets must be there.
+    /// Reads what a family has, with these of its sets, which must be there.
     pub(super) fn read_family(
         &mut self,
         family: Family,
         node: &Node,
         excluded: &[IpNet],
+        sets: &[SetName],
     ) -> Result<Installed, Error> {
         let ipv6 = family == Family::V6;
         let of_family = |found: &&Found| found.server.frontend.is_ipv6() == ipv6;
         let servers = node.servers.iter().filter(of_family);
         let servers: HashMap<_, _> = servers.map(|found| (found.server.frontend, found.clone())).collect();
         let mut entries = HashMap::new();
-        for set in SetName::ALL {
+        for set in sets {
             let found: HashSet<_> = self.sets.entries(&set.name(family))?.into_iter().collect();
-            entries.insert(set, found);
+            entries.insert(*set, found);
         }
         // The kernel gives devices link-local addresses by itself.
         let of_family = node.addresses.iter();

@@ -28,10 +28,11 @@
 //!
 //! `service` is what a service port has to say, `surroundings` what that depends on, `sets` the names, `rules` the rules.
 //! `program` turns changes into a plan, `draining` keeps what is to go later. All these are pure. `edge` is the way to the
-//! kernel, `installed` what was found there, `watch` hears of what others do, `cleanup` takes all away, `leaving` does so
+//! kernel, `installed` what was found there, `compare` tells what differs from it, `watch` hears of what others do, `cleanup` takes all away, `leaving` does so
 //! when another mode has taken over, as connections end, `detached` has their addresses, and this file brings all together.
 
 mod cleanup;
+mod compare;
 mod detached;
 mod draining;
 mod edge;
@@ -58,12 +59,13 @@ pub use kernel::ipvs::{InvalidScheduler, Scheduler, Timeouts};
 
 use self::edge::{Edge, Node};
 use self::program::{Plan, Program};
+use self::sets::SetName;
 use self::surroundings::Surroundings;
 use self::watch::{Footprint, Footprints};
 use crate::flows::Flows;
 use crate::iptables::installed::Installed as InstalledRules;
 use crate::iptables::tables::{Backend, Tables};
-use crate::{Error, Mode, Report, Settings, Watch};
+use crate::{Comparison, Error, Mode, Report, Settings, Watch};
 
 pub use cleanup::cleanup;
 pub use leaving::{Leaving, leave};
@@ -184,7 +186,8 @@ impl Ipvs {
         let earlier = family.program.take();
         let surroundings = Surroundings::new(family.family, &self.settings, desired, &node.others());
         self.edge.make_sets(family.family, report)?;
-        let mut installed = self.edge.read_family(family.family, node, &self.options.exclude_cidrs)?;
+        let excluded = &self.options.exclude_cidrs;
+        let mut installed = self.edge.read_family(family.family, node, excluded, &SetName::ALL)?;
         footprint.add(&installed, family.family);
         let (had, draining) = earlier.map(Program::into_parts).unwrap_or_default();
         installed.local.extend(had);
@@ -282,6 +285,10 @@ impl Mode for Ipvs {
             }
         }
         Ok(())
+    }
+
+    fn compare(&mut self, desired: &Desired) -> Result<Comparison, Error> {
+        self.compare_all(desired)
     }
 
     /// Removes endpoints whose connections are done.

@@ -201,6 +201,11 @@ impl Program {
         (self.surroundings.local, self.draining)
     }
 
+    /// The same, while it goes on.
+    pub(super) fn parts(&self) -> (BTreeSet<IpAddr>, Draining) {
+        (self.surroundings.local.clone(), self.draining.clone())
+    }
+
     /// Servers with endpoints that drain.
     pub(super) fn draining_frontends(&self) -> Vec<Frontend> {
         self.draining.frontends()

@@ -7,7 +7,8 @@ use kernel::nft::{self, Chain, ChainType, DataType, Hook, HookPoint, MapTo, Set,
 pub(crate) const TABLE: &str = "pointsman";
 
 /// Our table of an address family.
-pub(crate) fn table(family: Family) -> Table {
+#[must_use]
+pub fn table(family: Family) -> Table {
     let family = match family {
         Family::V4 => nft::Family::Ip,
         Family::V6 => nft::Family::Ip6,

@@ -34,10 +34,11 @@
 //!
 //! `layout` names every set and chain; `base`, `pick`, `sticky` and `rules` hold the rules; `elements`, `slots` and
 //! `numbers` turn a service port into elements; `program` turns changes into `ops`. All these are pure. `installed` reads the kernel,
-//! `probe` asks what it can do, and this file brings all together.
+//! `probe` asks what it can do, `compare` tells in `words` what differs there, and this file brings all together.
 
 mod base;
 mod bytes;
+mod compare;
 mod elements;
 mod found;
 mod installed;
@@ -52,9 +53,12 @@ mod slots;
 mod sticky;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use endpoint_cache::{Delta, Desired, Family, ServicePort};
 use kernel::nft::{Batch, Monitor, Nftables as Connection, Table};
+
+pub use self::layout::table as frontend_table;
 
 use self::installed::Installed;
 use self::layout::SetName;
@@ -65,7 +69,7 @@ use self::program::{PlacedEndpoints, Program, Unused};
 use crate::context::{Context, Unset};
 use crate::flows::Flows;
 use crate::news::{Began, News};
-use crate::{Error, Mode, Report, Settings, Watch};
+use crate::{Comparison, Error, Mode, Report, Settings, Watch};
 
 /// Share of the socket's limit that a transaction may be estimated at, leaving room for the estimate's error.
 const LIMIT_SHARE: usize = 2;
@@ -149,6 +153,15 @@ impl Mode for Nftables {
             table.rehearse(context, desired, &mut self.connection)?;
         }
         Ok(())
+    }
+
+    fn compare(&mut self, desired: &Desired) -> Result<Comparison, Error> {
+        let mut comparison = Comparison::default();
+        for table in &self.tables {
+            let context = context(table.family, &self.settings, desired);
+            table.compare(context, desired, &mut self.connection, &mut comparison)?;
+        }
+        Ok(comparison)
     }
 
     fn apply(&mut self, delta: &Delta) -> Result<Report, Error> {
@@ -254,6 +267,14 @@ impl Programmed {
         connection: &mut Connection,
     ) -> Result<Resync, Error> {
         let installed = installed::read(connection, self.family, skip)?;
+        if installed.unusable {
+            tracing::info!(family = %self.family, "the table has another layout: replacing it whole");
+        }
+        Ok(self.begin_with(context, installed))
+    }
+
+    /// The same, when the kernel has been read.
+    fn begin_with(&self, context: Context, installed: Installed) -> Resync {
         let placed = PlacedEndpoints::read(&installed.elements, self.family);
         let numbers = Numbers::read(&installed.elements);
         let live = installed.can_be_kept();
@@ -266,13 +287,12 @@ impl Programmed {
             ops.write_chain(chain, rules);
         }
         let program = Program::new(context, numbers);
-        Ok(Resync { program, ops, batch, placed, foreign_sets, live, at_once })
+        Resync { program, ops, batch, placed, foreign_sets, live, at_once }
     }
 
     /// Brings the table and its sets about; what can be kept of it is what the operations are compared with.
     fn prepare(&self, installed: Installed, batch: &mut Batch) -> Ops {
         if installed.unusable {
-            tracing::info!(family = %self.family, "the table has another layout: replacing it whole");
             batch.delete_table();
         }
         let keep = installed.can_be_kept();

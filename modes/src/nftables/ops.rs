@@ -99,6 +99,21 @@ impl Ops {
         left
     }
 
+    /// The elements to be removed.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = (SetName, &Element)> {
+        self.removed.iter().flat_map(|(set, elements)| elements.iter().map(|element| (*set, element)))
+    }
+
+    /// The elements to be added.
+    pub(crate) fn added(&self) -> impl Iterator<Item = (SetName, &Element)> {
+        self.added.iter().flat_map(|(set, elements)| elements.iter().map(|element| (*set, element)))
+    }
+
+    /// The chains to be written, with their rules.
+    pub(crate) fn chains(&self) -> impl Iterator<Item = (&str, &[Rule])> {
+        self.chains.iter().map(|(chain, rules)| (chain.name.as_str(), rules.as_slice()))
+    }
+
     /// Hands over what has gathered once it may weigh `limit` bytes, to be a transaction of its own.
     pub(crate) fn split_off_over(&mut self, limit: usize) -> Option<Self> {
         (self.size > limit).then(|| {
@@ -149,19 +164,4 @@ fn size(element: &Element) -> usize {
     let key_end = element.key_end.as_ref().map_or(0, Bytes::len);
     let comment = element.comment.as_ref().map_or(0, String::len);
     ELEMENT_OVERHEAD + 2 * element.key.len() + key_end + comment
-}
-
-#[cfg(test)]
-impl Ops {
-    pub(crate) fn removed(&self) -> impl Iterator<Item = (SetName, &Element)> {
-        self.removed.iter().flat_map(|(set, elements)| elements.iter().map(|element| (*set, element)))
-    }
-
-    pub(crate) fn added(&self) -> impl Iterator<Item = (SetName, &Element)> {
-        self.added.iter().flat_map(|(set, elements)| elements.iter().map(|element| (*set, element)))
-    }
-
-    pub(crate) fn chains(&self) -> impl Iterator<Item = (&str, &[Rule])> {
-        self.chains.iter().map(|(chain, rules)| (chain.name.as_str(), rules.as_slice()))
-    }
 }

@@ -11,7 +11,10 @@
 //! own. It connects to endpoints under the client's address where answers are sure to come back (`sources`), by way of
 //! some rules and a routing table (`return_path`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod cleanup;
+mod compare;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use std::time::{Duration, Instant};
 use endpoint_cache::{Change, Delta, Desired, Family, Protocol, ServicePort, ServicePortName};
 use kernel::nft::Nftables as Connection;
 
+pub use self::cleanup::{cleanup, retire_rules};
 use super::forward::{self, Forwarder, OpenError, SourceAddress, Target, TargetKey};
 use super::notices::Notices;
 use super::ports::Ports;
@@ -32,7 +36,7 @@ use super::targets::{self, Kept, Wanted};
 use super::watch::{self, InPlace};
 use crate::iptables::{Backend, Iptables};
 use crate::nftables::Nftables;
-use crate::{Error, Mode, Report, Settings, Watch};
+use crate::{Comparison, Error, Mode, Report, Settings, Watch};
 
 /// How many ports are tried if other programs have them.
 const TRIES: usize = 16;
@@ -365,6 +369,10 @@ impl Mode for Captured {
         self.inner.rehearse(&Desired { service_ports: services, ..desired.clone() })
     }
 
+    fn compare(&mut self, desired: &Desired) -> Result<Comparison, Error> {
+        self.compare_all(desired)
+    }
+
     fn tidy(&mut self) -> Result<Report, Error> {
         self.inner.tidy()
     }
@@ -428,22 +436,4 @@ fn address(family: Family, asked: &[IpAddr]) -> IpAddr {
 
 fn sum(one: &Report, other: Report) -> Report {
     Report { operations: one.operations + other.operations, bytes: one.bytes + other.bytes, ..other }
-}
-
-/// Removes all that this entry has besides what the mode that leads to it has; says how much there was.
-///
-/// # Errors
-/// When the kernel cannot be read, or refuses.
-pub fn cleanup(addresses: &[IpAddr]) -> Result<usize, Error> {
-    let addresses: BTreeSet<IpAddr> = addresses.iter().copied().chain(ADDRESSES).collect();
-    let addresses: Vec<IpAddr> = addresses.into_iter().collect();
-    Ok(return_path::remove_rules(None)? + return_path::remove(&addresses)?)
-}
-
-/// Removes rules that an earlier process left which was led to by another mode; says how many tables and chains.
-///
-/// # Errors
-/// As [`cleanup`].
-pub fn retire_rules(kept: LedBy) -> Result<usize, Error> {
-    return_path::remove_rules(Some(kept))
 }

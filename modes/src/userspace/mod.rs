@@ -12,3 +12,4 @@ mod targets;
 mod watch;
 
 pub use notices::{Notices, SCTP_NOT_FORWARDED};
+pub use rules::table as nftables_table;

@@ -19,7 +19,7 @@ use kernel::sysctl;
 use super::captured::LedBy;
 use super::rules::{self, Tables};
 use crate::iptables::Backend;
-use crate::{Error, Report};
+use crate::{Comparison, Error, Report};
 
 /// Bit of the mark of packets that bear a client's address, and of their connections.
 pub const BORROWED: u32 = 0x1000;
@@ -84,6 +84,33 @@ impl ReturnPath {
         let route = local_route(family, loopback(&mut self.links)?);
         report.operations += usize::from(self.routes.local_route(Change::Add, &route)?);
         report.operations += usize::from(self.routes.rule(Change::Add, &mark_rule(family))?);
+        Ok(())
+    }
+}
+
+impl ReturnPath {
+    /// Tells what of a family's way back differs from what it should be.
+    pub(super) fn compare(
+        &mut self,
+        family: Family,
+        address: IpAddr,
+        comparison: &mut Comparison,
+    ) -> Result<(), Error> {
+        let loopback = loopback(&mut self.links)?;
+        let is_ours = |found: &kernel::link::Address| (found.link, found.address) == (loopback, address);
+        if !self.links.addresses()?.iter().any(is_ours) {
+            comparison.missing(None, || format!("address {address} of device {LOOPBACK}"));
+        }
+        self.tables.compare(family, address, comparison)?;
+        let is_possible = family == Family::V6 || !marks_count_for_sources();
+        if is_possible && !is_led_back(&mut self.routes, family)? {
+            comparison.missing(None, || {
+                format!(
+                    "{family} routing rule {PRIORITY}: from all fwmark {LED_BACK:#x}/{LED_BACK:#x} lookup {TABLE}, \
+                     with route: local default dev {LOOPBACK} table {TABLE}"
+                )
+            });
+        }
         Ok(())
     }
 }
@@ -183,11 +210,15 @@ impl Probe {
 
     /// Whether packets to anybody are led back, once they are marked.
     pub(super) fn is_led_back(&mut self, family: Family) -> Result<bool, Error> {
-        // Addresses for documentation (RFC 5737, RFC 3849).
-        let anybody: IpAddr = match family {
-            Family::V4 => [192, 0, 2, 1].into(),
-            Family::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(),
-        };
-        Ok(self.routes.way(anybody, LED_BACK)?.is_some_and(|way| way.local))
+        is_led_back(&mut self.routes, family)
     }
+}
+
+fn is_led_back(routes: &mut Routes, family: Family) -> Result<bool, Error> {
+    // Addresses for documentation (RFC 5737, RFC 3849).
+    let anybody: IpAddr = match family {
+        Family::V4 => [192, 0, 2, 1].into(),
+        Family::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(),
+    };
+    Ok(routes.way(anybody, LED_BACK)?.is_some_and(|way| way.local))
 }

@@ -1,6 +1,8 @@
 //! The rules that mark what is to be led back, and keep everybody away from where the forwarder listens who does not
 //! come by a frontend: in a small table of nftables, or in chains of table `mangle` of iptables.
 
+mod compare;
+
 use std::net::IpAddr;
 
 use endpoint_cache::Family;
@@ -68,7 +70,9 @@ impl Tables {
     }
 }
 
-fn table(family: Family) -> Table {
+/// The table that the captured entry has besides that of the frontends, where nftables leads to it.
+#[must_use]
+pub fn table(family: Family) -> Table {
     Table { name: TABLE.to_owned(), ..layout::table(family) }
 }
 

@@ -1,7 +1,10 @@
 //! Bounds and times.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
+
+use kernel::socket::Origin;
 
 /// How an endpoint is chosen for a new connection or session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +42,21 @@ pub struct Options {
     pub connect_timeouts: Vec<Duration>,
     /// The mark of packets that bear a client's address ([`SourceAddress`](super::SourceAddress)), so that answers can be led back here.
     pub mark: Option<u32>,
+}
+
+impl Options {
+    /// How a connection presents itself as its client's: under the client's address, and under a port of the lower half.
+    /// From its own port, which is of the upper half as a rule, the client may connect to the same endpoint by itself,
+    /// and conntrack would take that for this connection.
+    pub(super) fn origin_of(&self, client: SocketAddr) -> Origin {
+        /// Linux takes ephemeral ports from here on (`net.ipv4.ip_local_port_range`).
+        const EPHEMERAL: u16 = 32_768;
+        /// Ports below are for root's programs.
+        const UNPRIVILEGED: u16 = 1024;
+        let port = client.port();
+        let port = if port < EPHEMERAL { port } else { port - EPHEMERAL + UNPRIVILEGED };
+        Origin { address: Some(SocketAddr::new(client.ip(), port)), mark: self.mark }
+    }
 }
 
 impl Default for Options {

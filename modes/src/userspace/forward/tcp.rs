@@ -394,8 +394,7 @@ fn next_endpoint(
 fn connect(choice: &Choice, client: SocketAddr, tools: &mut Tools) -> io::Result<Stream> {
     let peer = choice.endpoint.address();
     if choice.as_client {
-        let origin = Origin { address: Some(client), mark: tools.shared.options.mark };
-        match Stream::connect(peer, &origin) {
+        match Stream::connect(peer, &tools.shared.options.origin_of(client)) {
             Ok(stream) => return Ok(stream),
             Err(error) => tracing::debug!(%client, %peer, "cannot bear the client's address: {error}"),
         }

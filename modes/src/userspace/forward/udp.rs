@@ -126,7 +126,7 @@ impl Sessions {
         let Opened { entrance, door } = opened;
         let choice = entrance.choose(client.ip(), tried, tools.shared.options.balancing, tools.now)?;
         let peer = choice.endpoint.address();
-        let as_client = Origin { address: Some(client), mark: tools.shared.options.mark };
+        let as_client = tools.shared.options.origin_of(client);
         let socket = choice.as_client.then(|| Datagrams::connect(peer, &as_client).ok()).flatten();
         let socket = socket.map_or_else(|| Datagrams::connect(peer, &Origin::default()), Ok);
         let socket =

@@ -37,10 +37,11 @@ pub(crate) struct Bounds {
 }
 
 /// Answers every client that comes. Connections end when this is dropped.
-pub(crate) async fn serve_all<S, A>(accept: impl AsyncFn() -> io::Result<S>, bounds: Bounds, answer: A)
+pub(crate) async fn serve_all<S, A, F>(accept: impl AsyncFn() -> io::Result<S>, bounds: Bounds, answer: A)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    A: Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Clone + Send + Sync + 'static,
+    A: Fn(&Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(bounds.connections));
     let mut connections = JoinSet::new();
@@ -60,14 +61,15 @@ where
     }
 }
 
-async fn serve<S, A>(stream: S, keep_alive: bool, answer: A)
+async fn serve<S, A, F>(stream: S, keep_alive: bool, answer: A)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    A: Fn(&Request<Incoming>) -> Response<Full<Bytes>>,
+    A: Fn(&Request<Incoming>) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
 {
     let answer = service_fn(|request| {
         let response = answer(&request);
-        async { Ok::<_, Infallible>(response) }
+        async { Ok::<_, Infallible>(response.await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(REQUEST_WITHIN);

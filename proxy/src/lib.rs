@@ -9,13 +9,16 @@ mod backoff;
 pub mod cli;
 pub mod config;
 pub mod conntrack;
+mod diff;
 mod disturbances;
+mod fanout;
 mod http;
 mod links;
 pub mod logging;
 mod manual;
 pub mod mode;
 pub mod options;
+mod output;
 mod retirement;
 mod run;
 mod service_health;
@@ -24,6 +27,8 @@ pub mod source;
 mod status;
 mod sync_loop;
 mod telemetry;
+mod trace;
+mod view;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -51,6 +56,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) if error.use_stderr() => return fail(BAD_USAGE, &cli::one_line(&error)),
         Err(help) => help.exit(),
     };
+    if let Some(Command::Diff(flags)) = &cli.command {
+        let flags = (**flags).clone();
+        return diff::main(cli, flags);
+    }
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<BadUsage>() => fail(BAD_USAGE, &error.to_string()),
@@ -68,10 +77,16 @@ fn fail(status: u8, message: &str) -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
     match &cli.command {
         Some(Command::Status(flags)) => return status::show(flags, cli.socket.as_deref()),
+        Some(Command::Get(flags)) => return view::get(flags, cli.socket.as_deref()),
+        Some(Command::Explain(flags)) => return view::explain(flags, cli.socket.as_deref()),
+        Some(Command::Trace(flags)) => return trace::show(flags, cli.socket.as_deref()),
+        Some(Command::Fanout(flags)) => return fanout::run(flags, cli.socket.as_deref()),
+        Some(Command::Respond(flags)) => return fanout::responder::serve(flags),
         Some(Command::CheckConfig { file }) => return config::check(file),
         Some(Command::Completion { shell }) => return manual::print_completion(*shell),
         Some(Command::Manual) => return manual::print_page(),
-        None => {}
+        // It has an exit status of its own.
+        Some(Command::Diff(_)) | None => {}
     }
     if cli.version != Version::No {
         return manual::print_version(cli.version);

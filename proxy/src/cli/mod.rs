@@ -4,9 +4,14 @@
 
 mod configured;
 mod conntrack;
+mod diff;
+mod fanout;
+mod get;
 mod ipvs;
+mod live;
 mod logging;
 mod status;
+mod trace;
 mod userspace;
 
 use std::ffi::OsString;
@@ -20,8 +25,14 @@ use modes::iptables::Backend;
 
 pub use self::configured::ConfiguredFlags;
 pub(crate) use self::configured::flag;
+pub use self::diff::DiffFlags;
+pub use self::fanout::{By, Close, FanoutFlags, RespondFlags};
+pub use self::get::{ExplainFlags, GetFlags, GetKind};
+pub use self::live::LiveFlags;
+pub(crate) use self::live::filter as followed;
 pub use self::logging::LoggingFlags;
 pub use self::status::{Output, StatusFlags};
+pub use self::trace::TraceFlags;
 pub use self::userspace::{Entry, UserspaceFlags};
 use crate::config::GoDuration;
 
@@ -55,9 +66,11 @@ each at a port of its own on 127.0.0.1 that `pointsman status` shows:
 
   pointsman --proxy-mode userspace --kubeconfig ~/.kube/config
 
-See how the process stands:
+See how the process stands, and what it makes of Services:
 
   pointsman status
+  pointsman get endpoints -n shop web
+  pointsman explain shop/web
 
 Stopping Pointsman leaves the rules in force; take them away with:
 
@@ -120,6 +133,12 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", global = true, help_heading = TELEMETRY)]
     pub socket: Option<String>,
 
+    /// Serve a page about this node's Services at /status-page, beside /metrics: for people and their browsers, read-only.
+    #[arg(long, value_name = "BOOL", help_heading = TELEMETRY)]
+    #[arg(num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    #[arg(value_parser = boolean, action = ArgAction::Set, hide_default_value = true)]
+    pub status_page: bool,
+
     /// Take away everything that Pointsman programmed on this node, and exit.
     #[arg(long, value_name = "BOOL", help_heading = INSTEAD)]
     #[arg(num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
@@ -171,6 +190,21 @@ pub struct Flag {
 pub enum Command {
     /// Show how the pointsman that runs on this machine stands, and where userspace mode listens.
     Status(StatusFlags),
+    /// Show Services or endpoints as this node sees them, and why an endpoint is not used.
+    Get(GetFlags),
+    /// Show what follows on this node from each field of a Service.
+    Explain(ExplainFlags),
+    /// Show how the kernel differs from what should be there: exit status 0 if it does not, 1 if it does, 2 if that cannot
+    /// be told. Asks the pointsman that runs on this machine; with any flag that says what should be there, it is worked
+    /// out without that. Changes nothing.
+    Diff(Box<DiffFlags>),
+    /// Show where a connection would go, and why: by what the kernel holds, with what stands in its way.
+    Trace(TraceFlags),
+    /// Open connections to a Service, and show how they are spread over its endpoints, how long they take and what
+    /// fails.
+    Fanout(FanoutFlags),
+    /// Answer connections and datagrams with the address and name of who answers: a server for `fanout`.
+    Respond(RespondFlags),
     /// Check a configuration file, strictly: exit status 1 if anything in it is doubtful. Touches nothing.
     CheckConfig {
         /// The file.
@@ -210,7 +244,7 @@ impl Cli {
         let mut command = Self::command();
         let matches = command.try_get_matches_from_mut(args.into_iter().map(dashed))?;
         let mut cli = Self::from_arg_matches(&matches)?;
-        cli.flags = flags(&command, &matches);
+        cli.flags = flags(&command, matches.subcommand_matches("diff").unwrap_or(&matches));
         Ok(cli)
     }
 

@@ -15,7 +15,7 @@ pub struct StatusFlags {
 pub enum Output {
     /// For people
     Table,
-    /// For people, with a row for each endpoint
+    /// For people, with more rows or columns
     Wide,
     /// For programs
     Json,

@@ -23,6 +23,7 @@ use crate::source::{self, Source};
 use crate::status::{self, InForce, Reporter};
 use crate::sync_loop::{self, NodeWait, Outcome, SyncLoop};
 use crate::telemetry::{self, Socket, Telemetry};
+use crate::view::Desk;
 use crate::{conntrack, retirement, signals};
 use follow::Follower;
 
@@ -89,12 +90,14 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
         telemetry: Arc::clone(&telemetry),
         in_force: Arc::clone(&in_force),
         flags: cli.flags.clone(),
+        desk: Desk::new(inbox.clone()),
     };
     let endpoints = telemetry::Endpoints {
         health: options.healthz,
         metrics: options.metrics,
         status,
         hard_fail: options.bind_hard_fail,
+        status_page: cli.status_page,
         outlet: node_events.clone(),
     };
     telemetry::serve(endpoints, reporter)?;
@@ -130,7 +133,7 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
 }
 
 /// What is to be known of the Node before the first sync. Manifests need not have one.
-fn await_node(origin: &Origin, settings: &Settings, node_name: &str) -> Option<NodeWait> {
+pub(crate) fn await_node(origin: &Origin, settings: &Settings, node_name: &str) -> Option<NodeWait> {
     matches!(origin, Origin::Kubernetes(_)).then(|| NodeWait {
         node_name: node_name.to_owned(),
         addresses: settings.node_address.is_none(),
@@ -160,6 +163,17 @@ fn warn_of_gaps(cli: &Cli, options: &Options, programs_kernel: bool) {
     if cli.manifests.is_some() && options.names_a_server(cli) {
         tracing::warn!("--kubeconfig and --master are not used: Services come from --manifests");
     }
+    match options.metrics.filter(|_| cli.status_page) {
+        Some(at) if !at.ip().is_loopback() => {
+            tracing::warn!(
+                "the status page is for whoever reaches {at} (--status-page, --metrics-bind-address)"
+            );
+        }
+        None if cli.status_page => {
+            tracing::warn!("there is no status page: it is served with the metrics (--metrics-bind-address)");
+        }
+        _ => {}
+    }
 }
 
 /// Who is killed last when memory is short.
@@ -172,7 +186,7 @@ fn set_oom_score(options: &Options) {
 }
 
 /// A kernel may be built or booted without IPv6; IPv4 is served all the same.
-fn kernel_has_ipv6() -> bool {
+pub(crate) fn kernel_has_ipv6() -> bool {
     let has = kernel::sysctl::get("net.ipv6.conf.all.disable_ipv6").is_ok();
     if !has {
         tracing::info!("the kernel has no IPv6: IPv4 only");

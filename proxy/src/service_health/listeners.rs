@@ -1,6 +1,7 @@
 //! The ports that are listened on.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -121,7 +122,7 @@ async fn respond(listener: TcpListener, board: Arc<Board>, service: ObjectName) 
     let accept = async || accept(&listener, &board).await;
     let answers = {
         let board = Arc::clone(&board);
-        move |_: &_| board.answer(&service).response()
+        move |_: &_| ready(board.answer(&service).response())
     };
     serve_all(accept, BOUNDS, answers).await;
 }

@@ -10,36 +10,40 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::Status;
-
-/// How long the answer may take.
-const WITHIN: Duration = Duration::from_secs(5);
 /// How long it may be. A hundred thousand targets are some 40 MB.
 const LARGEST: usize = 256 << 20;
 
-/// What the process that listens there tells.
-pub(super) fn ask(socket: &Path) -> anyhow::Result<Status> {
+/// What the process that listens there tells on a page.
+pub(crate) fn ask<T: DeserializeOwned>(socket: &Path, page: &str, within: Duration) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start a reactor")?;
-    let answer = runtime.block_on(async { timeout(WITHIN, exchange(socket)).await });
-    let body = answer.map_err(|_| anyhow!("no answer at {} for {WITHIN:?}", socket.display()))??;
+    let answer = runtime.block_on(async { timeout(within, exchange(socket, page)).await });
+    let body = answer.map_err(|_| anyhow!("no answer at {} for {within:?}", socket.display()))??;
     serde_json::from_slice(&body)
         .with_context(|| format!("the answer at {} is not pointsman's", socket.display()))
 }
 
-async fn exchange(socket: &Path) -> anyhow::Result<Bytes> {
+async fn exchange(socket: &Path, page: &str) -> anyhow::Result<Bytes> {
     let stream = UnixStream::connect(socket).await.map_err(|error| unreachable(socket, &error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get("/status").header(hyper::header::HOST, "pointsman");
+    let request = Request::get(page).header(hyper::header::HOST, "pointsman");
     let answer = sender.send_request(request.body(Empty::<Bytes>::new())?);
     let answer = async {
         let answer = answer.await?;
-        ensure!(answer.status() == StatusCode::OK, "{} answers {}", socket.display(), answer.status());
+        let (at, status) = (socket.display(), answer.status());
         let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-        Ok(body.map_err(|error| anyhow!("{} answers too much: {error}", socket.display()))?.to_bytes())
+        let body = body.map_err(|error| anyhow!("{at} answers too much: {error}"))?.to_bytes();
+        let why = || String::from_utf8_lossy(&body).lines().next().unwrap_or_default().to_owned();
+        ensure!(
+            status != StatusCode::NOT_FOUND,
+            "the pointsman at {at} does not know {page}: it is of an older version than this one"
+        );
+        ensure!(status == StatusCode::OK, "{at} answers {status}: {}", why());
+        Ok(body)
     };
     tokio::select! {
         answer = answer => answer,

@@ -3,22 +3,28 @@
 //! [`Status`] is what is told, as JSON over a unix socket (`GET /status`); `reporter` puts it together in the process
 //! that is asked, `client` asks, `table` shows it to people.
 
-mod client;
+pub(crate) mod client;
 pub(crate) mod place;
 mod reporter;
 mod table;
 
-use std::io::{self, IsTerminal};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Output, StatusFlags};
+use crate::cli::StatusFlags;
 use crate::config::KubeProxyConfiguration;
+use crate::output;
+use crate::telemetry::{Repairs, Watch};
 
 pub(crate) use reporter::Reporter;
+
+/// How long the answer may take.
+const WITHIN: Duration = Duration::from_secs(5);
 
 /// The configuration in force, which may change in flight.
 #[derive(Debug)]
@@ -63,13 +69,57 @@ pub(crate) struct Status {
     /// Why the last attempt to sync failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_error: Option<String>,
+    /// For how many seconds a change has been waiting to be programmed, if one has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting_seconds: Option<u64>,
+    /// What the last sync did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_sync: Option<SyncReport>,
+    /// What there is to serve.
+    #[serde(default)]
+    pub(crate) objects: Objects,
+    /// What the API server is asked for, by kind; empty with manifests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) watches: BTreeMap<String, Watch>,
+    /// Rules of iptables that are in force, where the mode counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) iptables_rules: Option<usize>,
     /// Service ports, one for each family.
     pub(crate) service_ports: usize,
     /// Those among them that the kernel refuses.
     pub(crate) left_out: i64,
+    /// What others changed in the kernel, and was put right.
+    #[serde(default)]
+    pub(crate) drift: Repairs,
     /// Where userspace mode listens; empty in other modes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) targets: Vec<Target>,
+}
+
+/// What a sync did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SyncReport {
+    /// Whether everything was read and compared, and not only what had changed.
+    pub(crate) full: bool,
+    /// How long it took.
+    pub(crate) milliseconds: f64,
+    /// Service ports that had changed, one for each family.
+    pub(crate) changes: usize,
+    /// Rules, elements and the like that were written or removed.
+    pub(crate) operations: usize,
+}
+
+/// Objects that are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Objects {
+    /// Services that are served.
+    pub(crate) services: usize,
+    /// EndpointSlices.
+    pub(crate) endpoint_slices: usize,
+    /// Their endpoints.
+    pub(crate) endpoints: usize,
 }
 
 /// A place where userspace mode listens.
@@ -107,19 +157,19 @@ pub(crate) struct Endpoint {
     pub(crate) set_aside_seconds: Option<u64>,
 }
 
+/// Asks the process that runs on this machine, at its usual place or at the one given.
+///
+/// # Errors
+/// When nobody answers, with what to do about it.
+pub(crate) fn ask(socket: Option<&str>) -> anyhow::Result<Status> {
+    client::ask(&place::to_ask(socket)?, "/status", WITHIN)
+}
+
 /// Asks, and prints the answer.
 ///
 /// # Errors
 /// When nobody answers, with what to do about it.
 pub(crate) fn show(flags: &StatusFlags, socket: Option<&str>) -> anyhow::Result<()> {
-    let status = client::ask(&place::to_ask(socket)?)?;
-    let text = match flags.output {
-        Output::Table | Output::Wide => {
-            let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            table::render(&status, table::Look { wide: flags.output == Output::Wide, colour })
-        }
-        Output::Json => serde_json::to_string_pretty(&status)? + "\n",
-        Output::Yaml => serde_saphyr::to_string(&status)?,
-    };
-    crate::manual::print(&text)
+    let status = ask(socket)?;
+    output::show(&status, flags.output, table::render)
 }

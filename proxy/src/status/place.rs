@@ -20,7 +20,7 @@ pub(crate) fn to_answer(given: Option<&str>) -> Option<PathBuf> {
 }
 
 /// Where to ask: where the flag says, else at the user's own place or root's.
-pub(super) fn to_ask(given: Option<&str>) -> anyhow::Result<PathBuf> {
+pub(crate) fn to_ask(given: Option<&str>) -> anyhow::Result<PathBuf> {
     let Some(own) = to_answer(given) else {
         bail!("there is no place of yours to ask at: say where with --socket PATH");
     };

@@ -2,15 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use endpoint_cache::TrafficPolicy;
 use jiff::Timestamp;
 use modes::userspace::forward::{EndpointStatus, Forwarder, TargetStatus};
 
-use super::{Endpoint, InForce, Status, Target};
+use super::{Endpoint, InForce, Objects, Status, SyncReport, Target};
 use crate::cli::Flag;
+use crate::diff::Diff;
 use crate::manual::VERSION;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Sync, Telemetry};
+use crate::view::{Desk, SettingsView, View};
 
 /// Knows where everything is told.
 #[derive(Debug)]
@@ -27,12 +30,45 @@ pub(crate) struct Reporter {
     pub(crate) in_force: Arc<InForce>,
     /// Its command line.
     pub(crate) flags: Vec<Flag>,
+    /// Where the sync loop is asked.
+    pub(crate) desk: Desk,
 }
 
 impl Reporter {
+    /// The Services and endpoints as it sees them now. Takes the sync loop's time: in proportion to how many there are.
+    ///
+    /// # Errors
+    /// When the sync loop does not answer in time.
+    pub(crate) async fn view(&self) -> anyhow::Result<View> {
+        let configuration = self.in_force.get();
+        let settings = SettingsView {
+            detect_local_mode: configuration.detect_local_mode.clone(),
+            cluster_cidr: configuration.cluster_cidr.clone(),
+            masquerade_all: if self.mode == "nftables" {
+                configuration.nftables.masquerade_all
+            } else {
+                configuration.iptables.masquerade_all
+            },
+            node_port_addresses: configuration.node_port_addresses.clone(),
+            localhost_node_ports: configuration.iptables.localhost_node_ports,
+            ipvs_scheduler: configuration.ipvs.scheduler.clone(),
+        };
+        let (node, mode) = (self.node.clone(), self.mode.to_owned());
+        Ok(View { node, mode, settings, ..self.desk.ask().await? })
+    }
+
+    /// How the kernel differs from what should be there. Takes the sync loop's time, to read the kernel.
+    ///
+    /// # Errors
+    /// When the sync loop does not answer in time, or the kernel cannot be read.
+    pub(crate) async fn diff(&self) -> anyhow::Result<Diff> {
+        Ok(Diff::of(self.mode, self.desk.compare().await?))
+    }
+
     /// How it stands now.
     pub(crate) fn status(&self) -> Status {
         let (last_synced, last_error) = self.telemetry.health.last();
+        let (census, rules) = self.telemetry.inventory.now();
         let targets = self.telemetry.traffic.forwarder().map(Forwarder::status).unwrap_or_default();
         Status {
             version: VERSION.to_owned(),
@@ -43,11 +79,25 @@ impl Reporter {
             current_time: Timestamp::now(),
             last_synced,
             last_error,
+            waiting_seconds: self.telemetry.health.waiting(Instant::now()).map(|waiting| waiting.as_secs()),
+            last_sync: self.telemetry.syncs.succeeded_last().map(sync),
+            objects: Objects {
+                services: census.services,
+                endpoint_slices: census.slices,
+                endpoints: census.endpoints,
+            },
+            watches: self.telemetry.health.watches(),
+            iptables_rules: Some(rules).filter(|rules| *rules > 0),
             service_ports: self.telemetry.service_ports(),
             left_out: self.telemetry.metrics.left_out(),
+            drift: self.telemetry.drift.get(),
             targets: targets.iter().map(target).collect(),
         }
     }
+}
+
+fn sync(Sync { full, milliseconds, changes, operations, .. }: Sync) -> SyncReport {
+    SyncReport { full, milliseconds, changes, operations }
 }
 
 fn target(target: &TargetStatus) -> Target {

@@ -2,22 +2,15 @@
 
 use std::fmt::Write;
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
+use comfy_table::{Cell, Color, Table};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Endpoint, Status, Target};
+use super::{Endpoint, Objects, Status, SyncReport, Target};
+use crate::output::{Look, finish, number, plain, table};
+use crate::telemetry::{Repair, Repairs};
 
 /// How many endpoints of a target are named where there is a row for each target.
 const NAMED: usize = 3;
-
-/// How it should look.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    /// With a row for each endpoint.
-    pub(super) wide: bool,
-    /// In colour.
-    pub(super) colour: bool,
-}
 
 /// The text, with a newline at its end.
 pub(super) fn render(status: &Status, look: Look) -> String {
@@ -39,20 +32,62 @@ fn head(status: &Status) -> String {
         count => format!(", {count} of them refused by the kernel"),
     };
     let error = status.last_error.as_deref().unwrap_or("none");
-    let mut text = String::new();
-    for (name, value) in [
+    let of_sync = status.last_sync.as_ref().map(sync).unwrap_or_default();
+    let Objects { services, endpoint_slices, endpoints } = status.objects;
+    let mut lines = vec![
         ("mode", status.mode.clone()),
         ("node", status.node.clone()),
         ("process", format!("{}, pointsman {}", status.process, status.version)),
         ("started", format!("{} ago", ago(status.started))),
-        ("last sync", synced),
+        ("last sync", format!("{synced}{of_sync}")),
         ("last error", error.to_owned()),
-        ("service ports", format!("{}{left_out}", status.service_ports)),
-    ] {
+    ];
+    lines.extend(
+        status.waiting_seconds.map(|seconds| ("not in force", format!("changes of {seconds} s ago"))),
+    );
+    lines.extend(api_server(status).map(|text| ("API server", text)));
+    lines.push((
+        "objects",
+        format!("{services} Services, {endpoint_slices} EndpointSlices, {endpoints} endpoints"),
+    ));
+    lines.push(("service ports", format!("{}{left_out}", status.service_ports)));
+    lines.extend(status.iptables_rules.map(|rules| ("rules", format!("{rules} of iptables"))));
+    lines.push(("drift", drift(&status.drift, ago)));
+    let mut text = String::new();
+    for (name, value) in lines {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name:<13}  {}", plain(&value));
     }
     text
+}
+
+/// What a sync did, as it goes on after when it was.
+fn sync(sync: &SyncReport) -> String {
+    let extent = if sync.full { "of everything" } else { "of what had changed" };
+    let SyncReport { milliseconds, changes, operations, .. } = sync;
+    format!(", {extent} in {milliseconds} ms: {changes} changed service ports, {operations} operations")
+}
+
+/// How it stands with the API server, if there is one.
+fn api_server(status: &Status) -> Option<String> {
+    let heard = status.watches.values().filter_map(|watch| watch.last_heard).max();
+    let ago = |then: Timestamp| length(status.current_time.duration_since(then));
+    let heard = heard.map_or("never heard of".to_owned(), |then| format!("heard of {} ago", ago(then)));
+    let lost = status.watches.iter().filter(|(_, watch)| !watch.watching);
+    let lost: String = lost
+        .map(|(kind, watch)| {
+            format!("; {kind}s are not followed: {}", watch.error.as_deref().unwrap_or("not yet"))
+        })
+        .collect();
+    (!status.watches.is_empty()).then(|| heard + &lost)
+}
+
+/// What others changed, the last of it in words.
+fn drift(repairs: &Repairs, ago: impl Fn(Timestamp) -> String) -> String {
+    let Some(last) = repairs.last.back() else { return "none".to_owned() };
+    let Repair { time, cause, operations } = last;
+    let times = if repairs.count == 1 { "once".to_owned() } else { format!("{} times", repairs.count) };
+    format!("repaired {times}, last {} ago, by {operations} operations: {cause}", ago(*time))
 }
 
 /// A length of time in whole seconds.
@@ -125,37 +160,12 @@ fn named(endpoints: &[Endpoint]) -> String {
     }
 }
 
-fn table(columns: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(columns.iter().map(|column| Cell::new(column).add_attribute(Attribute::Bold)));
-    table
-}
-
-fn finish(mut table: Table, colour: bool) -> String {
-    if colour {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.trim_fmt()
-}
-
-fn number(value: impl ToString) -> Cell {
-    Cell::new(value).set_alignment(CellAlignment::Right)
-}
-
-/// Names come from outside: a terminal must not be told what to do by them.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::telemetry::Watch;
 
     fn endpoint(last: u8) -> Endpoint {
         let address = ([10, 180, 0, last], 8080).into();
@@ -182,8 +192,14 @@ mod tests {
             current_time: at("2026-01-02T03:04:05.5Z"),
             last_synced: Some(at("2026-01-02T03:04:03Z")),
             last_error: None,
+            waiting_seconds: None,
+            last_sync: Some(SyncReport { full: false, milliseconds: 0.75, changes: 2, operations: 12 }),
+            objects: Objects { services: 2, endpoint_slices: 3, endpoints: 7 },
+            watches: BTreeMap::new(),
+            iptables_rules: None,
             service_ports: 3,
             left_out: 0,
+            drift: Repairs::default(),
             targets: vec![
                 target("demo/db", vec![endpoint(1), failed]),
                 target("demo/web:http", [1, 2, 3, 4, 5].map(endpoint).into()),
@@ -200,9 +216,11 @@ mode           userspace
 node           laptop
 process        42, pointsman 0.1.0
 started        4m 5s ago
-last sync      2s ago
+last sync      2s ago, of what had changed in 0.75 ms: 2 changed service ports, 12 operations
 last error     none
+objects        2 Services, 3 EndpointSlices, 7 endpoints
 service ports  3
+drift          none
 
 service port   protocol  listens at      active  endpoints
 demo/db        tcp       127.0.0.1:5432       2  10.180.0.1:8080, 10.180.0.2:8080
@@ -232,18 +250,37 @@ demo/db       tcp       127.0.0.1:5432  Cluster  10.180.0.1:8080       1     20 
 
     #[test]
     fn what_went_wrong_is_said() {
+        let time = "2026-01-02T03:04:00Z".parse().unwrap();
+        let repair =
+            Repair { time, cause: "nft (process 7) changed table ip pointsman".to_owned(), operations: 3 };
         let failed = Status {
             last_synced: None,
+            last_sync: None,
+            waiting_seconds: Some(9),
             last_error: Some("no\u{1b}[2Jpe".to_owned()),
+            watches: [(
+                "Service".to_owned(),
+                Watch { error: Some("refused".to_owned()), ..Watch::default() },
+            )]
+            .into(),
             left_out: 1,
+            drift: Repairs { count: 2, last: [repair].into() },
             targets: Vec::new(),
             ..status()
         };
         let text = render(&failed, PLAIN);
-        for line in ["last sync      never", "last error     no\u{fffd}[2Jpe"] {
+        for line in [
+            "last sync      never",
+            "last error     no\u{fffd}[2Jpe",
+            "not in force   changes of 9 s ago",
+            "API server     never heard of; Services are not followed: refused",
+        ] {
             assert!(text.lines().any(|other| other == line), "{text}");
         }
-        assert!(text.ends_with("service ports  3, 1 of them refused by the kernel\n"), "{text}");
+        let end = "service ports  3, 1 of them refused by the kernel
+drift          repaired 2 times, last 5s ago, by 3 operations: nft (process 7) changed table ip pointsman
+";
+        assert!(text.ends_with(end), "{text}");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use modes::{Disturbance, Settings};
+use modes::{Comparison, Disturbance, Settings};
+use tokio::sync::oneshot;
 
 use crate::source::Event;
+use crate::view::View;
 
 /// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
 pub(super) const PENDING: usize = 256;
@@ -21,6 +23,10 @@ pub(crate) enum Input {
     Disturbed(Disturbance),
     /// The user wants something else of the mode.
     Reconfigured(Box<Reconfiguration>),
+    /// Somebody wants to know what is known of Services and endpoints.
+    Ask(oneshot::Sender<View>),
+    /// Somebody wants to know how the kernel differs from what should be there, or why that cannot be told.
+    Compare(oneshot::Sender<Result<Comparison, String>>),
     /// The process is to end.
     Stop,
 }

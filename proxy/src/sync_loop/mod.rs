@@ -6,6 +6,7 @@
 //! tests drive them with a clock of their own; `SyncLoop::run` only waits.
 
 mod accounts;
+mod compare;
 mod input;
 mod isolate;
 mod node_wait;
@@ -28,11 +29,11 @@ use crate::source::Event;
 use crate::source::kubernetes::Outlet;
 use crate::telemetry::{Extent, Telemetry};
 use accounts::Accounts;
+use compare::UNSEEN;
 use input::PENDING;
 pub(crate) use input::{Inbox, Input, Reconfiguration, channel};
 use isolate::Key;
-pub(crate) use node_wait::NodeWait;
-use node_wait::Waiting;
+pub(crate) use node_wait::{NodeWait, Waiting};
 use tell::Untold;
 
 /// How long nothing must happen before the mode removes what earlier transactions left without use.
@@ -66,6 +67,8 @@ pub(crate) struct SyncLoop {
     batches: usize,
     /// When to tidy, if there was a sync since the last time.
     tidy_at: Option<Instant>,
+    /// Why what is in the kernel is being read again, if it may have been damaged.
+    damage: Option<String>,
     /// When the last repair of what others changed was due.
     repaired_at: Option<Instant>,
     /// How long after a sync has ended changes are programmed at the soonest.
@@ -114,6 +117,7 @@ impl SyncLoop {
             phase: Phase::Gated,
             batches: 0,
             tidy_at: None,
+            damage: None,
             repaired_at: None,
             min_sync_period: Duration::ZERO,
             synced_at: None,
@@ -189,6 +193,8 @@ impl SyncLoop {
                 match input {
                     Input::Event(event) => self.take(event, Instant::now()),
                     Input::Failed(error) => return self.end(Outcome::SourceFailed(error)),
+                    Input::Ask(answer) => self.answer(answer),
+                    Input::Compare(answer) => self.compare(answer),
                     Input::Disturbed(why) => self.disturbed(&why, Instant::now()),
                     Input::Reconfigured(wanted) => {
                         if !self.reconfigure(&wanted, Instant::now()) {
@@ -226,6 +232,7 @@ impl SyncLoop {
                     self.cache.apply(update);
                 }
                 self.accounts.take(self.cache.tally());
+                self.telemetry.inventory.counted(self.cache.census());
                 self.telemetry.health.node_is(self.cache.eligibility());
             }
             Event::Synced => {
@@ -278,12 +285,16 @@ impl SyncLoop {
                 self.telemetry.metrics.repaired();
                 self.change_waits(now);
                 self.repaired_at = Some(soonest);
+                self.damage = Some(what.clone());
             }
             Disturbance::Node(what) => {
                 tracing::info!("{what}: following");
                 self.change_waits(now);
             }
-            Disturbance::Checkup => tracing::debug!("comparing with what is in the kernel"),
+            Disturbance::Checkup => {
+                tracing::debug!("comparing with what is in the kernel");
+                self.damage.get_or_insert_with(|| UNSEEN.to_owned());
+            }
         }
         self.phase = Phase::Resync { due: soonest };
     }
@@ -446,6 +457,9 @@ impl SyncLoop {
         duration: Duration,
     ) {
         self.telemetry.metrics.synced(extent, report, duration);
+        self.telemetry.inventory.synced(report);
+        self.note_repair(changes, report);
+        self.telemetry.syncs.succeeded(extent, changes, report, duration);
         self.synced_at = Some(now + duration);
         self.in_force(changes, report, now, duration);
     }
@@ -472,6 +486,7 @@ impl SyncLoop {
     fn sync_failed(&mut self, extent: Extent, error: &Error, now: Instant, duration: Duration) {
         let of_iptables = self.mode.name() == "iptables" || error.is_of_iptables();
         self.telemetry.metrics.sync_failed(extent, of_iptables, duration);
+        self.telemetry.syncs.failed(extent, error, duration);
         self.failed(error, now + duration);
     }
 

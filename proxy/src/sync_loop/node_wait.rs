@@ -23,7 +23,7 @@ pub(crate) struct NodeWait {
 
 /// What is not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(crate) enum Missing {
     /// Whatever the server says of Nodes.
     Word,
     /// The Node.
@@ -36,7 +36,7 @@ pub(super) enum Missing {
 
 /// How the wait stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     since: Instant,
     /// What was last told to be waited for.
     told: Option<Missing>,
@@ -46,7 +46,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// The wait begins.
-    pub(super) fn since(since: Instant) -> Self {
+    pub(crate) fn since(since: Instant) -> Self {
         Self { since, told: None, warned: None }
     }
 }
@@ -76,7 +76,7 @@ impl Missing {
 impl NodeWait {
     /// Until when the first sync has to wait, if it has to; tells what is waited for, and warns of what no longer is,
     /// each once.
-    pub(super) fn until(
+    pub(crate) fn until(
         &self,
         eligibility: Eligibility,
         node: &NodeState,

@@ -7,9 +7,11 @@ use std::time::Duration;
 use endpoint_cache::object::{Kind, ObjectName};
 use endpoint_cache::{Delta, Family, HealthCheck, NodeState, Problem, ServicePortName};
 use modes::{Notice, Report};
+use tokio::sync::oneshot;
 
 use super::SyncLoop;
 use crate::source::kubernetes::News;
+use crate::view::{self, View};
 
 /// What the service health responders are told when it is programmed.
 #[derive(Debug, Default)]
@@ -99,6 +101,26 @@ impl SyncLoop {
              node's proxy says why)"
         );
         self.post(News::service_warning(name.service(), "RefusedByKernel", "Sync", message));
+    }
+}
+
+impl SyncLoop {
+    /// Tells what is known of Services and endpoints to somebody who asked.
+    pub(super) fn answer(&self, answer: oneshot::Sender<View>) {
+        // Who asked may have gone away meanwhile.
+        if answer.is_closed() {
+            return;
+        }
+        let mut view = view::view(&self.cache);
+        for (name, family) in &self.left_out {
+            view.add_problem(
+                (&name.namespace, &name.name),
+                format!(
+                    "the kernel refuses port {name} ({family}): not served until it changes (see the log)"
+                ),
+            );
+        }
+        drop(answer.send(view));
     }
 }
 

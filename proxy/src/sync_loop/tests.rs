@@ -607,3 +607,27 @@ fn load_balancers_are_told_of_the_node_at_once_and_nothing_is_programmed() {
     bench.turn();
     assert!(bench.calls().is_empty());
 }
+
+#[test]
+fn who_asks_is_told_what_is_known_and_what_the_kernel_refuses() {
+    let mut bench = Bench::new();
+    bench.take(updates([service("a", "10.0.0.1"), service("b", "10.0.0.2")]));
+    let ask = |bench: &Bench| {
+        let (answer, mut heard) = tokio::sync::oneshot::channel();
+        bench.sync_loop.answer(answer);
+        heard.try_recv().unwrap().services
+    };
+    let names = |view: &[crate::view::ServiceView]| {
+        view.iter().map(|service| (service.name.clone(), service.problems.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&ask(&bench)), [("a".to_owned(), 0), ("b".to_owned(), 0)], "before the first sync too");
+    bench.take(Event::Synced);
+    bench.record.lock().unwrap().refused = vec!["b"];
+    for _ in 0..3 {
+        bench.now += Duration::from_secs(60);
+        bench.turn();
+    }
+    let told = ask(&bench);
+    assert_eq!(names(&told), [("a".to_owned(), 0), ("b".to_owned(), 1)]);
+    assert!(told[1].problems[0].starts_with("the kernel refuses port default/b (IPv4)"), "{told:?}");
+}

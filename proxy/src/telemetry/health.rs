@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use endpoint_cache::object::Kind;
 use endpoint_cache::{Eligibility, Family};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Probe;
 
@@ -37,14 +37,17 @@ struct State {
 }
 
 /// How it stands with the watch of a kind of object.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Watch {
-    watching: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_heard: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+pub(crate) struct Watch {
+    /// Whether it is being followed.
+    pub(crate) watching: bool,
+    /// When the server last said something of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_heard: Option<Timestamp>,
+    /// Why it is not followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
 }
 
 /// What `/healthz` and `/livez` answer: kube-proxy's fields, and two more.
@@ -151,10 +154,25 @@ impl Health {
         watch.error = Some(error.to_owned());
     }
 
+    /// Why a kind is not followed, if it is not.
+    pub(crate) fn watch_error(&self, kind: Kind) -> Option<String> {
+        self.state().watches.get(&kind)?.error.clone()
+    }
+
     /// When everything was last programmed, and why the last attempt failed, if it did.
     pub(crate) fn last(&self) -> (Option<Timestamp>, Option<String>) {
         let state = self.state();
         (state.last_synced, state.last_error.clone())
+    }
+
+    /// For how long a change has been waiting to be programmed, if one has.
+    pub(crate) fn waiting(&self, now: Instant) -> Option<Duration> {
+        self.state().waiting_since.map(|since| now.saturating_duration_since(since))
+    }
+
+    /// How it stands with each kind that is watched; none of them with manifests.
+    pub(crate) fn watches(&self) -> BTreeMap<String, Watch> {
+        self.state().watches.iter().map(|(kind, watch)| (kind.to_string(), watch.clone())).collect()
     }
 
     /// Whether changes are programmed, whatever becomes of the Node.

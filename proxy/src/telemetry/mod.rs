@@ -2,11 +2,16 @@
 //!
 //! Everything writes here and nothing is decided by what stands here.
 
+mod drift;
 mod health;
+mod inventory;
 mod metrics;
 mod pages;
 mod server;
+mod shares;
 mod socket;
+mod status_page;
+mod syncs;
 mod traffic;
 
 use std::sync::Arc;
@@ -15,10 +20,13 @@ use std::time::Duration;
 
 use endpoint_cache::object::Kind;
 
-pub(crate) use health::Health;
+pub(crate) use drift::{Drift, Repair, Repairs};
+pub(crate) use health::{Health, Watch};
+pub(crate) use inventory::Inventory;
 pub(crate) use metrics::{Extent, Metrics, Origin, Probe, Requests};
 pub(crate) use server::{Endpoints, serve};
 pub(crate) use socket::Socket;
+pub(crate) use syncs::{Sync, Syncs};
 pub(crate) use traffic::Traffic;
 
 /// Shared by all parts of the process.
@@ -28,6 +36,12 @@ pub(crate) struct Telemetry {
     pub(crate) health: Health,
     /// What userspace mode carries.
     pub(crate) traffic: Traffic,
+    /// What there is to serve.
+    pub(crate) inventory: Inventory,
+    /// What others changed.
+    pub(crate) drift: Drift,
+    /// The last syncs.
+    pub(crate) syncs: Syncs,
     service_ports: AtomicUsize,
 }
 
@@ -36,7 +50,15 @@ impl Telemetry {
     pub(crate) fn new(stale_after: Duration) -> Arc<Self> {
         let traffic = Traffic::default();
         let (metrics, health) = (Metrics::new(traffic.clone()), Health::new(stale_after));
-        Arc::new(Self { metrics, health, traffic, service_ports: AtomicUsize::default() })
+        Arc::new(Self {
+            metrics,
+            health,
+            traffic,
+            inventory: Inventory::default(),
+            drift: Drift::default(),
+            syncs: Syncs::default(),
+            service_ports: AtomicUsize::default(),
+        })
     }
 
     /// So many service ports are to be in force, one for each family.

@@ -22,14 +22,15 @@ pub(super) fn flags(flags: &[Flag]) -> String {
 }
 
 /// `/statusz`: which process this is, and where to look further.
-pub(super) fn status(status: &Status) -> String {
+pub(super) fn status(status: &Status, with_page: bool) -> String {
     let up = status.current_time.duration_since(status.started);
     let (hours, minutes, seconds) = (up.as_hours(), up.as_mins() % 60, up.as_secs() % 60);
     let synced = status.last_synced.map_or_else(|| "never".to_owned(), |time| time.to_string());
+    let status_page = if with_page { " /status-page" } else { "" };
     format!(
         "\npointsman statusz\n{NOT_FOR_PROGRAMS}\nStarted: {}\nUp: {hours} hr {minutes:02} min {seconds:02} sec\n\
          Binary version: {}\nMode: {}\nNode: {}\nLast synced: {synced}\nService ports: {}\n\
-         Paths: /configz /flagz /healthz /metrics /proxyMode /statusz\n",
+         Paths: /configz /flagz /healthz /metrics /proxyMode{status_page} /statusz\n",
         status.started, status.version, status.mode, status.node, status.service_ports
     )
 }

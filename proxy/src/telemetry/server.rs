@@ -1,7 +1,9 @@
 //! Metrics, health and status over HTTP, on a thread of their own: a sync under way must not keep a probe waiting.
 
+use std::future::ready;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +14,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::task::spawn_blocking;
 
+use super::status_page::StatusPage;
 use super::{Probe, Telemetry, pages};
 use crate::http::{Bounds, JSON, respond, serve_all};
 use crate::source::kubernetes::{News, Outlet};
@@ -32,13 +36,18 @@ pub(crate) struct Endpoints {
     pub(crate) health: Option<SocketAddr>,
     /// `/metrics`, `/proxyMode`, `/configz`, `/flagz`, `/statusz` and a bare `/healthz`
     pub(crate) metrics: Option<SocketAddr>,
-    /// `/status`
+    /// `/status`, `/view` and `/diff`
     pub(crate) status: Option<StdUnixListener>,
     /// Whether an address that is taken is an error (`--bind-address-hard-fail`), and not tried again until it is free.
     pub(crate) hard_fail: bool,
     /// Where it is told that an address is taken, besides in the log.
     pub(crate) outlet: Option<Outlet>,
+    /// Whether there is a page for people beside the metrics (`--status-page`).
+    pub(crate) status_page: bool,
 }
+
+/// An answer that may take a while.
+type Answer = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
 
 /// What an address answers.
 #[derive(Clone, Copy, Debug)]
@@ -81,17 +90,23 @@ enum Place {
 /// # Errors
 /// When the thread or its reactor cannot be started, or an address not be had that has to be.
 pub(crate) fn serve(endpoints: Endpoints, reporter: Reporter) -> anyhow::Result<()> {
-    let Endpoints { health, metrics, status, hard_fail, outlet } = endpoints;
+    let Endpoints { health, metrics, status, hard_fail, outlet, status_page } = endpoints;
+    let page_at = metrics.filter(|_| status_page);
     let health = health.map(|address| place(address, Role::Health, hard_fail)).transpose()?;
     let metrics = metrics.map(|address| place(address, Role::Metrics, hard_fail)).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start a reactor")?;
     let reporter = Arc::new(reporter);
+    let start = |at: SocketAddr| {
+        StatusPage::start(Arc::clone(&reporter), at.ip().is_loopback(), runtime.handle().clone())
+            .map(Arc::new)
+    };
+    let page = page_at.map(start).transpose()?;
     let work = move || {
         runtime.block_on(async {
             let outlet = outlet.as_ref();
-            let health = listen(health, Role::Health, &reporter, outlet);
-            let metrics = listen(metrics, Role::Metrics, &reporter, outlet);
+            let health = listen(health, Role::Health, &reporter, outlet, None);
+            let metrics = listen(metrics, Role::Metrics, &reporter, outlet, page);
             let status = listen_here(status, &reporter);
             tokio::join!(health, metrics, status);
         });
@@ -113,7 +128,13 @@ fn place(address: SocketAddr, role: Role, hard_fail: bool) -> anyhow::Result<Pla
     })
 }
 
-async fn listen(place: Option<Place>, role: Role, reporter: &Arc<Reporter>, outlet: Option<&Outlet>) {
+async fn listen(
+    place: Option<Place>,
+    role: Role,
+    reporter: &Arc<Reporter>,
+    outlet: Option<&Outlet>,
+    page: Option<Arc<StatusPage>>,
+) {
     let listener = match place {
         None => return,
         Some(Place::Wanted(address)) => bind(address, role, outlet).await,
@@ -122,16 +143,40 @@ async fn listen(place: Option<Place>, role: Role, reporter: &Arc<Reporter>, outl
             Err(error) => return tracing::error!("{} is not answered on: {error}", role.flag()),
         },
     };
-    serve_all(async || Ok(listener.accept().await?.0), BOUNDS, answers(role, reporter)).await;
+    serve_all(async || Ok(listener.accept().await?.0), BOUNDS, answers(role, reporter, page)).await;
 }
 
 /// What answers in a role.
 fn answers(
     role: Role,
     reporter: &Arc<Reporter>,
-) -> impl Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Clone + Send + Sync + 'static {
+    page: Option<Arc<StatusPage>>,
+) -> impl Fn(&Request<Incoming>) -> Answer + Clone + Send + Sync + 'static {
     let reporter = Arc::clone(reporter);
-    move |request| answer(request, role, &reporter)
+    move |request| match (role, request.method(), request.uri().path()) {
+        (Role::Status, &Method::GET, "/view") => Box::pin(answer_view(Arc::clone(&reporter))),
+        (Role::Status, &Method::GET, "/diff") => Box::pin(answer_diff(Arc::clone(&reporter))),
+        _ => Box::pin(ready(answer(request, role, &reporter, page.as_deref()))),
+    }
+}
+
+/// The kernel is read for it.
+async fn answer_diff(reporter: Arc<Reporter>) -> Response<Full<Bytes>> {
+    match reporter.diff().await {
+        Ok(diff) => respond(StatusCode::OK, JSON, serde_json::to_vec(&diff).unwrap_or_default()),
+        Err(error) => respond(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{error:#}\n")),
+    }
+}
+
+/// What only the sync loop knows is waited for.
+async fn answer_view(reporter: Arc<Reporter>) -> Response<Full<Bytes>> {
+    let view = match reporter.view().await {
+        Ok(view) => view,
+        Err(error) => return respond(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{error:#}\n")),
+    };
+    // A large cluster's takes a while to be written.
+    let written = spawn_blocking(move || serde_json::to_vec(&view)).await;
+    respond(StatusCode::OK, JSON, written.map(Result::unwrap_or_default).unwrap_or_default())
 }
 
 async fn listen_here(socket: Option<StdUnixListener>, reporter: &Arc<Reporter>) {
@@ -139,7 +184,7 @@ async fn listen_here(socket: Option<StdUnixListener>, reporter: &Arc<Reporter>) 
     let made = socket.set_nonblocking(true).and_then(|()| UnixListener::from_std(socket));
     match made {
         Ok(listener) => {
-            let answers = answers(Role::Status, reporter);
+            let answers = answers(Role::Status, reporter, None);
             serve_all(async || Ok(listener.accept().await?.0), BOUNDS, answers).await;
         }
         Err(error) => tracing::warn!("pointsman status is not answered: {error}"),
@@ -165,10 +210,18 @@ async fn bind(address: SocketAddr, role: Role, outlet: Option<&Outlet>) -> TcpLi
     }
 }
 
-fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Response<Full<Bytes>> {
+fn answer(
+    request: &Request<Incoming>,
+    role: Role,
+    reporter: &Reporter,
+    page: Option<&StatusPage>,
+) -> Response<Full<Bytes>> {
     let telemetry: &Telemetry = &reporter.telemetry;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET\n");
+    }
+    if let Some(answer) = page.and_then(|page| page.answer(request.uri(), request.headers())) {
+        return answer;
     }
     match (role, request.uri().path()) {
         (Role::Health, "/healthz") => respond_health(telemetry, Probe::Healthz),
@@ -183,7 +236,9 @@ fn answer(request: &Request<Incoming>, role: Role, reporter: &Reporter) -> Respo
             respond(StatusCode::OK, JSON, pages::configuration(&reporter.in_force.get()))
         }
         (Role::Metrics, "/flagz") => respond(StatusCode::OK, PLAIN, pages::flags(&reporter.flags)),
-        (Role::Metrics, "/statusz") => respond(StatusCode::OK, PLAIN, pages::status(&reporter.status())),
+        (Role::Metrics, "/statusz") => {
+            respond(StatusCode::OK, PLAIN, pages::status(&reporter.status(), page.is_some()))
+        }
         (Role::Metrics, "/healthz") => respond(StatusCode::OK, PLAIN, "ok"),
         (Role::Status, "/status") => {
             respond(StatusCode::OK, JSON, serde_json::to_string(&reporter.status()).unwrap_or_default())

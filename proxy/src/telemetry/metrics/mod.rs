@@ -155,6 +155,11 @@ impl Metrics {
         self.own.repairs.inc();
     }
 
+    /// What others changed took so many operations to put right.
+    pub(crate) fn repair_took(&self, operations: usize) {
+        self.own.repair_operations.inc_by(u64::try_from(operations).unwrap_or(u64::MAX));
+    }
+
     /// So many service ports are refused by the kernel and left out.
     pub(crate) fn set_left_out(&self, count: usize) {
         self.own.left_out.set(i64::try_from(count).unwrap_or(i64::MAX));

@@ -21,6 +21,8 @@ pub(super) struct Own {
     pub(super) sync_failures: Counter,
     /// Times that others changed our rules and they were put right.
     pub(super) repairs: Counter,
+    /// Kernel operations that this took.
+    pub(super) repair_operations: Counter,
     /// Service ports that the kernel refused and that are left out.
     pub(super) left_out: Gauge,
     bad_objects: Family<Labels, Counter>,
@@ -41,6 +43,7 @@ impl Own {
             last_sync: Seconds::default(),
             sync_failures: Counter::default(),
             repairs: Counter::default(),
+            repair_operations: Counter::default(),
             left_out: Gauge::default(),
             bad_objects: Family::default(),
             lists: Family::default(),
@@ -63,6 +66,8 @@ impl Own {
         registry.register("sync_failures", failures, self.sync_failures.clone());
         let repairs = "Times that others changed our rules and they were put right";
         registry.register("repairs", repairs, self.repairs.clone());
+        let operations = "Kernel operations that it took to put right what others changed";
+        registry.register("repair_operations", operations, self.repair_operations.clone());
         let left_out = "Service ports that the kernel refuses and that are left out";
         registry.register("service_ports_left_out", left_out, self.left_out.clone());
         let bad = "Objects from the API that could not be decoded";

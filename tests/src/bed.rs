@@ -238,6 +238,12 @@ impl Bed {
         &self.pods[usize::from(number) - 1].1
     }
 
+    /// All pods, of both nodes.
+    #[must_use]
+    pub fn all_pods(&self) -> Vec<&Pod> {
+        self.pods.iter().map(|(pod, _)| pod).chain(&self.remote_pods).collect()
+    }
+
     /// A pod of the other node, counted from 1.
     #[must_use]
     pub fn remote_pod(&self, number: u8) -> &Pod {

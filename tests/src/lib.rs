@@ -26,6 +26,7 @@ pub mod rules;
 mod sctp;
 pub mod subject;
 pub mod suite;
+pub mod trace;
 mod traffic;
 pub mod vm;
 mod waiting;

@@ -297,6 +297,8 @@ fn socket(protocol: Protocol, source: Option<SocketAddr>, to: SocketAddr) -> io:
     };
     let socket = Socket::new(Domain::for_address(to), kind, None)?;
     if let Some(source) = source {
+        // A port that is asked for may have been used a moment ago.
+        socket.set_reuse_address(source.port() != 0)?;
         socket.bind(&SockAddr::from(source))?;
     }
     Ok(socket)

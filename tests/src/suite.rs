@@ -125,6 +125,7 @@ pub const DIFFERENCES: &[(&str, &str, &str)] = &[
         "pods_are_told_by_their_bridge",
         "pods on one bridge may answer each other past the node, so they see its address; see the suite `userspace`",
     ),
+    ("userspace", "a_node_that_does_not_forward_is_diagnosed", "it carries connections itself"),
 ];
 
 const DIES: &str = "connections are carried by the process, and end with it";

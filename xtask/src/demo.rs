@@ -48,6 +48,7 @@ fn show() -> Result<()> {
     let proxy = Proxy::start_on_copy_of(&bed.node, &manifests, &args.map(str::to_owned))?;
     println!("  {}\n", proxy.last_line_with("synced").unwrap_or_default());
     fan_out(&bed)?;
+    ask_why(&bed)?;
     affinity(&bed)?;
     remove_an_endpoint(&bed, &proxy, &manifests)?;
     step("What the kernel holds for it: nft list map ip pointsman service-ips");
@@ -106,6 +107,17 @@ fn fan_out(bed: &Bed) -> Result<()> {
         table.add_row(cells);
     }
     println!("{table}\n");
+    Ok(())
+}
+
+/// What an operator would ask.
+fn ask_why(bed: &Bed) -> Result<()> {
+    let program = testbed::binary()?;
+    let program = program.to_string_lossy();
+    for command in ["trace -s 10.180.0.3 demo/web:http", "fanout demo/web:http -n 300"] {
+        step(&format!("Asking on the node: pointsman {command}"));
+        println!("{}", bed.node.output(&program, &command.split(' ').collect::<Vec<_>>())?);
+    }
     Ok(())
 }
 

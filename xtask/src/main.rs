@@ -36,8 +36,8 @@ enum Chore {
     Lint,
     /// Check dependencies for known holes. Downloads the advisory database.
     Audit,
-    /// Run the benchmarks; `scale` or `iptables` alone runs those of whole clusters, as root, `userspace` that of userspace
-    /// mode beside other proxies, and `ipvs` that of IPVS mode, in the virtual machine: `cargo xtask bench scale --help`.
+    /// Run the benchmarks; `scale` or `iptables` alone runs those of whole clusters, as root, `fanout` how modes spread
+    /// connections over endpoints, `userspace` that of userspace mode beside other proxies, and `ipvs` that of IPVS mode, in the virtual machine: `cargo xtask bench scale --help`.
     /// `soak` measures nothing: it lets Services come and go under traffic, and fails if anything fails or leaks.
     Bench(Passed),
 }
@@ -120,7 +120,8 @@ fn test_everything() -> Result<()> {
 }
 
 fn bench(args: &[String]) -> Result<()> {
-    let of_clusters = |first: &str| ["scale", "iptables", "ipvs", "userspace", "soak"].contains(&first);
+    let of_clusters =
+        |first: &str| ["scale", "fanout", "iptables", "ipvs", "userspace", "soak"].contains(&first);
     let Some((program, args)) = args.split_first().filter(|(first, _)| of_clusters(first)) else {
         return cargo(&["bench", "--package", "benches"], args);
     };

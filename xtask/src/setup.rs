@@ -9,11 +9,13 @@ use anyhow::{Result, bail};
 use crate::shell;
 
 /// Debian packages, and what needs them.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("binutils", "what the virtual machine runs is stripped"),
     ("busybox-static", "the virtual machine's shell"),
+    ("chromium-headless-shell", "tests look at the status page in a real browser"),
     ("conntrack", "tests look at which flows are tracked"),
     ("faketime", "tests let the clock jump"),
+    ("fonts-dejavu-core", "the browser has nothing to write with otherwise"),
     ("iproute2", "the test-bed joins namespaces by veth pairs and routes with `ip`"),
     ("ipset", "tests compare the sets that were programmed with what `ipset` lists, and damage them"),
     ("iptables", "tests run the iptables mode on both its back ends, and damage its rules"),

@@ -3,6 +3,8 @@
 mod all_kinds;
 mod clients;
 mod contained;
+mod differing;
+mod predictions;
 mod sentences;
 mod switching;
 mod under_way;
@@ -20,6 +22,9 @@ use crate::proxy::{Environment, Proxy};
 use crate::rules::Rules;
 use crate::suite::Circumstances;
 
+use predictions::Predictions;
+
+pub use differing::{Difference, Said};
 pub use sentences::{Seen, Who, answerer};
 pub use switching::{has_chains, has_nftables};
 pub use under_way::UnderWay;
@@ -38,6 +43,8 @@ pub struct Subject {
     args: Vec<String>,
     environment: Environment,
     user: User,
+    /// What trace is asked to predict, if it is.
+    predictions: Option<Predictions>,
 }
 
 impl Subject {
@@ -56,6 +63,7 @@ impl Subject {
             args: owned(&["--cluster-cidr", &cidrs]),
             environment: Vec::new(),
             user: User::Starter,
+            predictions: None,
         })
     }
 

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Result, ensure};
 
 use super::Subject;
+use super::predictions::Reality;
 use crate::await_that;
 use crate::place::{Outcome, Place, Protocol};
 
@@ -99,6 +100,7 @@ impl Subject {
             listed(expected.iter()),
             listed(counts.keys()),
         );
+        self.hold_against_trace(protocol, who, to, Reality::Outcomes(&expected))?;
         Ok(counts)
     }
 
@@ -167,7 +169,7 @@ impl Subject {
             who.place.namespace.name(),
             who.ip
         );
-        Ok(())
+        self.hold_against_trace(protocol, who, to, Reality::Outcomes(&[outcome].into()))
     }
 
     /// Whatever becomes of it, no pod answers.
@@ -178,7 +180,7 @@ impl Subject {
         let to = to.into();
         let outcome = who.place.connect_briefly(Protocol::Tcp, to)?;
         ensure!(!matches!(outcome, Outcome::Answered { .. }), "{to} is answered: {outcome}");
-        Ok(())
+        self.hold_against_trace(Protocol::Tcp, who, to, Reality::Unanswered)
     }
 }
 

@@ -27,5 +27,5 @@ fn main() -> ExitCode {
         flows::SCENARIOS,
         lifecycle::SCENARIOS,
     ];
-    run_everywhere(modes(), &tables, Subject::prepare, Subject::explain)
+    run_everywhere(modes(), &tables, Subject::prepare_with_predictions, Subject::explain)
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use testbed::subject::Seen::{AsItself, Masqueraded};
-use testbed::{Protocol, Subject};
+use testbed::{Outcome, POD_PORT, Protocol, Subject};
 
 use crate::{dns, put_dns};
 
@@ -18,7 +18,19 @@ testbed::scenarios![
     answers_come_back_over_a_strict_reverse_path,
     where_marks_tell_sources_endpoints_see_the_node,
     large_answers_come_back,
+    a_port_that_led_to_a_service_leads_to_its_pod_too,
 ];
+
+/// Conntrack must not take the pod's own connection for the one that bears its address.
+fn a_port_that_led_to_a_service_leads_to_its_pod_too(s: &mut Subject) -> Result<()> {
+    s.serve_web(&["pod-1"])?;
+    let place = s.pod(3).place.from_socket_address((s.bed.pod(3).ip(s.family()), 40_505).into());
+    for to in [s.web_address(), (s.bed.pod(1).ip(s.family()), POD_PORT).into()] {
+        let outcome = place.connect(Protocol::Tcp, to)?;
+        ensure!(matches!(outcome, Outcome::Answered { .. }), "{to} leads to {outcome}");
+    }
+    Ok(())
+}
 
 fn outsiders_are_seen_as_themselves_under_policy_local(s: &mut Subject) -> Result<()> {
     let web = s.web().node_port(30080).external_local();
@@ -91,7 +103,7 @@ fn serve_on_bridge(s: &mut Subject, pods: &[&str]) -> Result<()> {
 
 /// It answers without leaving the node, where no packet could be marked as it comes in.
 fn an_endpoint_on_the_node_itself_sees_the_node(s: &mut Subject) -> Result<()> {
-    let at = (s.family().node(), testbed::POD_PORT).into();
+    let at = (s.family().node(), POD_PORT).into();
     let _host = testbed::Responder::new(&s.bed.node, at, "host")?;
     let web = s.web().node_port(30080).external_local();
     let endpoint =

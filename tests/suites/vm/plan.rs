@@ -12,8 +12,8 @@ use testbed::vm::Run;
 ///
 /// The machine is slow, so of what a host runs too it runs only enough to show that its kernel does the same, and of
 /// `packets` in ipvs mode a third. Measured on two idle cores, in seconds: the kernel's suites 88, `ipvs` 139 a family,
-/// schedulers 17, `sctp` 23 in nftables mode and 60 in ipvs mode, the 34 of `packets` 47; twice to four times that where
-/// builds run too. Not usual: all of `packets` in ipvs mode, `iptables` 266 (busy) for a back end and family, `chaos` 180
+/// schedulers 17, `sctp` 23 in nftables mode and 30 in ipvs mode, the 34 of `packets` 47, the tools
+/// 40; twice to four times that where builds run too. Not usual: all of `packets` in ipvs mode, `iptables` 266 (busy) for a back end and family, `chaos` 180
 /// for nftables in one family.
 const USUAL: &[(&str, &str)] = &[
     ("kernel-nftables", ""),
@@ -24,10 +24,14 @@ const USUAL: &[(&str, &str)] = &[
     ("tests-ipvs", "ipv4::"),
     ("tests-schedulers", "ipv4::"),
     ("tests-sctp", "nftables::ipv4::"),
-    ("tests-sctp", "ipvs::"),
+    ("tests-sctp", "ipvs::ipv4::"),
     ("tests-packets", "nftables::ipv4::a_"),
     ("tests-packets", "ipvs::ipv4::a_"),
     ("tests-userspace", "userspace::ipv4::"),
+    ("tests-trace", "ipvs::ipv4::"),
+    ("tests-live", "ipvs::ipv4::"),
+    ("tests-diff", "ipvs::ipv4::"),
+    ("tests-fanout", "ipvs::ipv4::"),
 ];
 
 /// Targets with `test = false`: hosts may lack what these suites need of the kernel.

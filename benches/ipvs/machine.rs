@@ -1,19 +1,15 @@
 //! On the host: has the machine measure, and gathers what it tells.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use benches::report::Report;
 use serde::Deserialize as _;
 use serde_json::Value;
-use testbed::vm::{self, Heard, Plan, Run};
+use testbed::vm::Heard;
 
 use crate::{Measured, Measurement, Step, report};
-
-/// The slowest measurement takes some minutes, and says nothing before it is done.
-const SILENCE: Duration = Duration::from_secs(10 * 60);
-const PATIENCE: Duration = Duration::from_secs(40 * 60);
 
 /// What came of all.
 pub(crate) struct Told {
@@ -24,20 +20,9 @@ pub(crate) struct Told {
 
 /// Boots a machine and has it make these measurements.
 pub(crate) fn run(steps: &[Step]) -> Result<Told> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let binary = testbed::binary()?;
-    // Where suites have the machine's kernel too.
-    let target = binary.parent().and_then(|folder| folder.parent()).context("the binary is nowhere")?;
-    let cache = target.join("tmp/vm");
-    std::fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let run = |step: &Step| {
-        Ok(Run { suite: "benches-ipvs".to_owned(), program: program.clone(), args: step.args()? })
-    };
-    let runs = steps.iter().map(run).collect::<Result<_>>()?;
-    let plan = Plan { runs, binary: binary.clone(), silence: SILENCE, patience: PATIENCE };
+    let runs: Vec<_> = steps.iter().map(|step| step.args()).collect::<Result<_>>()?;
     let mut listener = Listener::new(steps);
-    vm::run(&plan, &cache, &mut |heard| listener.take(heard))?;
-    let console = cache.join("console.log");
+    let console = benches::machine::run("benches-ipvs", &runs, &mut |heard| listener.take(heard))?;
     ensure!(listener.failed.is_empty(), "{}: see {}", listener.failed.join(", "), console.display());
     Ok(Told { report: listener.report, notes: listener.notes.into_iter().collect() })
 }

@@ -6,13 +6,15 @@ use ipnet::IpNet;
 
 /// Reads an address. IPv4 octets may have leading zeros (`010.1.2.3` is `10.1.2.3`), since Kubernetes has always stored
 /// such addresses; an IPv4 address mapped into IPv6 is that IPv4 address.
-pub(crate) fn parse_address(text: &str) -> Option<IpAddr> {
+#[must_use]
+pub fn parse_address(text: &str) -> Option<IpAddr> {
     let address = if text.contains(':') { text.parse().ok()? } else { IpAddr::V4(parse_v4(text)?) };
     Some(address.to_canonical())
 }
 
 /// Reads a range, with the same tolerance and with spaces around it; bits below the prefix are cleared.
-pub(crate) fn parse_range(text: &str) -> Option<IpNet> {
+#[must_use]
+pub fn parse_range(text: &str) -> Option<IpNet> {
     let (address, prefix) = text.trim().split_once('/')?;
     let address = if address.contains(':') { address.parse().ok()? } else { IpAddr::V4(parse_v4(address)?) };
     let prefix = if is_decimal(prefix) { prefix.parse().ok()? } else { return None };

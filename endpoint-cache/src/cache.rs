@@ -340,7 +340,7 @@ impl Cache {
         match object.kind {
             Kind::Service => self.tally.services.given += 1,
             Kind::EndpointSlice => self.tally.slices.given += 1,
-            Kind::Node | Kind::ServiceCidr => {}
+            _ => {}
         }
         match object.kind {
             Kind::Service => {
@@ -356,6 +356,8 @@ impl Cache {
             Kind::ServiceCidr => {
                 self.service_cidrs_dirty |= self.service_cidrs.remove(&object.name.name).is_some();
             }
+            // Nothing is ever known of these.
+            Kind::Pod | Kind::Namespace | Kind::NetworkPolicy => {}
         }
     }
 
@@ -376,6 +378,7 @@ impl Cache {
             Kind::ServiceCidr => {
                 known.extend(self.service_cidrs.keys().map(|name| ObjectName::new("", name)));
             }
+            Kind::Pod | Kind::Namespace | Kind::NetworkPolicy => {}
         }
         known
     }

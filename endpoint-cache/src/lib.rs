@@ -27,12 +27,14 @@ mod tally;
 mod trigger;
 mod why_not;
 
+pub use address::{parse_address, parse_range};
 pub use cache::{Cache, Update};
 pub use delta::{Change, Delta, Desired, Problem};
 pub use node::Eligibility;
 pub use portrait::{
     Distribution, EndpointPortrait, PortPortrait, Portrait, ServiceType, SpecPortrait, Unserved,
 };
+pub use relist::Relists;
 pub use service_port::{
     Endpoint, Family, HealthCheck, NodeState, Protocol, ServicePort, ServicePortName, Traffic, TrafficPolicy,
 };

@@ -51,18 +51,22 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    fn namespaced(&self) -> ObjectName {
+    /// Name of a namespaced object: in namespace `default` if it names none.
+    #[must_use]
+    pub fn namespaced(&self) -> ObjectName {
         let namespace = if self.namespace.is_empty() { DEFAULT_NAMESPACE } else { &self.namespace };
         ObjectName::new(namespace, &self.name)
     }
 
-    fn cluster_scoped(&self) -> ObjectName {
+    /// Name of an object that is in no namespace, whatever it says.
+    #[must_use]
+    pub fn cluster_scoped(&self) -> ObjectName {
         ObjectName::new("", &self.name)
     }
 }
 
 /// Where namespaced objects that name no namespace are.
-pub(crate) const DEFAULT_NAMESPACE: &str = "default";
+pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// Namespace and name of an object. Displays as `namespace/name`, or `name` for what has no namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,7 +95,7 @@ impl fmt::Display for ObjectName {
     }
 }
 
-/// The kinds of object the cache reads.
+/// The kinds of object that are read: the first four by the cache, the others (and the Node) by policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// `v1` Service
@@ -102,6 +106,12 @@ pub enum Kind {
     Node,
     /// `networking.k8s.io/v1` ServiceCIDR
     ServiceCidr,
+    /// `v1` Pod, for policies
+    Pod,
+    /// `v1` Namespace, for policies
+    Namespace,
+    /// `networking.k8s.io/v1` NetworkPolicy
+    NetworkPolicy,
 }
 
 impl Kind {
@@ -113,6 +123,9 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Node => "Node",
             Self::ServiceCidr => "ServiceCIDR",
+            Self::Pod => "Pod",
+            Self::Namespace => "Namespace",
+            Self::NetworkPolicy => "NetworkPolicy",
         }
     }
 }
@@ -139,7 +152,10 @@ impl fmt::Display for ObjectRef {
 }
 
 /// Reads `null` as the default: API servers and generators write it for empty lists, maps and strings.
-fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+///
+/// # Errors
+/// Those of the type.
+pub fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de> + Default,
@@ -147,6 +163,7 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+/// Whether a field need not be written.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

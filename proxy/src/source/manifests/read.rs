@@ -97,6 +97,9 @@ pub(super) fn object(kind: Kind, from: impl Read) -> Result<(ObjectRef, Update),
             let object: ServiceCidr = from.read()?;
             (object.object_name(), Update::ServiceCidr(object))
         }
+        Kind::Pod | Kind::Namespace | Kind::NetworkPolicy => {
+            return Err(Fault { line: 1, reason: format!("{kind}: only policies read these") });
+        }
     };
     if name.name.is_empty() {
         return Err(Fault { line: 1, reason: format!("{kind} without metadata.name") });

@@ -76,7 +76,7 @@ impl Selector {
     /// A label that whatever is selected must have with one of these values, if there is such a label.
     pub(crate) fn telling(&self) -> Option<(&str, impl Iterator<Item = &str>)> {
         let of = |requirement| match requirement {
-            Requirement::In(key, values) => Some((&**key, values)),
+            Requirement::In(key, values) => Some((key.as_ref(), values)),
             _ => None,
         };
         let fewest = self.0.iter().filter_map(of).min_by_key(|(_, values)| values.len())?;

@@ -210,9 +210,10 @@ impl SyncLoop {
         }
     }
 
-    /// Leaves the node to itself, if it is as it should be.
+    /// Leaves the node to itself, if anything was programmed: whatever is still to be put right, what leads to this
+    /// process would lead nowhere.
     fn end(mut self, outcome: Outcome) -> Outcome {
-        if matches!(self.phase, Phase::InForce)
+        if !matches!(self.phase, Phase::Gated | Phase::AwaitingNode(_))
             && let Err(error) = self.mode.hand_over(&self.desired())
         {
             tracing::warn!("the node may not serve everything without this process: {error}");

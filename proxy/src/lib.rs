@@ -23,7 +23,7 @@ mod retirement;
 mod run;
 mod service_health;
 mod signals;
-pub mod source;
+mod source;
 mod status;
 mod sync_loop;
 mod telemetry;

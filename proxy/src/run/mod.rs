@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use endpoint_cache::{Cache, Family};
+use endpoint_cache::{Cache, Family, Update};
 use jiff::Timestamp;
 use modes::{DetectLocal, Settings};
 
@@ -39,7 +39,7 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     let node_name = options.node_name()?;
     let telemetry = Telemetry::new(options.stale_after);
     let origin = options.origin(&cli);
-    let source: Box<dyn Source> = match &origin {
+    let source: Box<dyn Source<Update>> = match &origin {
         Origin::Manifests(path) => Box::new(Manifests::open(path)?),
         Origin::Kubernetes(access) => {
             let (access, telemetry) = (access.clone(), Arc::clone(&telemetry));
@@ -104,7 +104,8 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     if let Some(events) = node_events {
         events.post(News::starting());
     }
-    source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;
+    source::start("source", source, inbox.clone())
+        .with_context(|| format!("cannot start following {origin}"))?;
     tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
     // What a developer runs is behind Services of a folder of his own; a cluster must not lead to this machine.
     let own_folder = !programs_kernel && matches!(origin, Origin::Manifests(_));

@@ -1,0 +1,245 @@
+//! The sets that clauses refer to: who refers to them, who is in them, and what changed of that.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::pod::Pod;
+use crate::program::{Member, Members, SetChange, SetKey};
+use crate::selector::{Labels, Namespaces, PodSelector};
+
+/// Every set that is referred to, without its members, which are the program's.
+#[derive(Debug, Default)]
+pub(crate) struct Sets {
+    references: HashMap<SetKey, usize>,
+    index: Index,
+    /// What changed since the last delta.
+    news: BTreeMap<SetKey, News>,
+}
+
+/// What changed of a set.
+#[derive(Debug, Default)]
+struct News {
+    was_there: bool,
+    added: BTreeSet<Member>,
+    removed: BTreeSet<Member>,
+}
+
+/// Which sets a pod may be in, by what is easily told of it.
+#[derive(Debug, Default)]
+struct Index(HashMap<Place, HashSet<SetKey>>);
+
+/// Where a set stands in the index: a pod that is in the set finds it in one of its places.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Place {
+    /// Sets of pods of one namespace.
+    Namespace(Arc<str>),
+    /// Sets of pods of several namespaces that must have this label with this value, or one of others.
+    Label(String, String),
+    /// All others.
+    Others,
+}
+
+/// A pod, and where it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Placed<'a> {
+    pub(crate) pod: &'a Pod,
+    pub(crate) namespace: &'a str,
+    /// `None` if the namespace is not known.
+    pub(crate) namespace_labels: Option<&'a Labels>,
+}
+
+impl Placed<'_> {
+    /// What it gives to a set.
+    fn members(&self, set: &SetKey) -> Vec<Member> {
+        let Some(selector) = selector(set) else { return Vec::new() };
+        if !selector.matches(&self.pod.labels, self.namespace, self.namespace_labels) {
+            return Vec::new();
+        }
+        let addresses = self.pod.addresses.iter().copied();
+        match set {
+            SetKey::Ports(_, protocol, name) => {
+                let called =
+                    self.pod.ports.iter().filter(|port| port.protocol == *protocol && port.name == *name);
+                let numbers: Vec<u16> = called.map(|port| port.number).collect();
+                let at =
+                    |address| numbers.iter().map(move |number| Member::Port(address, *protocol, *number));
+                addresses.flat_map(at).collect()
+            }
+            SetKey::Pods(_) | SetKey::Block(_) => addresses.map(Member::Address).collect(),
+        }
+    }
+}
+
+fn selector(set: &SetKey) -> Option<&PodSelector> {
+    match set {
+        SetKey::Pods(selector) | SetKey::Ports(selector, ..) => Some(selector),
+        SetKey::Block(_) => None,
+    }
+}
+
+impl Sets {
+    /// One more refers to a set. True if it is the first, so that the members are to be [filled](Sets::fill) in.
+    pub(crate) fn refer(&mut self, set: &SetKey, members: &mut BTreeMap<SetKey, Members>) -> bool {
+        let references = self.references.entry(set.clone()).or_default();
+        *references += 1;
+        if *references > 1 {
+            return false;
+        }
+        self.news.entry(set.clone()).or_default();
+        self.index.insert(set);
+        let block = match set {
+            SetKey::Block(ranges) => ranges.iter().map(|range| (Member::Range(*range), 1)).collect(),
+            _ => Members::new(),
+        };
+        members.insert(set.clone(), block);
+        true
+    }
+
+    /// One less refers to a set, which goes with the last.
+    pub(crate) fn release(&mut self, set: &SetKey, members: &mut BTreeMap<SetKey, Members>) {
+        let Some(references) = self.references.get_mut(set) else { return };
+        *references -= 1;
+        if *references > 0 {
+            return;
+        }
+        self.references.remove(set);
+        self.index.remove(set);
+        members.remove(set);
+        // One that comes back before anybody was told is told as new.
+        let was_there = self.news.remove(set).is_none_or(|news| news.was_there);
+        if was_there {
+            self.news.insert(set.clone(), News { was_there, ..News::default() });
+        }
+    }
+
+    /// Puts all pods into a new set.
+    pub(crate) fn fill<'a>(set: &SetKey, pods: impl Iterator<Item = Placed<'a>>, into: &mut Members) {
+        for member in pods.flat_map(|pod| pod.members(set)) {
+            *into.entry(member).or_default() += 1;
+        }
+    }
+
+    /// A pod was `before` and is `after`.
+    pub(crate) fn pod_changed(
+        &mut self,
+        before: Option<Placed<'_>>,
+        after: Option<Placed<'_>>,
+        members: &mut BTreeMap<SetKey, Members>,
+    ) {
+        let sides = [before, after];
+        let concerned: HashSet<SetKey> =
+            sides.iter().flatten().flat_map(|pod| self.index.candidates(pod)).cloned().collect();
+        for set in concerned {
+            let of = |pod: Option<Placed<'_>>| pod.map(|pod| pod.members(&set)).unwrap_or_default();
+            self.members_changed(&set, &of(before), &of(after), members);
+        }
+    }
+
+    /// The sets whose members depend on the labels of namespaces.
+    pub(crate) fn by_namespace_labels(&self) -> Vec<SetKey> {
+        let depends = |set: &&SetKey| {
+            selector(set).is_some_and(|selector| matches!(selector.namespaces, Namespaces::Matching(_)))
+        };
+        self.references.keys().filter(depends).cloned().collect()
+    }
+
+    /// What a pod gives to one set was told from `before` and is told from `after`.
+    pub(crate) fn namespace_changed(
+        &mut self,
+        set: &SetKey,
+        before: Placed<'_>,
+        after: Placed<'_>,
+        members: &mut BTreeMap<SetKey, Members>,
+    ) {
+        self.members_changed(set, &before.members(set), &after.members(set), members);
+    }
+
+    fn members_changed(
+        &mut self,
+        set: &SetKey,
+        before: &[Member],
+        after: &[Member],
+        members: &mut BTreeMap<SetKey, Members>,
+    ) {
+        if before == after {
+            return;
+        }
+        let Some(members) = members.get_mut(set) else { return };
+        let news =
+            self.news.entry(set.clone()).or_insert_with(|| News { was_there: true, ..News::default() });
+        for member in after {
+            let count = members.entry(*member).or_default();
+            *count += 1;
+            if *count == 1 && !news.removed.remove(member) {
+                news.added.insert(*member);
+            }
+        }
+        for member in before {
+            let Some(count) = members.get_mut(member) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                members.remove(member);
+                if !news.added.remove(member) {
+                    news.removed.insert(*member);
+                }
+            }
+        }
+    }
+
+    /// What changed since the last call.
+    pub(crate) fn take_news(&mut self) -> BTreeMap<SetKey, SetChange> {
+        let told = |(set, news): (SetKey, News)| {
+            let change = match (news.was_there, self.references.contains_key(&set)) {
+                (false, _) => SetChange::New,
+                (true, false) => SetChange::Gone,
+                (true, true) => {
+                    let (added, removed) = (news.added, news.removed);
+                    if added.is_empty() && removed.is_empty() {
+                        return None;
+                    }
+                    let list = |members: BTreeSet<Member>| members.into_iter().collect();
+                    SetChange::Members { added: list(added), removed: list(removed) }
+                }
+            };
+            Some((set, change))
+        };
+        std::mem::take(&mut self.news).into_iter().filter_map(told).collect()
+    }
+}
+
+impl Index {
+    fn insert(&mut self, set: &SetKey) {
+        for place in places(set) {
+            self.0.entry(place).or_default().insert(set.clone());
+        }
+    }
+
+    fn remove(&mut self, set: &SetKey) {
+        for place in places(set) {
+            let Some(sets) = self.0.get_mut(&place) else { continue };
+            sets.remove(set);
+            if sets.is_empty() {
+                self.0.remove(&place);
+            }
+        }
+    }
+
+    fn candidates(&self, pod: &Placed<'_>) -> impl Iterator<Item = &SetKey> {
+        let labels = pod.pod.labels.iter().map(|(key, value)| Place::Label(key.clone(), value.clone()));
+        let places = labels.chain([Place::Namespace(pod.namespace.into()), Place::Others]);
+        places.filter_map(|place| self.0.get(&place)).flatten()
+    }
+}
+
+fn places(set: &SetKey) -> Vec<Place> {
+    let Some(selector) = selector(set) else { return Vec::new() };
+    if let Namespaces::Named(name) = &selector.namespaces {
+        return vec![Place::Namespace(name.clone())];
+    }
+    match selector.pods.telling() {
+        Some((label, values)) => {
+            values.map(|value| Place::Label(label.to_owned(), value.to_owned())).collect()
+        }
+        None => vec![Place::Others],
+    }
+}

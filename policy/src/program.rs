@@ -1,0 +1,220 @@
+//! What a node has to enforce, and what changed of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use endpoint_cache::object::ObjectName;
+use endpoint_cache::{Problem, Protocol};
+use ipnet::IpNet;
+
+use crate::policy::Direction;
+use crate::selector::PodSelector;
+
+/// Everything that policies ask of one node.
+///
+/// A connection from or to a [subject](Program::subjects) is allowed if a clause of one of its profile's policies matches;
+/// each direction for itself. What is no subject is not isolated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// What clauses refer to, and how many pods give each member (1 for blocks).
+    pub sets: BTreeMap<SetKey, Members>,
+    /// The policies that isolate somebody here.
+    pub policies: BTreeMap<PolicyKey, Clauses>,
+    /// The profiles of the subjects, and how many addresses have each.
+    pub profiles: BTreeMap<Arc<Profile>, usize>,
+    /// The addresses of this node's pods that are isolated in a direction.
+    pub subjects: BTreeMap<(Direction, IpAddr), Arc<Profile>>,
+    /// The addresses of all of this node's pods, isolated or not.
+    pub pods: BTreeMap<IpAddr, ObjectName>,
+    /// The ranges of this node's pods' addresses (`podCIDRs`).
+    pub ranges: Vec<IpNet>,
+}
+
+/// The members of a set.
+pub type Members = BTreeMap<Member, usize>;
+
+/// A policy, in one direction.
+pub type PolicyKey = (Direction, ObjectName);
+
+/// What a policy allows in a direction: whatever one of these matches.
+pub type Clauses = Arc<[Clause]>;
+
+/// The policies that isolate a pod in a direction. Pods of a kind share one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Profile {
+    /// The direction.
+    pub direction: Direction,
+    /// Their names, in ascending order; at least one.
+    pub policies: Vec<ObjectName>,
+}
+
+/// Part of one of a policy's rules: one peer at one port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Clause {
+    /// Which rule of the policy: its place in `spec.ingress` or `spec.egress`.
+    pub rule: usize,
+    /// Who is at the other end; `None` for anybody.
+    pub peer: Option<SetKey>,
+    /// Which port is connected to.
+    pub port: PortMatch,
+}
+
+/// Which ports of the pod that is connected to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PortMatch {
+    /// All, of all protocols.
+    All,
+    /// All of a protocol.
+    Every(Protocol),
+    /// From the first to the last.
+    Numbers(Protocol, u16, u16),
+    /// Address, protocol and port that are connected to must be in this set.
+    Named(SetKey),
+}
+
+/// What a set holds. Sets are shared by all clauses that ask for the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SetKey {
+    /// Addresses of pods.
+    Pods(PodSelector),
+    /// Address, protocol and number of what these pods call so.
+    Ports(PodSelector, Protocol, Arc<str>),
+    /// Addresses in disjoint ranges.
+    Block(Arc<[IpNet]>),
+}
+
+/// A member of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Member {
+    /// An address.
+    Address(IpAddr),
+    /// A port at an address.
+    Port(IpAddr, Protocol, u16),
+    /// A range of addresses.
+    Range(IpNet),
+}
+
+impl Member {
+    /// Its address, or the first of the range.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        match self {
+            Self::Address(address) | Self::Port(address, ..) => *address,
+            Self::Range(range) => range.network(),
+        }
+    }
+}
+
+impl fmt::Display for SetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pods(selector) => write!(f, "{selector}"),
+            Self::Ports(selector, protocol, name) => write!(f, "{name}/{} of {selector}", protocol.as_str()),
+            Self::Block(ranges) => {
+                let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+                f.write_str(&ranges.join(" "))
+            }
+        }
+    }
+}
+
+/// As `ingress of default/db, default/all`.
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.policies.iter().map(ToString::to_string).collect();
+        write!(f, "{} of {}", self.direction.as_str(), names.join(", "))
+    }
+}
+
+/// Something before and after; never equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change<T> {
+    /// What the last delta left.
+    pub before: Option<T>,
+    /// What it is to be now.
+    pub after: Option<T>,
+}
+
+/// A set that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetChange {
+    /// It is new. Its members are in the program.
+    New,
+    /// Its members changed.
+    Members {
+        /// Those that came.
+        added: Vec<Member>,
+        /// Those that went.
+        removed: Vec<Member>,
+    },
+    /// It is gone.
+    Gone,
+}
+
+/// All that changed since the last delta.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Sets.
+    pub sets: BTreeMap<SetKey, SetChange>,
+    /// Policies that isolate somebody here.
+    pub policies: BTreeMap<PolicyKey, Change<Clauses>>,
+    /// Profiles that came (true) and went.
+    pub profiles: BTreeMap<Arc<Profile>, bool>,
+    /// Who is isolated by what.
+    pub subjects: BTreeMap<(Direction, IpAddr), Change<Arc<Profile>>>,
+    /// This node's pods.
+    pub pods: BTreeMap<IpAddr, Change<ObjectName>>,
+    /// This node's ranges, if they changed.
+    pub ranges: Option<Vec<IpNet>>,
+    /// News of objects that are not as they should be.
+    pub problems: Vec<Problem>,
+}
+
+impl Delta {
+    /// Whether there is nothing to program (there may still be problems to tell).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+            && self.policies.is_empty()
+            && self.profiles.is_empty()
+            && self.subjects.is_empty()
+            && self.pods.is_empty()
+            && self.ranges.is_none()
+    }
+
+    /// Whether a connection that was allowed may not be any more, so that those which are under way have to be judged
+    /// again.
+    #[must_use]
+    pub fn tightens(&self) -> bool {
+        self.ranges.is_some()
+            || self.sets.values().any(SetChange::narrows)
+            || self.policies.values().any(narrows_policy)
+            || self.subjects.values().any(narrows_subject)
+            || self.pods.values().any(|change| change.after.is_none())
+    }
+}
+
+impl SetChange {
+    fn narrows(&self) -> bool {
+        // What referred to a set that is gone has changed, too.
+        matches!(self, Self::Members { removed, .. } if !removed.is_empty())
+    }
+}
+
+fn narrows_policy(change: &Change<Clauses>) -> bool {
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => !before.iter().all(|clause| after.contains(clause)),
+        // One that comes or goes changes profiles.
+        _ => false,
+    }
+}
+
+fn narrows_subject(change: &Change<Arc<Profile>>) -> bool {
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => !before.policies.iter().all(|policy| after.policies.contains(policy)),
+        (None, Some(_)) => true,
+        (_, None) => false,
+    }
+}

@@ -1,0 +1,178 @@
+//! Label selectors in a canonical form, so that those which select the same are seldom kept twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::object::LabelSelector;
+
+/// Labels of a pod or namespace.
+pub type Labels = BTreeMap<String, String>;
+
+/// Which labels an object must have: all of the requirements. None select everything.
+///
+/// Displays as kubectl writes selectors: `app=web,tier in (a,b),!old`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Selector(Arc<[Requirement]>);
+
+/// One requirement.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Requirement {
+    /// The label has one of these values.
+    In(Box<str>, BTreeSet<Box<str>>),
+    /// The label has another value, or is missing.
+    NotIn(Box<str>, BTreeSet<Box<str>>),
+    /// The label is there.
+    Exists(Box<str>),
+    /// The label is not there.
+    DoesNotExist(Box<str>),
+}
+
+/// What cannot be used of a selector: the path within it, and why.
+pub(crate) type Fault = (String, String);
+
+impl Selector {
+    /// Makes sense of a selector. What makes none is left out, which selects more, and told.
+    pub(crate) fn read(from: &LabelSelector) -> (Self, Vec<Fault>) {
+        let mut faults = Vec::new();
+        let equal = |(key, value): (&String, &String)| {
+            Requirement::In(key.as_str().into(), BTreeSet::from([value.as_str().into()]))
+        };
+        let mut requirements: Vec<Requirement> = from.match_labels.iter().map(equal).collect();
+        for (at, item) in from.match_expressions.iter().enumerate() {
+            let key: Box<str> = item.key.as_str().into();
+            let values: BTreeSet<Box<str>> = item.values.iter().map(|value| value.as_str().into()).collect();
+            let path = |field: &str| format!("matchExpressions[{at}].{field}");
+            if key.is_empty() {
+                faults.push((path("key"), "is empty".to_owned()));
+                continue;
+            }
+            match (item.operator.as_str(), values.is_empty()) {
+                ("In", false) => requirements.push(Requirement::In(key, values)),
+                ("NotIn", false) => requirements.push(Requirement::NotIn(key, values)),
+                ("Exists", true) => requirements.push(Requirement::Exists(key)),
+                ("DoesNotExist", true) => requirements.push(Requirement::DoesNotExist(key)),
+                ("In" | "NotIn", true) => faults.push((path("values"), "must name at least one".to_owned())),
+                ("Exists" | "DoesNotExist", false) => {
+                    faults.push((path("values"), format!("must be empty for operator {}", item.operator)));
+                }
+                (other, _) => faults.push((
+                    path("operator"),
+                    format!("{other:?} is none of In, NotIn, Exists and DoesNotExist"),
+                )),
+            }
+        }
+        requirements.sort_unstable();
+        requirements.dedup();
+        (Self(requirements.into()), faults)
+    }
+
+    /// Whether an object with these labels is selected.
+    #[must_use]
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.0.iter().all(|requirement| requirement.matches(labels))
+    }
+
+    /// A label that whatever is selected must have with one of these values, if there is such a label.
+    pub(crate) fn telling(&self) -> Option<(&str, impl Iterator<Item = &str>)> {
+        let of = |requirement| match requirement {
+            Requirement::In(key, values) => Some((key.as_ref(), values)),
+            _ => None,
+        };
+        let fewest = self.0.iter().filter_map(of).min_by_key(|(_, values)| values.len())?;
+        Some((fewest.0, fewest.1.iter().map(|value| &**value)))
+    }
+}
+
+impl Requirement {
+    fn matches(&self, labels: &Labels) -> bool {
+        match self {
+            Self::In(key, values) => labels.get(&**key).is_some_and(|value| values.contains(value.as_str())),
+            Self::NotIn(key, values) => {
+                !labels.get(&**key).is_some_and(|value| values.contains(value.as_str()))
+            }
+            Self::Exists(key) => labels.contains_key(&**key),
+            Self::DoesNotExist(key) => !labels.contains_key(&**key),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, requirement) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{requirement}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |values: &BTreeSet<Box<str>>| values.iter().map(|v| &**v).collect::<Vec<_>>().join(",");
+        match self {
+            Self::In(key, values) if values.len() == 1 => write!(f, "{key}={}", list(values)),
+            Self::In(key, values) => write!(f, "{key} in ({})", list(values)),
+            Self::NotIn(key, values) if values.len() == 1 => write!(f, "{key}!={}", list(values)),
+            Self::NotIn(key, values) => write!(f, "{key} notin ({})", list(values)),
+            Self::Exists(key) => f.write_str(key),
+            Self::DoesNotExist(key) => write!(f, "!{key}"),
+        }
+    }
+}
+
+/// Which pods: of these namespaces, with these labels. Displays as `namespace: selector`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodSelector {
+    /// The namespaces.
+    pub namespaces: Namespaces,
+    /// The pods of those.
+    pub pods: Selector,
+}
+
+/// Which namespaces.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Namespaces {
+    /// This one.
+    Named(Arc<str>),
+    /// Those with such labels. One that is not known (yet) has no labels, and is not among them, whatever is asked for.
+    Matching(Selector),
+}
+
+impl PodSelector {
+    /// Every pod there is.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self { namespaces: Namespaces::Matching(Selector::default()), pods: Selector::default() }
+    }
+
+    /// Whether a pod is selected, by its labels, its namespace's name, and that one's labels, if known.
+    #[must_use]
+    pub fn matches(&self, pod: &Labels, namespace: &str, namespace_labels: Option<&Labels>) -> bool {
+        self.namespaces.include(namespace, namespace_labels) && self.pods.matches(pod)
+    }
+}
+
+impl Namespaces {
+    /// Whether a namespace is among them.
+    #[must_use]
+    pub fn include(&self, name: &str, labels: Option<&Labels>) -> bool {
+        match self {
+            Self::Named(named) => **named == *name,
+            Self::Matching(selector) => labels.is_some_and(|labels| selector.matches(labels)),
+        }
+    }
+}
+
+impl fmt::Display for PodSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole =
+            |selector: &Selector| if selector.0.is_empty() { "*".to_owned() } else { selector.to_string() };
+        match &self.namespaces {
+            Namespaces::Named(name) => write!(f, "{name}: {}", whole(&self.pods)),
+            Namespaces::Matching(selector) => write!(f, "[{}]: {}", whole(selector), whole(&self.pods)),
+        }
+    }
+}

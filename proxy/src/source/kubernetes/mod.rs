@@ -27,7 +27,7 @@ use anyhow::Context;
 use tokio::runtime::Runtime;
 
 pub(crate) use self::access::Access;
-pub(crate) use self::event::{News, Outlet};
+pub(crate) use self::event::{About, News, Outlet};
 use self::feed::Feed;
 use self::follow::follow;
 pub(crate) use self::resource::Resource;

@@ -75,16 +75,20 @@ impl Selector {
 
     /// A label that whatever is selected must have with one of these values, if there is such a label.
     pub(crate) fn telling(&self) -> Option<(&str, impl Iterator<Item = &str>)> {
-        let of = |requirement| match requirement {
-            Requirement::In(key, values) => Some((key.as_ref(), values)),
-            _ => None,
-        };
-        let fewest = self.0.iter().filter_map(of).min_by_key(|(_, values)| values.len())?;
+        let fewest = self.0.iter().filter_map(Requirement::one_of).min_by_key(|(_, values)| values.len())?;
         Some((fewest.0, fewest.1.iter().map(|value| &**value)))
     }
 }
 
 impl Requirement {
+    /// The label and its values, if it must have one of them.
+    fn one_of(&self) -> Option<(&str, &BTreeSet<Box<str>>)> {
+        match self {
+            Self::In(key, values) => Some((key, values)),
+            _ => None,
+        }
+    }
+
     fn matches(&self, labels: &Labels) -> bool {
         match self {
             Self::In(key, values) => labels.get(&**key).is_some_and(|value| values.contains(value.as_str())),

@@ -14,8 +14,8 @@ use super::types::Bytes;
 use super::uapi;
 use crate::netlink::{Attributes, Writer};
 
-pub use action::{Action, IcmpCode, NatKind};
-pub use load::{CtKey, FibFlags, Load, MetaKey, PayloadBase};
+pub use action::{Action, NatKind, RejectWith};
+pub use load::{CtKey, FibFlags, Load, MetaKey, PayloadBase, TupleDirection, TupleKey};
 pub use matching::{Comparison, Match};
 pub use set::{DynsetOp, SetAccess};
 
@@ -82,7 +82,7 @@ pub enum InstalledExpr {
     Known(Expr),
     /// Any other: somebody else's.
     Unknown {
-        /// Its kind, such as `limit`, as the kernel calls it.
+        /// Its kind, such as `quota`, as the kernel calls it.
         name: String,
     },
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use endpoint_cache::Family;
-use policy::{Denied, Established, LEAST_MARK_BITS, MARK_MASK, Settings, UnknownPods};
+use policy::{Denied, Established, LEAST_MARK_BITS, Settings, UnknownPods};
 
 use super::{Cli, ConfiguredFlags, IptablesBackend, KERNEL, LoggingFlags, SOURCE, backend, duration};
 
@@ -188,7 +188,8 @@ impl PolicyCommand {
     /// The command line of a process that does this, and no proxy's work.
     #[must_use]
     pub fn into_alone(self, cli: Cli) -> Cli {
-        let Self { manifests, master, watch_silence, mut configured, iptables_backend, policy, logging } = self;
+        let Self { manifests, master, watch_silence, mut configured, iptables_backend, policy, logging } =
+            self;
         configured.healthz_bind_address.get_or_insert_with(|| HEALTH_ALONE.to_owned());
         configured.metrics_bind_address.get_or_insert_with(|| METRICS_ALONE.to_owned());
         Cli {
@@ -208,6 +209,8 @@ impl PolicyCommand {
 
 #[cfg(test)]
 mod tests {
+    use policy::MARK_MASK;
+
     use super::*;
 
     #[test]

@@ -66,6 +66,7 @@ pub(super) struct PolicyLoop {
     notices: Option<Outlet>,
     /// Whether addresses of no known pod are to be denied.
     denies_unknown: bool,
+    after_first_sync: Option<Box<dyn FnOnce() + Send>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +96,7 @@ impl PolicyLoop {
             telemetry,
             notices: None,
             denies_unknown: false,
+            after_first_sync: None,
         }
     }
 
@@ -108,6 +110,11 @@ impl PolicyLoop {
         Self { denies_unknown, ..self }
     }
 
+    /// Has something done once, when the first sync has succeeded.
+    pub(super) fn after_first_sync(self, work: impl FnOnce() + Send + 'static) -> Self {
+        Self { after_first_sync: Some(Box::new(work)), ..self }
+    }
+
     /// Runs until told to stop, or the source cannot go on. After the first sync, changes that others make are put into
     /// the inbox too.
     pub(super) fn run(mut self, inbox: Inbox, inputs: &Receiver<Input>) -> Outcome {
@@ -118,6 +125,9 @@ impl PolicyLoop {
                 && let Some(inbox) = inbox.take()
             {
                 self.watch(inbox);
+                if let Some(work) = self.after_first_sync.take() {
+                    work();
+                }
             }
             let first = match wait {
                 Some(wait) => inputs.recv_timeout(wait),
@@ -141,7 +151,7 @@ impl PolicyLoop {
     }
 
     /// Hears of what others change, or looks now and then.
-    fn watch(&mut self, inbox: Inbox) {
+    pub(super) fn watch(&mut self, inbox: Inbox) {
         let heard = self.enforcer.watch().map_err(anyhow::Error::from);
         let watched = heard.and_then(|watch| match watch {
             Some(watch) => damage::watch(watch, inbox).map(|()| true),

@@ -238,7 +238,10 @@ impl Health {
             last_error: state.last_error.clone(),
             watches: state.watches.iter().map(|(kind, watch)| (kind.as_str(), watch.clone())).collect(),
             policies: state.policies.last_synced.or(state.policies.waiting_since.map(|_| NEVER)).map(
-                |last_updated| FamilyStatus { last_updated, healthy: state.waits_not_too_long(state.policies.waiting_since, now) },
+                |last_updated| FamilyStatus {
+                    last_updated,
+                    healthy: state.waits_not_too_long(state.policies.waiting_since, now),
+                },
             ),
             last_policy_error: state.policies.last_error.clone(),
         };
@@ -366,7 +369,10 @@ mod tests {
         assert!(is_healthy(&health, start + STALE) && !is_healthy(&health, later));
         health.policy_sync_failed("no room", later);
         let told = body(&health, Probe::Livez, later);
-        assert_eq!((&told["policies"]["healthy"], &told["lastPolicyError"]), (&json!(false), &json!("no room")));
+        assert_eq!(
+            (&told["policies"]["healthy"], &told["lastPolicyError"]),
+            (&json!(false), &json!("no room"))
+        );
         health.policies_synced();
         assert!(is_healthy(&health, later));
         assert_eq!(body(&health, Probe::Healthz, later)["policies"]["healthy"], true);

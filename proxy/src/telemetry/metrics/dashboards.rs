@@ -92,7 +92,7 @@ fn expressions(value: &Value, to: &mut Vec<String>) {
 fn told() -> BTreeSet<String> {
     let mut text = Page::new(None, empty_page()).text;
     for mode in ["iptables", "ipvs", "nftables", "userspace"] {
-        let metrics = Metrics::new(Traffic::default());
+        let metrics = Metrics::new(Traffic::default(), &Arc::default());
         metrics.serves(mode, vec![Family::V4]);
         metrics.queued();
         metrics.in_force();

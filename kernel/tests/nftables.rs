@@ -9,8 +9,8 @@ use kernel::nft::expr::{
     PayloadBase, Register, RejectWith, SetAccess, TupleDirection, TupleKey,
 };
 use kernel::nft::{
-    Batch, Bytes, Chain, ChainType, Data, DataType, Disturbance, Element, Family, Hook, HookPoint, MapTo,
-    Monitor, Nftables, Rule, Set, Table, Verdict,
+    Batch, Bytes, Chain, ChainType, CountedRule, Data, DataType, Disturbance, Element, Family, Hook,
+    HookPoint, MapTo, Monitor, Nftables, Rule, Set, Table, Verdict,
 };
 use testbed::suite::{Test, run};
 
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Test::new("every_expression_is_taken_and_listed", every_expression),
         Test::new("every_expression_is_read_back_as_written", reading_back),
         Test::new("an_element_is_found_by_its_key", single_elements),
+        Test::new("rules_that_count_tell_what_they_have_counted", counters),
         Test::new("rules_are_known_again_by_their_fingerprints", fingerprints),
         Test::new("a_refused_operation_undoes_the_whole_and_is_named", refusal),
         Test::new("a_rehearsal_tells_what_would_be_refused_and_changes_nothing", rehearsal),
@@ -448,6 +449,26 @@ fn reading_back() -> Result<()> {
     let chains = nft.listed_chains(&table())?;
     let drops = |name| chains.iter().find(|listed| listed.chain.name == name).map(|listed| listed.drops);
     ensure!(drops("filter-forward") == Some(true) && drops("nat-prerouting") == Some(false), "{chains:?}");
+    Ok(())
+}
+
+fn counters() -> Result<()> {
+    let mut batch = batch();
+    batch.add_chain(&chain("c"));
+    let plain = Rule { expressions: vec![Expr::Action(Action::Verdict(Verdict::Accept))], comment: None };
+    batch.add_rule("c", &plain);
+    Nftables::open()?.commit(batch)?;
+    let run = |command: &str| Command::new("nft").arg(command).status();
+    ensure!(run("add rule ip t c counter packets 3 bytes 4000000000000 drop comment \"why\"")?.success());
+    ensure!(run("add table ip other; add chain ip other c; add rule ip other c counter")?.success());
+    let found = Nftables::open()?.counted_rules(&table())?;
+    let expected = CountedRule {
+        chain: "c".to_owned(),
+        comment: Some("why".to_owned()),
+        packets: 3,
+        bytes: 4_000_000_000_000,
+    };
+    ensure!(found == [expected], "{found:?}");
     Ok(())
 }
 

@@ -76,7 +76,8 @@ pub(super) fn ranges(nets: &[IpNet], family: Family) -> Vec<Element> {
         } else {
             elements.push(plain(begin));
         }
-        elements.extend(next(net.broadcast()).map(|end| Element { interval_end: true, ..plain(address(end)) }));
+        elements
+            .extend(next(net.broadcast()).map(|end| Element { interval_end: true, ..plain(address(end)) }));
     }
     elements
 }

@@ -43,8 +43,15 @@ pub(super) enum Fixed {
 }
 
 impl Fixed {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Generations, Self::Pods, Self::Itself, Self::Ranges, Self::Isolated, Self::Egress, Self::Ingress];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Generations,
+        Self::Pods,
+        Self::Itself,
+        Self::Ranges,
+        Self::Isolated,
+        Self::Egress,
+        Self::Ingress,
+    ];
 
     /// The map of a direction.
     pub(super) fn subjects(direction: Direction) -> Self {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use endpoint_cache::{Family, Protocol};
 use kernel::nft::expr::{
-    Action, Comparison, CtKey, Expr, FibFlags, Load, Match, MetaKey, PayloadBase, Register, RejectWith, SetAccess,
-    TupleDirection, TupleKey,
+    Action, Comparison, CtKey, Expr, FibFlags, Load, Match, MetaKey, PayloadBase, Register, RejectWith,
+    SetAccess, TupleDirection, TupleKey,
 };
 use kernel::nft::{Bytes, Rule, Verdict};
 
@@ -86,7 +86,11 @@ fn served_port(into: Register) -> Expr {
 
 /// Goes on if conntrack has one of these states.
 fn state(any_of: u32) -> Vec<Expr> {
-    vec![Expr::Load(Load::Ct { key: CtKey::State, into: SCRATCH }), masked(any_of), compare(Comparison::Ne, &[0; 4])]
+    vec![
+        Expr::Load(Load::Ct { key: CtKey::State, into: SCRATCH }),
+        masked(any_of),
+        compare(Comparison::Ne, &[0; 4]),
+    ]
 }
 
 fn masked(mask: u32) -> Expr {
@@ -148,7 +152,8 @@ impl Style<'_> {
         rules.push(rule("a pod may reach itself", [both, itself, goto(chain::ALLOWED)]));
         if self.settings.unknown_pods == UnknownPods::Deny {
             for end in [client(self.family, SCRATCH), server(self.family, SCRATCH)] {
-                let unknown = vec![end, contains(Fixed::Ranges.name(), false), contains(Fixed::Pods.name(), true)];
+                let unknown =
+                    vec![end, contains(Fixed::Ranges.name(), false), contains(Fixed::Pods.name(), true)];
                 rules.push(rule("", [unknown, goto(chain::UNKNOWN)]));
             }
         }
@@ -224,7 +229,8 @@ impl Style<'_> {
         };
         let fate = || if self.settings.audit { verdict(Verdict::Accept) } else { verdict(Verdict::Drop) };
         let isolated = |offset| {
-            let who = vec![payload(PayloadBase::Network, offset, len), contains(Fixed::Isolated.name(), false)];
+            let who =
+                vec![payload(PayloadBase::Network, offset, len), contains(Fixed::Isolated.name(), false)];
             rule("belongs to no connection", [who, counter(), fate()])
         };
         vec![isolated(source), isolated(destination), rule("", [verdict(Verdict::Accept)])]
@@ -277,7 +283,8 @@ impl Style<'_> {
             PortMatch::All => Vec::new(),
             PortMatch::Every(wanted) => is(*wanted),
             PortMatch::Numbers(wanted, first, last) if first == last => {
-                [is(*wanted), vec![served_port(SCRATCH), compare(Comparison::Eq, &first.to_be_bytes())]].concat()
+                [is(*wanted), vec![served_port(SCRATCH), compare(Comparison::Eq, &first.to_be_bytes())]]
+                    .concat()
             }
             PortMatch::Numbers(wanted, first, last) => {
                 let from = compare(Comparison::Gte, &first.to_be_bytes());

@@ -1,6 +1,6 @@
 //! Expressions that do something to the packet: verdict, meta set, nat, masquerade, reject, log, counter.
 
-use super::{CtKey, MetaKey, Register, VERDICT_REGISTER, read_register};
+use super::{COUNTER_BYTES, COUNTER_PACKETS, CtKey, MetaKey, Register, VERDICT_REGISTER, read_register};
 use crate::netlink::{Attributes, Writer};
 use crate::nft::read;
 use crate::nft::types::{Data, Family, Verdict};
@@ -61,7 +61,7 @@ pub enum Action {
     Masquerade,
     /// Drops the packet and answers for whom it was sent to.
     Reject(RejectWith),
-    /// Tells the listener of an nflog group of the packet (`log group`).
+    /// Tells the [listener](crate::nflog::Listener) of an nflog group of the packet.
     Log {
         /// The group.
         group: u16,
@@ -141,8 +141,8 @@ impl Action {
                 w.be32(3, *snaplen);
             }
             Self::Counter => {
-                w.be64(1, 0);
-                w.be64(2, 0);
+                w.be64(COUNTER_BYTES, 0);
+                w.be64(COUNTER_PACKETS, 0);
             }
         }
     }

@@ -134,6 +134,9 @@ impl Expr {
 
 pub(super) const NAME: u16 = 1;
 pub(super) const DATA: u16 = 2;
+/// `NFTA_COUNTER_*`
+pub(super) const COUNTER_BYTES: u16 = 1;
+pub(super) const COUNTER_PACKETS: u16 = 2;
 
 /// `struct nft_data` as an attribute: a value.
 fn value(w: &mut Writer, kind: u16, bytes: &[u8]) {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Context;
+use policy::nftables::{self, Nftables};
 use policy::{Enforcer, Settings};
 
 use crate::cli::PolicyBackend;
@@ -35,18 +36,25 @@ impl Backend {
     /// Makes it ready. Nothing is programmed yet.
     pub(super) fn open(self, settings: Settings) -> anyhow::Result<Box<dyn Enforcer>> {
         match self {
-            Self::Nftables => todo_nft(settings).context("cannot enforce policies by nftables"),
-            Self::Iptables => todo_nft(settings).context("cannot enforce policies by iptables"),
+            Self::Nftables => {
+                let enforcer =
+                    Nftables::new(settings).context("cannot enforce NetworkPolicies by nftables")?;
+                Ok(Box::new(enforcer))
+            }
+            Self::Iptables => todo_ipt(settings),
         }
     }
 
     /// Takes away what it left; whether there was anything.
     pub(super) fn cleanup(self) -> anyhow::Result<bool> {
-        Ok(false)
+        match self {
+            Self::Nftables => nftables::cleanup().context("cannot remove policies' nftables table"),
+            Self::Iptables => Ok(false),
+        }
     }
 }
 
-fn todo_nft(_settings: Settings) -> anyhow::Result<Box<dyn Enforcer>> {
+fn todo_ipt(_settings: Settings) -> anyhow::Result<Box<dyn Enforcer>> {
     anyhow::bail!("not there yet")
 }
 

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use endpoint_cache::Problem;
 use endpoint_cache::object::Kind;
-use policy::{Compiler, Delta, Enforcer, Error, Report, Update};
+use policy::{Compiler, Delta, Enforcer, Error, Report, Settings, UnknownPods, Update};
 
 use super::damage;
+use super::denials;
 use super::input::{Inbox, Input, PENDING};
 use crate::backoff::Backoff;
 use crate::source::Event;
@@ -66,6 +67,8 @@ pub(super) struct PolicyLoop {
     notices: Option<Outlet>,
     /// Whether addresses of no known pod are to be denied.
     denies_unknown: bool,
+    /// Whether nothing is denied.
+    audit: bool,
     after_first_sync: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -96,6 +99,7 @@ impl PolicyLoop {
             telemetry,
             notices: None,
             denies_unknown: false,
+            audit: false,
             after_first_sync: None,
         }
     }
@@ -105,9 +109,10 @@ impl PolicyLoop {
         Self { notices: outlet, ..self }
     }
 
-    /// Has it said if addresses of no known pod are to be denied, and cannot be told.
-    pub(super) fn denying_unknown(self, denies_unknown: bool) -> Self {
-        Self { denies_unknown, ..self }
+    /// What the enforcer was told: a log says it.
+    pub(super) fn with_settings(self, settings: &Settings) -> Self {
+        let denies_unknown = settings.unknown_pods == UnknownPods::Deny;
+        Self { denies_unknown, audit: settings.audit, ..self }
     }
 
     /// Has something done once, when the first sync has succeeded.
@@ -144,6 +149,7 @@ impl PolicyLoop {
                     Input::Event(event) => self.take(event, Instant::now()),
                     Input::Failed(error) => return Outcome::SourceFailed(error),
                     Input::Damaged(what) => self.damaged(what, Instant::now()),
+                    Input::Denied(denial) => denials::tell(&denial, &self.compiler, self.audit),
                     Input::Stop => return Outcome::Stopped,
                 }
             }

@@ -1,9 +1,10 @@
 //! What the policy loop is told, and the way there.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use policy::Update;
 
+use super::denials::Denial;
 use crate::source::{Event, Listener};
 
 /// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
@@ -18,6 +19,8 @@ pub(super) enum Input {
     Failed(anyhow::Error),
     /// Somebody changed what is in force: who changed what, in words.
     Damaged(String),
+    /// A packet was denied.
+    Denied(Denial),
     /// The loop is to end.
     Stop,
 }
@@ -31,6 +34,26 @@ impl Inbox {
     pub(super) fn put(&self, input: Input) -> bool {
         self.0.send(input).is_ok()
     }
+
+    /// Hands on an input if there is room. Never waits.
+    pub(super) fn offer(&self, input: Input) -> Offered {
+        match self.0.try_send(input) {
+            Ok(()) => Offered::Taken,
+            Err(TrySendError::Full(_)) => Offered::Full,
+            Err(TrySendError::Disconnected(_)) => Offered::Gone,
+        }
+    }
+}
+
+/// What became of an input that may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offered {
+    /// It is taken.
+    Taken,
+    /// Too many are pending.
+    Full,
+    /// The loop is gone.
+    Gone,
 }
 
 impl Listener<Update> for Inbox {

@@ -6,6 +6,7 @@
 mod alone;
 mod backend;
 mod damage;
+mod denials;
 mod enforce;
 mod input;
 mod leftovers;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use anyhow::Context;
 use endpoint_cache::Family;
 use modes::userspace::captured::{BORROWED, LED_BACK};
-use policy::{Compiler, Settings, UnknownPods, Update};
+use policy::{Compiler, Settings, Update};
 
 pub(crate) use self::alone::run as run_alone;
 pub(crate) use self::leftovers::{cleanup, retire};
@@ -84,15 +85,20 @@ impl Asked {
                 Box::new(Kubernetes::open(access, &node_name, watch_silence, telemetry)?)
             }
         };
-        let (audit, denies_unknown) = (settings.audit, settings.unknown_pods == UnknownPods::Deny);
-        let enforcer = backend.open(settings)?;
+        let enforcer = backend.open(settings.clone())?;
+        let audit = settings.audit;
         telemetry.policies.are_enforced(Enforced { by: enforcer.name(), audit });
         tracing::info!(by = enforcer.name(), audit, "enforcing NetworkPolicies");
         let policy_loop = PolicyLoop::new(Compiler::new(&node_name), enforcer, telemetry)
             .with_notices(notices)
-            .denying_unknown(denies_unknown)
+            .with_settings(&settings)
             .after_first_sync(move || leftovers::retire_other(backend));
         let (inbox, inputs) = channel();
+        if (settings.log_denied || audit)
+            && let Err(error) = denials::listen(inbox.clone())
+        {
+            tracing::warn!("what policies deny is counted, and not logged: {error:#}");
+        }
         Ok(Prepared { policy_loop, source, inbox, inputs })
     }
 }

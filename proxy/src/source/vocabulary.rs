@@ -98,7 +98,7 @@ impl Vocabulary for endpoint_cache::Update {
 impl Vocabulary for policy::Update {
     const KINDS: &'static [Kind] = &[Kind::Node, Kind::Namespace, Kind::NetworkPolicy, Kind::Pod];
     const WHEN_FORBIDDEN: &'static str =
-        "let this account get, list and watch pods, namespaces, networkpolicies and nodes";
+        "let this account list and watch pods, namespaces, networkpolicies and nodes";
 
     fn resources(node_name: &str) -> [Resource; 4] {
         // What has ended has no address any more; it leaves the selection, which is told as a deletion.

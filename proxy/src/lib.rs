@@ -119,8 +119,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
 /// Enforces policies, and programs nothing else.
 fn policies_alone(cli: &Cli) -> anyhow::Result<()> {
     let loaded = config::load(cli)?;
-    // Kept until the end: dropped, it writes no more.
-    let _log = logging::start(&loaded.options.log);
+    // There is no file to follow that could say how much to log.
+    drop(logging::start(&loaded.options.log));
     policy::run_alone(cli, &loaded)
 }
 

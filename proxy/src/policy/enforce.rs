@@ -173,7 +173,6 @@ impl PolicyLoop {
     /// Takes an event in; programs nothing.
     pub(super) fn take(&mut self, event: Event<Update>, now: Instant) {
         match event {
-            Event::Updates(updates) if updates.is_empty() => {}
             Event::Updates(updates) => {
                 self.changed = true;
                 if !matches!(self.phase, Phase::Gated) {
@@ -245,6 +244,7 @@ impl PolicyLoop {
     fn apply(&mut self, now: Instant) {
         let delta = self.take_delta();
         if delta.is_empty() {
+            self.log(0, Report::default(), Duration::ZERO);
             return self.in_force();
         }
         let started = Instant::now();
@@ -349,7 +349,7 @@ impl PolicyLoop {
                     judged_anew,
                     duration_ms,
                     serial = self.serial,
-                    "policies synced"
+                    "policies enforced"
                 )
             };
         }

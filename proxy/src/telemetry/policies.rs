@@ -158,7 +158,7 @@ impl Collector for Page {
         let mut writer = Writer(encoder);
         writer.known(&state.known)?;
         let repairs = "Times that others changed policies' rules and they were put right";
-        writer.counter("repairs", repairs, &[(vec![], self.0.drift.get().count)])?;
+        writer.total("repairs", repairs, self.0.drift.get().count)?;
         writer.counts(&state.counts)
     }
 }
@@ -210,7 +210,7 @@ impl Writer<'_> {
             .collect();
         self.counter("allowed_connections", "Connections that this policy allowed", &rows)?;
         let help = "Packets denied because their address is of no known pod";
-        self.counter("unknown_pod_packets", help, &[(vec![], counts.unknown)])
+        self.total("unknown_pod_packets", help, counts.unknown)
     }
 
     fn gauge(&mut self, name: &str, help: &str, rows: &[Row<'_>]) -> fmt::Result {
@@ -220,6 +220,11 @@ impl Writer<'_> {
             value(*number).encode(encoder.encode_family(labels)?)?;
         }
         Ok(())
+    }
+
+    fn total(&mut self, name: &str, help: &str, number: u64) -> fmt::Result {
+        let counter = ConstCounter::new(number);
+        counter.encode(self.0.encode_descriptor(name, help, None, counter.metric_type())?)
     }
 
     fn counter(&mut self, name: &str, help: &str, rows: &[Row<'_>]) -> fmt::Result {

@@ -99,9 +99,10 @@ impl Compiler {
             }
         }
         let before = std::mem::take(&mut self.before);
+        let sets = self.sets.take_news(&mut self.program.sets);
         let program = &self.program;
         Delta {
-            sets: self.sets.take_news(),
+            sets,
             policies: changes(before.policies, |key| program.policies.get(key)),
             profiles: before
                 .profiles
@@ -117,7 +118,8 @@ impl Compiler {
         }
     }
 
-    /// Everything that is to be in force, as of the last delta.
+    /// Everything that is to be in force. To be asked after [`Compiler::take_delta`]: what was taken in since is there in
+    /// part only.
     #[must_use]
     pub fn program(&self) -> &Program {
         &self.program
@@ -166,12 +168,11 @@ impl Compiler {
     }
 
     fn set_pod(&mut self, name: &ObjectName, pod: Option<Pod>) {
-        let pods = self.pods.entry(name.namespace.clone()).or_default();
-        let before = pods.remove(&name.name);
-        if before == pod {
-            pods.extend(pod.map(|pod| (name.name.clone(), pod)));
+        if self.pod(name) == pod.as_ref() {
             return;
         }
+        let pods = self.pods.entry(name.namespace.clone()).or_default();
+        let before = pods.remove(&name.name);
         let placed = |pod| Placed {
             pod,
             namespace: &name.namespace,
@@ -262,15 +263,17 @@ impl Compiler {
     fn set_policy(&mut self, name: &ObjectName, policy: Option<Policy>) {
         let policies = self.policies.entry(name.namespace.clone()).or_default();
         let before = policies.remove(&name.name);
-        let changed = before != policy;
-        if changed {
+        if before != policy {
             self.touched_policies.insert(name.clone());
-            // Whoever it isolates, or isolated, has another profile now.
-            for (address, holders) in &self.holders {
-                if holders.iter().any(|holder| holder.namespace == name.namespace) {
-                    self.touched_addresses.insert(*address);
-                }
-            }
+            // Whom it isolates now and did not before, or the other way round, has another profile.
+            let isolates = |policy: &Option<Policy>, pod: &Pod| {
+                Direction::BOTH.map(|direction| {
+                    policy.as_ref().is_some_and(|policy| policy.isolates(direction, &pod.labels))
+                })
+            };
+            let all = self.pods.get(&name.namespace).into_iter().flat_map(HashMap::values);
+            let moved = all.filter(|pod| pod.is_local && isolates(&before, pod) != isolates(&policy, pod));
+            self.touched_addresses.extend(moved.flat_map(|pod| &pod.addresses));
         }
         policies.extend(policy.map(|policy| (name.name.clone(), policy)));
         if policies.is_empty() {
@@ -280,8 +283,8 @@ impl Compiler {
 
     fn apply_node(&mut self, node: &Node) {
         let name = node.object_name();
-        self.relists.saw(Kind::Node, &name);
-        if self.is_own_node(&name) {
+        if let Some(own) = self.node_name.as_ref().filter(|_| self.is_own_node(&name)) {
+            self.relists.saw(Kind::Node, &ObjectName::new("", own));
             let listed = node.spec.pod_cidrs.iter().chain([&node.spec.pod_cidr]);
             let mut ranges: Vec<IpNet> = listed.filter_map(|range| parse_range(range)).collect();
             ranges.sort_unstable();
@@ -366,9 +369,8 @@ impl Compiler {
     /// The policies that isolate a pod in a direction, if any do.
     fn profile(&self, name: &ObjectName, direction: Direction) -> Option<Profile> {
         let pod = self.pod(name)?;
-        let isolates =
-            |policy: &&Policy| policy.rules(direction).is_some() && policy.subjects.pods.matches(&pod.labels);
-        let policies = self.policies.get(&name.namespace)?.values().filter(isolates);
+        let policies = self.policies.get(&name.namespace)?.values();
+        let policies = policies.filter(|policy| policy.isolates(direction, &pod.labels));
         let policies: Vec<ObjectName> = policies.map(|policy| policy.name.clone()).collect();
         (!policies.is_empty()).then_some(Profile { direction, policies })
     }
@@ -432,12 +434,11 @@ impl Compiler {
         let after = used.map(|policy| clauses(policy, *direction));
         let before = self.program.policies.remove(&key);
         if before != after {
-            // New ones first, so that a set which both refer to stays.
             for set in after.iter().flat_map(|clauses| clauses.iter()).flat_map(sets) {
                 self.refer(set);
             }
             for set in before.iter().flat_map(|clauses| clauses.iter()).flat_map(sets) {
-                self.sets.release(set, &mut self.program.sets);
+                self.sets.release(set);
             }
             self.before.policies.entry(key.clone()).or_insert(before);
         }
@@ -452,7 +453,7 @@ impl Compiler {
         let Some(members) = self.program.sets.get_mut(set) else { return };
         let all: Vec<&Arc<str>> = match &selector.namespaces {
             Namespaces::Named(name) => vec![name],
-            Namespaces::Matching(_) => self.pods.keys().collect(),
+            Namespaces::All | Namespaces::Matching(_) => self.pods.keys().collect(),
         };
         for namespace in all {
             let labels = self.namespaces.get(namespace);

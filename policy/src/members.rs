@@ -80,11 +80,11 @@ fn selector(set: &SetKey) -> Option<&PodSelector> {
 impl Sets {
     /// One more refers to a set. True if it is the first, so that the members are to be [filled](Sets::fill) in.
     pub(crate) fn refer(&mut self, set: &SetKey, members: &mut BTreeMap<SetKey, Members>) -> bool {
-        let references = self.references.entry(set.clone()).or_default();
-        *references += 1;
-        if *references > 1 {
+        if let Some(references) = self.references.get_mut(set) {
+            *references += 1;
             return false;
         }
+        self.references.insert(set.clone(), 1);
         self.news.entry(set.clone()).or_default();
         self.index.insert(set);
         let block = match set {
@@ -95,20 +95,12 @@ impl Sets {
         true
     }
 
-    /// One less refers to a set, which goes with the last.
-    pub(crate) fn release(&mut self, set: &SetKey, members: &mut BTreeMap<SetKey, Members>) {
+    /// One less refers to a set. With the last, it goes when the news are taken, unless it is referred to again by then.
+    pub(crate) fn release(&mut self, set: &SetKey) {
         let Some(references) = self.references.get_mut(set) else { return };
         *references -= 1;
-        if *references > 0 {
-            return;
-        }
-        self.references.remove(set);
-        self.index.remove(set);
-        members.remove(set);
-        // One that comes back before anybody was told is told as new.
-        let was_there = self.news.remove(set).is_none_or(|news| news.was_there);
-        if was_there {
-            self.news.insert(set.clone(), News { was_there, ..News::default() });
+        if *references == 0 {
+            self.news.entry(set.clone()).or_insert_with(News::of_known);
         }
     }
 
@@ -165,8 +157,7 @@ impl Sets {
             return;
         }
         let Some(members) = members.get_mut(set) else { return };
-        let news =
-            self.news.entry(set.clone()).or_insert_with(|| News { was_there: true, ..News::default() });
+        let news = self.news.entry(set.clone()).or_insert_with(News::of_known);
         for member in after {
             let count = members.entry(*member).or_default();
             *count += 1;
@@ -186,24 +177,35 @@ impl Sets {
         }
     }
 
-    /// What changed since the last call.
-    pub(crate) fn take_news(&mut self) -> BTreeMap<SetKey, SetChange> {
+    /// What changed since the last call. Sets that nobody refers to go.
+    pub(crate) fn take_news(
+        &mut self,
+        members: &mut BTreeMap<SetKey, Members>,
+    ) -> BTreeMap<SetKey, SetChange> {
+        let news = std::mem::take(&mut self.news).into_iter();
         let told = |(set, news): (SetKey, News)| {
-            let change = match (news.was_there, self.references.contains_key(&set)) {
-                (false, _) => SetChange::New,
-                (true, false) => SetChange::Gone,
-                (true, true) => {
-                    let (added, removed) = (news.added, news.removed);
-                    if added.is_empty() && removed.is_empty() {
-                        return None;
-                    }
-                    let list = |members: BTreeSet<Member>| members.into_iter().collect();
-                    SetChange::Members { added: list(added), removed: list(removed) }
-                }
-            };
-            Some((set, change))
+            if self.references.get(&set) == Some(&0) {
+                self.references.remove(&set);
+                self.index.remove(&set);
+                members.remove(&set);
+                return news.was_there.then_some((set, SetChange::Gone));
+            }
+            if !news.was_there {
+                return Some((set, SetChange::New));
+            }
+            let list = |members: BTreeSet<Member>| members.into_iter().collect::<Vec<_>>();
+            let (added, removed) = (list(news.added), list(news.removed));
+            let changed = !added.is_empty() || !removed.is_empty();
+            changed.then_some((set, SetChange::Members { added, removed }))
         };
-        std::mem::take(&mut self.news).into_iter().filter_map(told).collect()
+        news.filter_map(told).collect()
+    }
+}
+
+impl News {
+    /// Of a set that the last delta left.
+    fn of_known() -> Self {
+        Self { was_there: true, ..Self::default() }
     }
 }
 

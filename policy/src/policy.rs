@@ -10,7 +10,7 @@ use crate::object::{
     IpBlock, LabelSelector, NetworkPolicy, NetworkPolicyPort, Peer as WrittenPeer, PortOrName,
 };
 use crate::ranges::subtract;
-use crate::selector::{Fault, Namespaces, PodSelector, Selector};
+use crate::selector::{Fault, Labels, Namespaces, PodSelector, Selector};
 
 /// Which way connections go, as seen from the pod that a policy isolates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -118,6 +118,11 @@ impl Policy {
         (policy, reading.mistakes)
     }
 
+    /// Whether it isolates a pod of its namespace with such labels.
+    pub(crate) fn isolates(&self, direction: Direction, pod: &Labels) -> bool {
+        self.rules(direction).is_some() && self.subjects.pods.matches(pod)
+    }
+
     /// What it allows in a direction; `None` if it does not isolate in it.
     #[must_use]
     pub fn rules(&self, direction: Direction) -> Option<&Arc<[Rule]>> {
@@ -152,16 +157,22 @@ impl Reading {
 
     /// Whether it isolates ingress, and egress.
     fn types(&mut self, written: &[String], has_egress: bool) -> (bool, bool) {
-        for (field, other) in enumerated("spec.policyTypes", written) {
-            if other != "Ingress" && other != "Egress" {
-                self.mistake(field, format!("{other:?} is neither Ingress nor Egress"));
+        if written.len() > Direction::BOTH.len() {
+            self.mistake("spec.policyTypes", "has more than two items");
+        }
+        let mut isolates = (written.is_empty(), written.is_empty() && has_egress);
+        for (field, name) in enumerated("spec.policyTypes", written) {
+            match name.as_str() {
+                "Ingress" => isolates.0 = true,
+                "Egress" => isolates.1 = true,
+                // Either may have been meant.
+                other => {
+                    self.mistake(field, format!("{other:?} is neither Ingress nor Egress"));
+                    isolates = (true, true);
+                }
             }
         }
-        let has = |name: &str| written.iter().any(|written| written == name);
-        match (has("Ingress"), has("Egress")) {
-            (false, false) => (true, has_egress),
-            isolates => isolates,
-        }
+        isolates
     }
 
     fn rule(&mut self, field: &str, side: &str, peers: &[WrittenPeer], ports: &[NetworkPolicyPort]) -> Rule {

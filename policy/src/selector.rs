@@ -38,13 +38,16 @@ impl Selector {
         let equal = |(key, value): (&String, &String)| {
             Requirement::In(key.as_str().into(), BTreeSet::from([value.as_str().into()]))
         };
-        let mut requirements: Vec<Requirement> = from.match_labels.iter().map(equal).collect();
+        let (named, unnamed): (Vec<_>, Vec<_>) =
+            from.match_labels.iter().partition(|(key, _)| is_label_key(key));
+        faults.extend(unnamed.into_iter().map(|(key, _)| ("matchLabels".to_owned(), no_key(key))));
+        let mut requirements: Vec<Requirement> = named.into_iter().map(equal).collect();
         for (at, item) in from.match_expressions.iter().enumerate() {
             let key: Box<str> = item.key.as_str().into();
             let values: BTreeSet<Box<str>> = item.values.iter().map(|value| value.as_str().into()).collect();
             let path = |field: &str| format!("matchExpressions[{at}].{field}");
-            if key.is_empty() {
-                faults.push((path("key"), "is empty".to_owned()));
+            if !is_label_key(&key) {
+                faults.push((path("key"), no_key(&key)));
                 continue;
             }
             match (item.operator.as_str(), values.is_empty()) {
@@ -127,6 +130,32 @@ impl fmt::Display for Requirement {
     }
 }
 
+fn no_key(key: &str) -> String {
+    format!(
+        "{key:?} is no key of a label: [PREFIX/]NAME, the name up to 63 letters, digits, '-', '_' and '.'"
+    )
+}
+
+/// Whether objects can have such a label: a name, perhaps after a DNS subdomain.
+fn is_label_key(key: &str) -> bool {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let begins_and_ends = |text: &str, inner: fn(u8) -> bool| {
+        text.bytes().next().is_some_and(inner) && text.bytes().last().is_some_and(inner)
+    };
+    let is_name = begins_and_ends(name, |byte| byte.is_ascii_alphanumeric())
+        && name.len() <= 63
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_subdomain = |prefix: &str| {
+        let is_part = |part: &str| {
+            begins_and_ends(part, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+                && part.bytes().all(|byte| lower(byte) || byte == b'-')
+        };
+        prefix.len() <= 253 && prefix.split('.').all(is_part)
+    };
+    is_name && prefix.is_none_or(is_subdomain)
+}
+
 /// Which pods: of these namespaces, with these labels. Displays as `namespace: selector`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodSelector {
@@ -139,6 +168,8 @@ pub struct PodSelector {
 /// Which namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Namespaces {
+    /// All, known or not.
+    All,
     /// This one.
     Named(Arc<str>),
     /// Those with such labels. One that is not known (yet) has no labels, and is not among them, whatever is asked for.
@@ -149,7 +180,7 @@ impl PodSelector {
     /// Every pod there is.
     #[must_use]
     pub fn everything() -> Self {
-        Self { namespaces: Namespaces::Matching(Selector::default()), pods: Selector::default() }
+        Self { namespaces: Namespaces::All, pods: Selector::default() }
     }
 
     /// Whether a pod is selected, by its labels, its namespace's name, and that one's labels, if known.
@@ -164,6 +195,7 @@ impl Namespaces {
     #[must_use]
     pub fn include(&self, name: &str, labels: Option<&Labels>) -> bool {
         match self {
+            Self::All => true,
             Self::Named(named) => **named == *name,
             Self::Matching(selector) => labels.is_some_and(|labels| selector.matches(labels)),
         }
@@ -175,6 +207,7 @@ impl fmt::Display for PodSelector {
         let whole =
             |selector: &Selector| if selector.0.is_empty() { "*".to_owned() } else { selector.to_string() };
         match &self.namespaces {
+            Namespaces::All => write!(f, "*: {}", whole(&self.pods)),
             Namespaces::Named(name) => write!(f, "{name}: {}", whole(&self.pods)),
             Namespaces::Matching(selector) => write!(f, "[{}]: {}", whole(selector), whole(&self.pods)),
         }

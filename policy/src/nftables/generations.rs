@@ -67,7 +67,7 @@ impl Generations {
         let mut step = Step { dead: Vec::new(), begins_anew };
         match established {
             Established::Drain(time) if !begins_anew => {
-                self.draining.push((before, now + at_most_a_day(time)))
+                self.draining.push((before, now + at_most_a_day(time)));
             }
             _ => {
                 let dead = std::mem::take(&mut self.draining).into_iter().map(|(number, _)| number);

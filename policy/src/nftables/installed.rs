@@ -9,12 +9,27 @@ use super::content::Content;
 use super::layout::chain;
 use crate::enforcer::Error;
 
-/// Whether the table holds just this.
-pub(super) fn holds(connection: &mut Connection, table: &Table, content: &Content) -> Result<bool, Error> {
-    Ok(has_chains(connection, table, content)? && has_sets(connection, table, content)?)
+/// The first thing found that the table does not hold as it should, in words; `None` if all is well.
+pub(super) fn difference(
+    connection: &mut Connection,
+    table: &Table,
+    content: &Content,
+) -> Result<Option<String>, Error> {
+    if !connection.tables()?.contains(table) {
+        return Ok(Some(format!("there is no table {table}")));
+    }
+    let found = match different_chain(connection, table, content)? {
+        Some(chain) => Some(format!("chain {table} {chain} is not as it should be")),
+        None => different_set(connection, table, content)?,
+    };
+    Ok(found)
 }
 
-fn has_chains(connection: &mut Connection, table: &Table, content: &Content) -> Result<bool, Error> {
+fn different_chain(
+    connection: &mut Connection,
+    table: &Table,
+    content: &Content,
+) -> Result<Option<String>, Error> {
     let mut installed: HashMap<String, (Chain, Vec<Option<Fingerprint>>)> = HashMap::new();
     for chain in connection.chains(table)? {
         installed.insert(chain.name.clone(), (chain, Vec::new()));
@@ -24,30 +39,39 @@ fn has_chains(connection: &mut Connection, table: &Table, content: &Content) -> 
             rules.push(rule.fingerprint);
         }
     }
-    let same = |(chain, rules): &(Chain, Vec<kernel::nft::Rule>)| {
-        installed.get(&chain.name).is_some_and(|(found, fingerprints)| {
-            found == chain
-                && fingerprints.iter().copied().eq(rules.iter().map(|rule| Some(rule.fingerprint())))
-        })
-    };
-    Ok(installed.len() == content.chains.len() && content.chains.iter().all(same))
+    for (chain, rules) in &content.chains {
+        let same = installed.remove(&chain.name).is_some_and(|(found, fingerprints)| {
+            found == *chain && fingerprints.into_iter().eq(rules.iter().map(|rule| Some(rule.fingerprint())))
+        });
+        if !same {
+            return Ok(Some(chain.name.clone()));
+        }
+    }
+    Ok(installed.into_keys().next())
 }
 
-fn has_sets(connection: &mut Connection, table: &Table, content: &Content) -> Result<bool, Error> {
-    let installed = connection.sets(table)?;
-    if installed.len() != content.sets.len() {
-        return Ok(false);
-    }
+fn different_set(
+    connection: &mut Connection,
+    table: &Table,
+    content: &Content,
+) -> Result<Option<String>, Error> {
+    let mut installed = connection.sets(table)?;
     for (set, elements) in &content.sets {
-        if !installed.iter().any(|found| found.is(set)) {
-            return Ok(false);
-        }
+        let Some(at) = installed.iter().position(|found| found.is(set)) else {
+            return Ok(Some(format!("set {table} {} is missing, or another", set.name)));
+        };
+        installed.swap_remove(at);
         let found: HashSet<Element> = connection.elements(table, &set.name)?.into_iter().collect();
-        if found.len() != elements.len() || !elements.iter().all(|element| found.contains(element)) {
-            return Ok(false);
+        let missing = elements.iter().filter(|element| !found.contains(element)).count();
+        let extra = found.len() + missing - elements.len();
+        if missing + extra > 0 {
+            return Ok(Some(format!(
+                "set {table} {} lacks {missing} elements and has {extra} others",
+                set.name
+            )));
         }
     }
-    Ok(true)
+    Ok(installed.first().map(|set| format!("set {table} {} is not ours", set.name)))
 }
 
 /// The mark that the table gives to connections that it allows; `None` if there is no such table, or it gives none.

@@ -14,6 +14,13 @@ pub(super) const TABLE: &str = "pointsman-policy";
 /// `NFT_NAME_MAXLEN`, less the NUL.
 const LONGEST_NAME: usize = 255;
 
+/// A comment as `nft` lists and reads it: 128 bytes at most, with the NUL.
+pub(super) fn comment(text: &str) -> String {
+    const LONGEST: usize = 127;
+    let text = nft::listable(text);
+    text[..text.floor_char_boundary(LONGEST)].to_owned()
+}
+
 /// Our table of an address family.
 pub(super) fn table(family: Family) -> Table {
     let family = match family {
@@ -120,7 +127,7 @@ pub(super) fn set(key: &SetKey, family: Family) -> Set {
         interval: matches!(key, SetKey::Block(_)),
         dynamic: false,
         size: None,
-        comment: nft::listable(&key.to_string()),
+        comment: comment(&key.to_string()),
     }
 }
 

@@ -108,18 +108,17 @@ impl Nftables {
         Ok(operations)
     }
 
-    fn holds(&mut self, program: &Program, generations: &Generations) -> Result<bool, Error> {
+    /// The first difference from what the tables should hold.
+    fn difference(&mut self, program: &Program, generations: &Generations) -> Result<Option<String>, Error> {
         for family in self.settings.families.clone() {
             let content =
                 Content::new(program, &self.style(family, generations.mark()), &generations.alive());
-            let table = table(family);
-            if !self.connection.tables()?.contains(&table)
-                || !installed::holds(&mut self.connection, &table, &content)?
-            {
-                return Ok(false);
+            let found = installed::difference(&mut self.connection, &table(family), &content)?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// No connection may bear a mark from the last time that its number was used.
@@ -169,11 +168,12 @@ impl Enforcer for Nftables {
             (Some(known), Some(installed)) if known.mark() == installed.mark() => Some(known),
             (_, installed) => installed,
         };
-        if let Some(generations) = &in_force
-            && self.holds(program, generations)?
-        {
-            self.generations = in_force;
-            return Ok(Report::default());
+        if let Some(generations) = &in_force {
+            let Some(difference) = self.difference(program, generations)? else {
+                self.generations = in_force;
+                return Ok(Report::default());
+            };
+            tracing::info!("{difference}: the tables of policies are made anew");
         }
         let generations = match in_force {
             Some(mut generations) => {

@@ -9,7 +9,7 @@ use kernel::nft::expr::{
 };
 use kernel::nft::{Bytes, Rule, Verdict};
 
-use super::layout::{Fixed, address_type, chain, policy_chain, set_name};
+use super::layout::{self, Fixed, address_type, chain, policy_chain, set_name};
 use crate::policy::Direction;
 use crate::program::{Clause, PolicyKey, PortMatch, Profile};
 use crate::settings::{Denied, Established, LOG_GROUP, Settings, UnknownPods};
@@ -33,7 +33,7 @@ pub(super) struct Style<'a> {
 fn rule(comment: &str, parts: impl IntoIterator<Item = Vec<Expr>>) -> Rule {
     Rule {
         expressions: parts.into_iter().flatten().collect(),
-        comment: (!comment.is_empty()).then(|| comment.to_owned()),
+        comment: (!comment.is_empty()).then(|| layout::comment(comment)),
     }
 }
 
@@ -113,7 +113,7 @@ impl Style<'_> {
         vec![
             (chain::DENIED, self.denied()),
             (chain::ALLOWED, self.allowed()),
-            (chain::INTO_PODS, self.into_pods()),
+            (chain::INTO_PODS, self.judge_servers()),
             (chain::UNKNOWN, self.unknown()),
             (chain::UNTRACKED, self.untracked()),
             (chain::CONNECTIONS, self.connections()),
@@ -180,7 +180,7 @@ impl Style<'_> {
         rule("connections that were allowed", [mark, vec![is_judged], verdict(Verdict::Accept)])
     }
 
-    fn into_pods(&self) -> Vec<Rule> {
+    fn judge_servers(&self) -> Vec<Rule> {
         vec![
             rule("", [vec![server(self.family, SCRATCH), lookup(Fixed::Ingress)]]),
             rule("", [goto(chain::ALLOWED)]),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use endpoint_cache::{Cache, Delta, Desired};
+use endpoint_cache::{Cache, Delta, Desired, Update};
 use modes::{Disturbance, Error, Mode, Report};
 
 use crate::backoff::Backoff;
@@ -222,7 +222,7 @@ impl SyncLoop {
     }
 
     /// Takes an event in; programs nothing.
-    fn take(&mut self, event: Event, now: Instant) {
+    fn take(&mut self, event: Event<Update>, now: Instant) {
         match event {
             Event::Updates(updates) => {
                 self.batches += 1;

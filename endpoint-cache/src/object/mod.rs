@@ -130,6 +130,22 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// Several of them, in a sentence.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Service => "Services",
+            Self::EndpointSlice => "EndpointSlices",
+            Self::Node => "Nodes",
+            Self::ServiceCidr => "ServiceCIDRs",
+            Self::Pod => "Pods",
+            Self::Namespace => "Namespaces",
+            Self::NetworkPolicy => "NetworkPolicies",
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -44,7 +44,7 @@ pub struct PolicyFlags {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub policy_log_denied: Switch,
 
-    /// Deny nothing: only count, and log if asked to, what would be denied.
+    /// Deny nothing: only count and log what would be denied.
     #[arg(long, value_name = "SWITCH", value_enum, default_value = "off", help_heading = HEADING)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub policy_audit: Switch,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::Context;
 use policy::nftables::{self, Nftables};
-use policy::{Enforcer, Settings};
+use policy::{Enforcer, Error, Settings};
 
 use crate::cli::PolicyBackend;
 use crate::mode::ModeName;
@@ -48,7 +48,11 @@ impl Backend {
     /// Takes away what it left; whether there was anything.
     pub(super) fn cleanup(self) -> anyhow::Result<bool> {
         match self {
-            Self::Nftables => nftables::cleanup().context("cannot remove policies' nftables table"),
+            Self::Nftables => match nftables::cleanup() {
+                // Then there are no tables either.
+                Err(Error::Kernel(kernel::Error::Unsupported { .. })) => Ok(false),
+                removed => removed.context("cannot remove policies' nftables tables"),
+            },
             Self::Iptables => Ok(false),
         }
     }

@@ -147,6 +147,8 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
         }
     };
     let outcome = sync_loop.after_first_sync(after_first_sync).run(inbox, &inputs);
+    // Nobody may wait for a place in it any more.
+    drop(inputs);
     if let Some(policies) = policies {
         policies.stop();
     }

@@ -117,10 +117,16 @@ fn api_server(status: &Status) -> Option<String> {
     let lost = status.watches.iter().filter(|(_, watch)| !watch.watching);
     let lost: String = lost
         .map(|(kind, watch)| {
-            format!("; {kind}s are not followed: {}", watch.error.as_deref().unwrap_or("not yet"))
+            let error = watch.error.as_deref().unwrap_or("not yet");
+            format!("; {} are not followed: {error}", plural(kind))
         })
         .collect();
     (!status.watches.is_empty()).then(|| heard + &lost)
+}
+
+/// Several objects of a kind, whichever a process tells of.
+fn plural(kind: &str) -> String {
+    kind.strip_suffix('y').map_or_else(|| format!("{kind}s"), |stem| format!("{stem}ies"))
 }
 
 /// What others changed, the last of it in words.

@@ -116,7 +116,7 @@ pub(crate) fn policies_that_may_not_be_read_are_no_business_of_services(subject:
     subject.publish()?;
     subject.start()?;
     subject.await_leads_to(10, 1)?;
-    let line = subject.proxy()?.await_line_with("cannot follow NetworkPolicys")?;
+    let line = subject.proxy()?.await_line_with("cannot follow NetworkPolicies")?;
     ensure!(line.contains("networkpolicies") && line.contains("list and watch"), "{line}");
     subject.put_endpoints("web", &[2]);
     subject.publish()?;

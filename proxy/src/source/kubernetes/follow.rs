@@ -57,7 +57,7 @@ pub(super) async fn follow<U: Vocabulary>(
     loop {
         let Err(End::Failed(failure)) = follower.attempt(access).await else { return };
         if follower.streaming && follower.version.is_none() && failure.may_be_for_streaming() {
-            tracing::debug!("no streaming list of {}s: {failure}", resource.kind);
+            tracing::debug!("no streaming list of {}: {failure}", resource.kind.plural());
             follower.streaming = false;
             continue;
         }
@@ -87,8 +87,8 @@ impl<U: Vocabulary> Follower<'_, U> {
         let client = access.client_counted_by(requests).await.map_err(Failure::Access)?;
         if self.backoff.failures() > 0 && self.is_ahead_of(&client).await? {
             tracing::warn!(
-                "the API server was taken back to an older state: listing {}s again",
-                self.resource.kind
+                "the API server was taken back to an older state: listing {} again",
+                self.resource.kind.plural()
             );
             self.version = None;
         }
@@ -112,7 +112,7 @@ impl<U: Vocabulary> Follower<'_, U> {
 
     /// Draws what a failure means for the next attempt, and says how long to wait before it.
     fn take_in(&mut self, failure: &Failure) -> Duration {
-        let kind = self.resource.kind;
+        let (kind, kinds) = (self.resource.kind, self.resource.kind.plural());
         let news = self.said.replace(failure.reason()) != Some(failure.reason());
         let wait = self.backoff.next_wait().max(failure.retry_after().unwrap_or_default());
         let is_unknown = self.resource.is_new && failure.is_unknown_kind();
@@ -122,14 +122,14 @@ impl<U: Vocabulary> Follower<'_, U> {
         if failure.lost_its_place() {
             self.version = None;
             tracing::info!(
-                "the API server cannot resume the watch of {kind}s, listing them again: {failure}"
+                "the API server cannot resume the watch of {kinds}, listing them again: {failure}"
             );
         } else if is_unknown && news {
-            tracing::info!(retry_in = ?wait, "the API server does not know {kind}s");
+            tracing::info!(retry_in = ?wait, "the API server does not know {kinds}");
         } else if news {
-            tracing::warn!(retry_in = ?wait, "cannot follow {kind}s: {failure}{advice}");
+            tracing::warn!(retry_in = ?wait, "cannot follow {kinds}: {failure}{advice}");
         } else {
-            tracing::debug!(retry_in = ?wait, failures = self.backoff.failures(), "cannot follow {kind}s: {failure}{advice}");
+            tracing::debug!(retry_in = ?wait, failures = self.backoff.failures(), "cannot follow {kinds}: {failure}{advice}");
         }
         wait
     }
@@ -137,7 +137,7 @@ impl<U: Vocabulary> Follower<'_, U> {
     /// The server is there and answers.
     fn heard(&mut self) {
         if self.backoff.failures() > 0 {
-            tracing::info!("{}s are followed again", self.resource.kind);
+            tracing::info!("{} are followed again", self.resource.kind.plural());
         }
         self.backoff.reset();
         self.said = None;

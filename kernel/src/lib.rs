@@ -3,7 +3,7 @@
 //! [`nft`] programs nftables in atomic batches and reads them back, [`iptables`] runs iptables' own programs, [`ipset`]
 //! fills the sets that their rules match, [`ipvs`] programs virtual servers, [`link`] makes devices and gives them
 //! addresses, [`route`] leads marked packets, [`conntrack`] finds and removes flows, [`follow`] hears of them and of
-//! traced packets, [`socket`] carries traffic, [`sysctl`] reads and sets kernel parameters, [`process`] those of this
+//! traced packets, [`nflog`] of logged ones, [`socket`] carries traffic, [`sysctl`] reads and sets kernel parameters, [`process`] those of this
 //! process. This is the only crate that performs kernel I/O. It knows nothing of Kubernetes (but for how its iptables
 //! wrapper chooses a back end, [`iptables::choose`]), decides nothing, and never shells out for what netlink can do.
 //!
@@ -17,7 +17,9 @@ pub mod iptables;
 pub mod ipvs;
 pub mod link;
 mod netlink;
+pub mod nflog;
 pub mod nft;
+mod packet;
 pub mod process;
 pub mod route;
 pub mod socket;

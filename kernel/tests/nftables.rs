@@ -5,12 +5,12 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 use kernel::Error;
 use kernel::nft::expr::{
-    Action, Comparison, CtKey, DynsetOp, Expr, FibFlags, IcmpCode, InstalledExpr, Load, Match, MetaKey,
-    NatKind, PayloadBase, Register, SetAccess,
+    Action, Comparison, CtKey, DynsetOp, Expr, FibFlags, InstalledExpr, Load, Match, MetaKey, NatKind,
+    PayloadBase, Register, RejectWith, SetAccess, TupleDirection, TupleKey,
 };
 use kernel::nft::{
-    Batch, Bytes, Chain, ChainType, Data, DataType, Disturbance, Element, Family, Hook, HookPoint, MapTo,
-    Monitor, Nftables, Rule, Set, Table, Verdict,
+    Batch, Bytes, Chain, ChainType, CountedRule, Data, DataType, Disturbance, Element, Family, Hook,
+    HookPoint, MapTo, Monitor, Nftables, Rule, Set, Table, Verdict,
 };
 use testbed::suite::{Test, run};
 
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Test::new("every_expression_is_taken_and_listed", every_expression),
         Test::new("every_expression_is_read_back_as_written", reading_back),
         Test::new("an_element_is_found_by_its_key", single_elements),
+        Test::new("rules_that_count_tell_what_they_have_counted", counters),
         Test::new("rules_are_known_again_by_their_fingerprints", fingerprints),
         Test::new("a_refused_operation_undoes_the_whole_and_is_named", refusal),
         Test::new("a_rehearsal_tells_what_would_be_refused_and_changes_nothing", rehearsal),
@@ -180,6 +181,7 @@ fn rules() -> Vec<(Vec<Expr>, &'static str)> {
     let cmp =
         |comparison, with: &[u8]| Expr::Match(Match::Cmp { register: R, comparison, with: bytes(with) });
     let mark = || Expr::Load(Load::Meta { key: MetaKey::Mark, into: R });
+    let l4proto = || Expr::Load(Load::Meta { key: MetaKey::L4Proto, into: R });
     let bits = |mask: u32, xor: u32| {
         Expr::Match(Match::Bitwise {
             register: R,
@@ -187,6 +189,7 @@ fn rules() -> Vec<(Vec<Expr>, &'static str)> {
             xor: bytes(&xor.to_ne_bytes()),
         })
     };
+    let tuple = |key, direction| Expr::Load(Load::CtTuple { key, direction, into: R });
     let verdict = |verdict| Expr::Action(Action::Verdict(verdict));
     let contains = |inverted| Expr::Set(SetAccess::Contains { set: "hosts".to_owned(), key: R, inverted });
     let dynset = |op, timeout_ms| {
@@ -283,13 +286,110 @@ fn rules() -> Vec<(Vec<Expr>, &'static str)> {
             ],
             "iifname \"eth*\" accept",
         ),
+        (vec![l4proto(), cmp(Comparison::Eq, &[17]), verdict(Verdict::Accept)], "meta l4proto udp accept"),
         (
             vec![
-                Expr::Load(Load::Meta { key: MetaKey::L4Proto, into: R }),
-                cmp(Comparison::Eq, &[17]),
+                payload(16, 4),
+                cmp(Comparison::Gte, &[10, 0, 0, 1]),
+                cmp(Comparison::Lte, &[10, 0, 0, 9]),
                 verdict(Verdict::Accept),
             ],
-            "meta l4proto udp accept",
+            "ip daddr 10.0.0.1-10.0.0.9 accept",
+        ),
+        (vec![payload(16, 4), cmp(Comparison::Lt, &[10, 0, 0, 0])], "ip daddr < 10.0.0.0"),
+        (vec![payload(16, 4), cmp(Comparison::Gt, &[10, 0, 0, 0])], "ip daddr > 10.0.0.0"),
+        (
+            vec![
+                tuple(TupleKey::SourceAddress, TupleDirection::Original),
+                cmp(Comparison::Eq, &[10, 0, 0, 1]),
+                verdict(Verdict::Drop),
+            ],
+            "ct original ip saddr 10.0.0.1 drop",
+        ),
+        (
+            vec![
+                tuple(TupleKey::DestinationAddress, TupleDirection::Reply),
+                cmp(Comparison::Ne, &[10, 0, 0, 2]),
+                verdict(Verdict::Drop),
+            ],
+            "ct reply ip daddr != 10.0.0.2 drop",
+        ),
+        (
+            vec![
+                tuple(TupleKey::SourceAddress6, TupleDirection::Reply),
+                cmp(Comparison::Eq, &[0xfd; 16]),
+                verdict(Verdict::Drop),
+            ],
+            "ct reply ip6 saddr fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd drop",
+        ),
+        (
+            vec![
+                tuple(TupleKey::DestinationAddress6, TupleDirection::Original),
+                cmp(Comparison::Eq, &[0xfd; 16]),
+                verdict(Verdict::Drop),
+            ],
+            "ct original ip6 daddr fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd drop",
+        ),
+        (
+            vec![
+                l4proto(),
+                cmp(Comparison::Eq, &[6]),
+                tuple(TupleKey::DestinationPort, TupleDirection::Original),
+                cmp(Comparison::Eq, &[0, 80]),
+                verdict(Verdict::Drop),
+            ],
+            "meta l4proto tcp ct original proto-dst 80 drop",
+        ),
+        (
+            vec![
+                l4proto(),
+                cmp(Comparison::Eq, &[17]),
+                tuple(TupleKey::SourcePort, TupleDirection::Reply),
+                cmp(Comparison::Eq, &[0, 81]),
+                verdict(Verdict::Drop),
+            ],
+            "meta l4proto udp ct reply proto-src 81 drop",
+        ),
+        (
+            vec![
+                Expr::Load(Load::Ct { key: CtKey::Protocol, into: R }),
+                cmp(Comparison::Eq, &[6]),
+                verdict(Verdict::Drop),
+            ],
+            "ct protocol tcp drop",
+        ),
+        (
+            vec![
+                Expr::Load(Load::Ct { key: CtKey::State, into: R }),
+                bits(CtKey::STATE_ESTABLISHED | CtKey::STATE_RELATED, 0),
+                cmp(Comparison::Ne, &[0; 4]),
+                verdict(Verdict::Accept),
+            ],
+            "ct state established,related accept",
+        ),
+        (
+            vec![
+                Expr::Load(Load::Ct { key: CtKey::State, into: R }),
+                bits(CtKey::STATE_INVALID | CtKey::STATE_UNTRACKED, 0),
+                cmp(Comparison::Ne, &[0; 4]),
+                verdict(Verdict::Drop),
+            ],
+            "ct state invalid,untracked drop",
+        ),
+        (
+            vec![
+                Expr::Match(Match::Limit { per_second: 3, burst: 7 }),
+                Expr::Action(Action::Log { group: 5, prefix: "why ".to_owned(), snaplen: 64 }),
+            ],
+            "limit rate 3/second burst 7 packets log prefix \"why \" group 5 snaplen 64",
+        ),
+        (
+            vec![Expr::Action(Action::Log { group: 0, prefix: longest_prefix(), snaplen: 0 })],
+            "x\" group 0 snaplen 0",
+        ),
+        (
+            vec![l4proto(), cmp(Comparison::Eq, &[6]), Expr::Action(Action::Reject(RejectWith::TcpReset))],
+            "reject with tcp reset",
         ),
         (
             vec![
@@ -325,6 +425,7 @@ fn reading_back() -> Result<()> {
     let mut nft = Nftables::open()?;
     let mut found = nft.listed_rules(&table(), "nat-prerouting")?;
     found.extend(nft.listed_rules(&table(), "nat-postrouting")?);
+    found.extend(nft.listed_rules(&table(), "filter-input")?);
     for (expressions, words) in &rules {
         let known: Vec<_> = expressions.iter().cloned().map(InstalledExpr::Known).collect();
         ensure!(found.iter().any(|rule| rule.expressions == known), "{words} is not in {found:?}");
@@ -332,14 +433,14 @@ fn reading_back() -> Result<()> {
     // The one that translates sources stands there besides.
     ensure!(found.len() == rules.len() + 1, "{} rules became {}", rules.len(), found.len());
     let run = |command: &str| Command::new("nft").arg(command).status();
-    ensure!(run("add rule ip t filter-forward limit rate 1/second accept")?.success(), "nft failed");
+    ensure!(run("add rule ip t filter-forward quota 1 mbytes accept")?.success(), "nft failed");
     ensure!(run("chain ip t filter-forward { policy drop; }")?.success(), "nft failed");
     let forward = nft.listed_rules(&table(), "filter-forward")?;
     ensure!(forward[0].comment.as_deref() == Some("no way"), "{forward:?}");
     ensure!(
         forward[1].expressions
             == [
-                InstalledExpr::Unknown { name: "limit".to_owned() },
+                InstalledExpr::Unknown { name: "quota".to_owned() },
                 InstalledExpr::Known(Expr::Action(Action::Verdict(Verdict::Accept))),
             ],
         "{forward:?}"
@@ -348,6 +449,26 @@ fn reading_back() -> Result<()> {
     let chains = nft.listed_chains(&table())?;
     let drops = |name| chains.iter().find(|listed| listed.chain.name == name).map(|listed| listed.drops);
     ensure!(drops("filter-forward") == Some(true) && drops("nat-prerouting") == Some(false), "{chains:?}");
+    Ok(())
+}
+
+fn counters() -> Result<()> {
+    let mut batch = batch();
+    batch.add_chain(&chain("c"));
+    let plain = Rule { expressions: vec![Expr::Action(Action::Verdict(Verdict::Accept))], comment: None };
+    batch.add_rule("c", &plain);
+    Nftables::open()?.commit(batch)?;
+    let run = |command: &str| Command::new("nft").arg(command).status();
+    ensure!(run("add rule ip t c counter packets 3 bytes 4000000000000 drop comment \"why\"")?.success());
+    ensure!(run("add table ip other; add chain ip other c; add rule ip other c counter")?.success());
+    let found = Nftables::open()?.counted_rules(&table())?;
+    let expected = CountedRule {
+        chain: "c".to_owned(),
+        comment: Some("why".to_owned()),
+        packets: 3,
+        bytes: 4_000_000_000_000,
+    };
+    ensure!(found == [expected], "{found:?}");
     Ok(())
 }
 
@@ -379,13 +500,12 @@ fn program_every_expression() -> Result<Vec<(Vec<Expr>, &'static str)>> {
     batch.add_chain(&hook("nat-prerouting", ChainType::Nat, HookPoint::Prerouting, -100));
     batch.add_chain(&hook("nat-postrouting", ChainType::Nat, HookPoint::Postrouting, 100));
     batch.add_chain(&hook("filter-forward", ChainType::Filter, HookPoint::Forward, 0));
+    batch.add_chain(&hook("filter-input", ChainType::Filter, HookPoint::Input, 0));
     let rules = rules();
     for (expressions, _) in &rules {
-        let masquerades = expressions.contains(&Expr::Action(Action::Masquerade));
-        let chain = if masquerades { "nat-postrouting" } else { "nat-prerouting" };
-        batch.add_rule(chain, &Rule { expressions: expressions.clone(), comment: None });
+        batch.add_rule(chain_for(expressions), &Rule { expressions: expressions.clone(), comment: None });
     }
-    let reject = Expr::Action(Action::Reject(IcmpCode::PortUnreachable));
+    let reject = Expr::Action(Action::Reject(RejectWith::PortUnreachable));
     let snat = [
         Expr::Load(Load::Immediate { value: bytes(&[192, 0, 2, 1]), into: Register::new(0) }),
         Expr::Action(Action::Nat {
@@ -399,6 +519,22 @@ fn program_every_expression() -> Result<Vec<(Vec<Expr>, &'static str)>> {
     batch.add_rule("nat-postrouting", &Rule { expressions: snat.to_vec(), comment: None });
     Nftables::open()?.commit(batch)?;
     Ok(rules)
+}
+
+/// Where a rule is taken: what masquerades, after routing; what resets, where packets are filtered.
+fn chain_for(expressions: &[Expr]) -> &'static str {
+    let has = |action| expressions.contains(&Expr::Action(action));
+    if has(Action::Masquerade) {
+        "nat-postrouting"
+    } else if has(Action::Reject(RejectWith::TcpReset)) {
+        "filter-input"
+    } else {
+        "nat-prerouting"
+    }
+}
+
+fn longest_prefix() -> String {
+    "x".repeat(Action::LONGEST_PREFIX)
 }
 
 fn fingerprints() -> Result<()> {

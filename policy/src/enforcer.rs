@@ -35,8 +35,8 @@ pub trait Enforcer: Send {
     /// As [`Enforcer::resync`].
     fn tidy(&mut self, now: Instant) -> Result<Report, Error>;
 
-    /// Listens for changes that others make to what is ours; what happened since the first [`Enforcer::resync`] began is
-    /// heard of too. `None` where the kernel does not tell: a resync now and then has to do.
+    /// Listens for changes that others make to what is ours from now on: one more [`Enforcer::resync`] is to follow, for
+    /// what they did until now. `None` where the kernel does not tell: a resync now and then has to do.
     ///
     /// # Errors
     /// When the kernel cannot be listened to.

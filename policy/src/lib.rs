@@ -1,7 +1,7 @@
 //! NetworkPolicies, compiled for one node, and enforced.
 //!
 //! Objects go in as [`Update`]s; [`Compiler`] keeps the [`Program`] of the node and tells what changed of it as a
-//! [`Delta`]. Both are pure. An [`Enforcer`] puts them into the kernel.
+//! [`Delta`]. Both are pure. An [`Enforcer`] puts them into the kernel: [`nftables::Nftables`] for one.
 //!
 //! Start reading at `program.rs`; `verdict.rs` says what a program means.
 
@@ -9,6 +9,7 @@ mod clauses;
 mod compiler;
 mod enforcer;
 mod members;
+pub mod nftables;
 pub mod object;
 mod pod;
 mod policy;

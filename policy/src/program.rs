@@ -96,6 +96,20 @@ pub enum Member {
     Range(IpNet),
 }
 
+impl Profile {
+    /// A number that tells it from others, the same in every build.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        kernel::nft::hash(self.to_string().as_bytes())
+    }
+
+    /// What the log entries of packets begin with that it denies.
+    #[must_use]
+    pub fn log_prefix(&self) -> String {
+        format!("policy/{}/{:016x}", self.direction.as_str(), self.number())
+    }
+}
+
 impl Member {
     /// Its address, or the first of the range.
     #[must_use]

@@ -19,11 +19,12 @@ mod manual;
 pub mod mode;
 pub mod options;
 mod output;
+mod policy;
 mod retirement;
 mod run;
 mod service_health;
 mod signals;
-pub mod source;
+mod source;
 mod status;
 mod sync_loop;
 mod telemetry;
@@ -60,7 +61,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         let flags = (**flags).clone();
         return diff::main(cli, flags);
     }
-    match dispatch(cli) {
+    if let Some(Command::Policy(command)) = &cli.command {
+        let command = (**command).clone();
+        return done(policies_alone(&command.into_alone(cli)));
+    }
+    done(dispatch(cli))
+}
+
+/// The exit status, once it is told what went wrong.
+fn done(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<BadUsage>() => fail(BAD_USAGE, &error.to_string()),
         // Joins the chain of causes with ": ".
@@ -85,8 +95,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Some(Command::CheckConfig { file }) => return config::check(file),
         Some(Command::Completion { shell }) => return manual::print_completion(*shell),
         Some(Command::Manual) => return manual::print_page(),
-        // It has an exit status of its own.
-        Some(Command::Diff(_)) | None => {}
+        // They are other command lines.
+        Some(Command::Diff(_) | Command::Policy(_)) | None => {}
     }
     if cli.version != Version::No {
         return manual::print_version(cli.version);
@@ -104,6 +114,14 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         return init(&cli, &loaded.options);
     }
     run::run(cli, loaded, log)
+}
+
+/// Enforces policies, and programs nothing else.
+fn policies_alone(cli: &Cli) -> anyhow::Result<()> {
+    let loaded = config::load(cli)?;
+    // There is no file to follow that could say how much to log.
+    drop(logging::start(&loaded.options.log));
+    policy::run_alone(cli, &loaded)
 }
 
 fn write_config(loaded: &Loaded, cli: &Cli) -> anyhow::Result<()> {
@@ -138,7 +156,8 @@ fn tell_what_does_not_count(cli: &Cli, loaded: &Loaded) {
 
 fn cleanup(cli: &Cli, options: &Options) -> anyhow::Result<()> {
     let removed = mode::cleanup(&options.ipvs.exclude_cidrs, &cli.userspace.userspace_capture_addresses)?;
-    tracing::info!(removed, "cleaned up");
+    let policies = policy::cleanup().context("cannot remove the rules of NetworkPolicies")?;
+    tracing::info!(removed, policies, "cleaned up");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Finding and removing flows in the connection tracking table, and hearing of them
+//! Finding, unmarking and removing flows in the connection tracking table, and hearing of them
 //! (`linux/netfilter/nfnetlink_conntrack.h`).
 //!
 //! The kernel filters what it lists (`CTA_FILTER`), so that a node with a hundred thousand flows hands over only the
@@ -6,6 +6,7 @@
 
 pub(crate) mod event;
 mod lookup;
+mod marks;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -56,7 +57,7 @@ mod filter {
     pub(super) const DST_PORT: u32 = 32;
 }
 
-/// Deletions sent at a time, so that their answers fit the receive buffer.
+/// Deletions or changes sent at a time, so that their answers fit the receive buffer.
 const PIPELINE: usize = 256;
 
 /// Detours that are counted at most; flows of further ones are not.
@@ -216,34 +217,39 @@ impl Conntrack {
     /// # Errors
     /// When the kernel refuses.
     pub fn delete(&mut self, flows: &[Flow]) -> Result<usize, Error> {
-        let mut deleted = 0;
-        for chunk in flows.chunks(PIPELINE) {
-            deleted += self.delete_chunk(chunk)?;
-        }
-        Ok(deleted)
-    }
-
-    fn delete_chunk(&mut self, flows: &[Flow]) -> Result<usize, Error> {
-        let operation = || "delete conntrack entries".to_owned();
-        let count = u32::try_from(flows.len()).unwrap_or(u32::MAX);
-        let mut writer = Writer::default();
-        for (sequence, flow) in (self.socket.next_sequence(count)..).zip(flows) {
+        self.each_still_there("delete conntrack entries", flows, |w, sequence, flow| {
             let family = if flow.destination.is_ipv6() { AF_INET6 } else { AF_INET };
-            writer.message(DELETE, NLM_F_REQUEST | NLM_F_ACK, sequence, (family, 0), |w| {
+            w.message(DELETE, NLM_F_REQUEST | NLM_F_ACK, sequence, (family, 0), |w| {
                 w.attribute(CTA_TUPLE_ORIG | NESTED, &flow.tuple);
                 w.attribute(CTA_ID, &flow.id);
                 if let Some(zone) = &flow.zone {
                     w.attribute(CTA_ZONE, zone);
                 }
             });
+        })
+    }
+
+    /// Does something to each of some entries, and says how many were still there.
+    fn each_still_there<T>(
+        &mut self,
+        operation: &str,
+        entries: &[T],
+        write: impl Fn(&mut Writer, u32, &T),
+    ) -> Result<usize, Error> {
+        let mut done = 0;
+        for chunk in entries.chunks(PIPELINE) {
+            let count = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            let mut writer = Writer::default();
+            for (sequence, entry) in (self.socket.next_sequence(count)..).zip(chunk) {
+                write(&mut writer, sequence, entry);
+            }
+            let (acknowledged, refusals) = self.socket.exchange(&writer, || operation.to_owned())?;
+            if let Some(refusal) = refusals.into_iter().find(|refusal| refusal.errno != Errno::ENOENT) {
+                return Err(Error::from_errno(operation.to_owned(), refusal.errno, refusal.extended));
+            }
+            done += acknowledged;
         }
-        self.socket.send(writer.bytes()).map_err(|source| Error::io(operation(), source))?;
-        let (deleted, refusals) =
-            self.socket.drain_answers().map_err(|source| Error::io(operation(), source))?;
-        match refusals.into_iter().find(|refusal| refusal.errno != Errno::ENOENT) {
-            None => Ok(deleted),
-            Some(refusal) => Err(Error::from_errno(operation(), refusal.errno, refusal.extended)),
-        }
+        Ok(done)
     }
 }
 

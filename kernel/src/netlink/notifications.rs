@@ -7,7 +7,7 @@ use netlink_sys::Socket as RawSocket;
 use nix::errno::Errno;
 use nix::sys::socket::MsgFlags;
 
-use super::socket::{DATAGRAM, Protocol, receive, size_receive_buffer};
+use super::socket::{DATAGRAM, Protocol, Socket, receive, size_receive_buffer};
 use super::{Message, messages};
 use crate::Error;
 
@@ -68,6 +68,14 @@ impl Notifications {
             Err(cause) if cause.raw_os_error() == Some(Errno::ENOBUFS as i32) => Ok(Received::NotAll),
             Err(cause) => Err(Error::io(format!("listen for {what}"), cause)),
         }
+    }
+}
+
+/// What comes to a socket once it has asked for it.
+impl From<Socket> for Notifications {
+    fn from(socket: Socket) -> Self {
+        let (raw, buffer) = socket.into_parts();
+        Self { raw, buffer }
     }
 }
 

@@ -88,6 +88,10 @@ impl Socket {
         Ok(Self { raw, port, sequence: 1, send_limit, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
+    pub(super) fn into_parts(self) -> (RawSocket, Vec<u8>) {
+        (self.raw, self.buffer)
+    }
+
     /// The number that the kernel knows this socket by.
     pub(crate) fn port(&self) -> u32 {
         self.port

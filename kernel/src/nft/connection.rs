@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::batch::Batch;
 use super::read::{self, InstalledSet};
-use super::rule::{InstalledRule, ListedRule};
+use super::rule::{CountedRule, InstalledRule, ListedRule};
 use super::types::{Chain, Element, ListedChain, Table};
 use super::uapi::{LIST_ELEM, chain, data, element, generation, msg, rule, set};
 use crate::Error;
@@ -205,6 +205,19 @@ impl Nftables {
             |sequence| dump_request(msg::GETRULE, family, sequence, |w| w.string(rule::TABLE, &table.name));
         self.socket.dump(&format!("rules of table {table}"), request, |message, found| {
             found.extend(read::rule(message, table));
+        })
+    }
+
+    /// What the rules of a table have counted, in their chains' order; those without a counter are left out.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn counted_rules(&mut self, table: &Table) -> Result<Vec<CountedRule>, Error> {
+        let family = table.family.number();
+        let request =
+            |sequence| dump_request(msg::GETRULE, family, sequence, |w| w.string(rule::TABLE, &table.name));
+        self.socket.dump(&format!("counters of table {table}"), request, |message, found| {
+            found.extend(read::counted_rule(message, table));
         })
     }
 

@@ -23,7 +23,7 @@ pub use batch::Batch;
 pub use connection::Nftables;
 pub use monitor::{Disturbance, Monitor};
 pub use read::InstalledSet;
-pub use rule::{Fingerprint, InstalledRule, ListedRule, Rule, hash};
+pub use rule::{CountedRule, Fingerprint, InstalledRule, ListedRule, Rule, hash};
 pub use trace::{Met, TraceStep};
 pub use tracer::{TraceFilter, TraceLimit, Tracer};
 pub use types::{

@@ -1,7 +1,7 @@
 //! How tables, chains, rules, sets and elements are read back. Whatever does not parse is left out.
 
-use super::expr::InstalledExpr;
-use super::rule::{Fingerprint, InstalledRule, ListedRule};
+use super::expr::{self, InstalledExpr};
+use super::rule::{CountedRule, Fingerprint, InstalledRule, ListedRule};
 use super::types::{
     Bytes, Chain, ChainType, Data, DataType, Element, Family, Hook, HookPoint, ListedChain, MapTo, Set,
     Table, Verdict, fields, type_number, width,
@@ -94,11 +94,7 @@ pub(super) fn listed_chain(message: &Message<'_>, of: &Table) -> Option<ListedCh
 }
 
 fn hook(chain_attributes: Attributes<'_>, hook: Attributes<'_>) -> Option<Hook> {
-    use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
-    let number = hook.be32(chain::HOOK_HOOKNUM)?;
-    let point = [Prerouting, Input, Forward, Output, Postrouting]
-        .into_iter()
-        .find(|point| point.number() == number)?;
+    let point = HookPoint::from_number(hook.be32(chain::HOOK_HOOKNUM)?)?;
     let kind = chain_attributes.string(chain::TYPE)?;
     let kind = [ChainType::Filter, ChainType::Nat].into_iter().find(|known| known.name() == kind)?;
     Some(Hook { kind, point, priority: hook.be32(chain::HOOK_PRIORITY)?.cast_signed() })
@@ -125,6 +121,24 @@ pub(super) fn listed_rule(message: &Message<'_>, of: &Table) -> Option<ListedRul
     Some(ListedRule {
         comment: userdata.and_then(|bytes| userdata::text(bytes, kind::COMMENT)),
         expressions: attributes.nested(rule::EXPRESSIONS).map(InstalledExpr::decode_all).unwrap_or_default(),
+    })
+}
+
+/// A rule that counts; of several counters, the first.
+pub(super) fn counted_rule(message: &Message<'_>, of: &Table) -> Option<CountedRule> {
+    let attributes = message.attributes();
+    if !belongs(message, of, rule::TABLE) {
+        return None;
+    }
+    let mut expressions = attributes.nested(rule::EXPRESSIONS)?.into_iter().map(|(_, item)| Attributes(item));
+    let counter = expressions.find(|expression| expression.string(expr::NAME) == Some("counter"))?;
+    let counter = counter.nested(expr::DATA)?;
+    let userdata = attributes.get(rule::USERDATA);
+    Some(CountedRule {
+        chain: attributes.string(rule::CHAIN)?.to_owned(),
+        comment: userdata.and_then(|bytes| userdata::text(bytes, kind::COMMENT)),
+        packets: counter.be64(expr::COUNTER_PACKETS)?,
+        bytes: counter.be64(expr::COUNTER_BYTES)?,
     })
 }
 

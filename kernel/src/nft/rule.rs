@@ -39,6 +39,19 @@ pub struct ListedRule {
     pub comment: Option<String>,
 }
 
+/// How often a rule was met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedRule {
+    /// Chain that it is in.
+    pub chain: String,
+    /// What it is for, if it says.
+    pub comment: Option<String>,
+    /// Packets that came to its counter.
+    pub packets: u64,
+    /// Bytes of these, with their IP headers.
+    pub bytes: u64,
+}
+
 impl Rule {
     /// The rule's fingerprint (FNV-1a over expressions and comment; the same in every build).
     #[must_use]

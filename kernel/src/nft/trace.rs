@@ -1,11 +1,12 @@
 //! Which rules a packet meets: what the kernel tells of packets that are traced (`NFT_MSG_TRACE`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::types::{Family, Table, Verdict};
 use super::uapi::{data, msg, trace};
 use crate::conntrack::Tuple;
 use crate::netlink::{Attributes, Message};
+use crate::packet;
 
 /// `NFNLGRP_NFTRACE`
 pub(crate) const GROUP: u32 = 9;
@@ -79,32 +80,16 @@ fn met(attributes: Attributes<'_>) -> Option<Met> {
     }
 }
 
-/// From the packet's own headers, of which the kernel tells the first bytes.
+/// From the packet's own headers, of which the kernel tells the first bytes: of IPv6 no extension header, behind which
+/// the protocol is not found, and no filter matches.
 fn addresses(attributes: Attributes<'_>) -> Option<Tuple> {
-    let network = attributes.get(trace::NETWORK_HEADER)?;
-    let transport = attributes.get(trace::TRANSPORT_HEADER)?;
-    let (protocol, source, destination) = match network.first()? >> 4 {
-        4 => (*network.get(9)?, v4(network, 12)?, v4(network, 16)?),
-        // Behind extension headers, the protocol is not found here, and no filter matches.
-        6 => (*network.get(6)?, v6(network, 8)?, v6(network, 24)?),
-        _ => return None,
-    };
-    let port = |at: usize| Some(u16::from_be_bytes(transport.get(at..at + 2)?.try_into().ok()?));
+    let network = packet::network(attributes.get(trace::NETWORK_HEADER)?)?;
+    let (from, to) = packet::ports(attributes.get(trace::TRANSPORT_HEADER)?)?;
     Some(Tuple {
-        protocol,
-        source: SocketAddr::new(source, port(0)?),
-        destination: SocketAddr::new(destination, port(2)?),
+        protocol: network.protocol,
+        source: SocketAddr::new(network.source, from),
+        destination: SocketAddr::new(network.destination, to),
     })
-}
-
-fn v4(header: &[u8], at: usize) -> Option<IpAddr> {
-    let octets: [u8; 4] = header.get(at..at + 4)?.try_into().ok()?;
-    Some(Ipv4Addr::from(octets).into())
-}
-
-fn v6(header: &[u8], at: usize) -> Option<IpAddr> {
-    let octets: [u8; 16] = header.get(at..at + 16)?.try_into().ok()?;
-    Some(Ipv6Addr::from(octets).into())
 }
 
 #[cfg(test)]

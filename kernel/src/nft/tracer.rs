@@ -135,15 +135,8 @@ fn comment_match(expression: Attributes<'_>) -> Option<String> {
 /// The end of a rule: so often as the limit allows, has the packet traced (`limit`, and `meta nftrace set 1`).
 pub(super) fn have_traced(w: &mut Writer, limit: TraceLimit) {
     const META_NFTRACE: u32 = 12;
-    const ONE_SECOND: u64 = 1;
-    w.nest(LIST_ELEM, |w| {
-        w.string(expr::NAME, "limit");
-        w.nest(expr::DATA, |w| {
-            w.be64(1, limit.per_second.into());
-            w.be64(2, ONE_SECOND);
-            w.be32(3, limit.burst);
-        });
-    });
+    let TraceLimit { per_second, burst } = limit;
+    Expr::Match(Match::Limit { per_second, burst }).encode(w);
     Expr::Load(Load::Immediate { value: smallvec![1], into: REGISTER }).encode(w);
     w.nest(LIST_ELEM, |w| {
         w.string(expr::NAME, "meta");

@@ -129,6 +129,12 @@ impl HookPoint {
             Self::Postrouting => 4,
         }
     }
+
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting]
+            .into_iter()
+            .find(|point| point.number() == number)
+    }
 }
 
 /// Type of one field of a key or value, as `nft` knows it (`enum datatypes` in nftables' `datatype.h`).

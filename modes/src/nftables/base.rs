@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use endpoint_cache::Family;
 use ipnet::IpNet;
-use kernel::nft::expr::{Action, Expr, FibFlags, IcmpCode, Register};
+use kernel::nft::expr::{Action, Expr, FibFlags, Register, RejectWith};
 use kernel::nft::{Chain, Rule, Verdict};
 
 use super::layout::{SetName, base_chains, chain};
@@ -137,8 +137,8 @@ fn reject(context: &Context) -> Rule {
 
 fn reject_actions(context: &Context) -> Vec<Expr> {
     let code = match context.family {
-        Family::V4 => IcmpCode::PortUnreachable,
-        Family::V6 => IcmpCode::PortUnreachable6,
+        Family::V4 => RejectWith::PortUnreachable,
+        Family::V6 => RejectWith::PortUnreachable6,
     };
     [rules::action(Action::Counter), rules::action(Action::Reject(code))].concat()
 }

@@ -167,13 +167,13 @@ impl Captured {
     /// Sees to all that does not depend on services.
     fn prepare(&mut self, desired: &Desired, report: &mut Report) -> Result<(), Error> {
         let (mut here, mut led_back) = (Vec::new(), Vec::new());
-        let mut all_new = true;
+        let mut all_unused = true;
         for family in &mut self.families {
             let Programmed { family: of, address, .. } = *family;
-            match self.return_path.add_address(address, report) {
-                Ok(is_new) => {
+            match self.return_path.take_address(of, address, report) {
+                Ok(is_unused) => {
                     here.push((of, address));
-                    all_new &= is_new;
+                    all_unused &= is_unused;
                 }
                 // The other one is served all the same.
                 Err(error) if !here.is_empty() => {
@@ -191,7 +191,7 @@ impl Captured {
         }
         self.sources.update(&desired.node, led_back.clone());
         self.in_place.set(here, led_back);
-        if all_new {
+        if all_unused {
             // Nobody can be led here by an earlier process, nor be refused once the kernel leads here.
             self.forwarder.serve_all();
         }
@@ -383,7 +383,7 @@ impl Mode for Captured {
         self.inner.resync(&Desired { service_ports: services, ..desired.clone() })?;
         self.finish();
         // So that the next process need not suspect anybody to be led to it.
-        return_path::remove(&self.in_place.addresses()).map(drop)
+        return_path::hand_over().map(drop)
     }
 
     fn watch(&mut self) -> Result<Box<dyn Watch>, Error> {

@@ -48,15 +48,25 @@ impl ReturnPath {
         Ok(Self { routes: Routes::open()?, links: Links::open()?, tables })
     }
 
-    /// Gives this host the address that the forwarder listens on; says whether it had not had it.
-    pub(super) fn add_address(&mut self, address: IpAddr, report: &mut Report) -> Result<bool, Error> {
+    /// Gives this host the address that the forwarder listens on; says whether nobody can be led to it by an earlier
+    /// process: it was not there, or has been [handed over](hand_over).
+    pub(super) fn take_address(
+        &mut self,
+        family: Family,
+        address: IpAddr,
+        report: &mut Report,
+    ) -> Result<bool, Error> {
         let loopback = loopback(&mut self.links)?;
         let is_new = self.links.add_passive(loopback, address)?;
         if is_new {
             report.operations += 1;
             self.await_address(address)?;
         }
-        Ok(is_new)
+        // Where there can be no such route, that is told when it is to lead back.
+        let route = self.routes.local_route(Change::Add, &local_route(family, loopback));
+        let was_handed_over = route.unwrap_or(false);
+        report.operations += usize::from(was_handed_over);
+        Ok(is_new || was_handed_over)
     }
 
     /// The kernel goes on with an IPv6 address when it has said that it is there, and nothing tells when it is done.
@@ -164,16 +174,33 @@ pub(super) fn remove_rules(kept: Option<LedBy>) -> Result<usize, Error> {
     }
 }
 
+/// Removes the rules of the routing and the routes, by which the next process knows that nothing leads to the forwarder's
+/// addresses any more; says how many there were.
+///
+/// The addresses stay for it. When one goes, the kernel forgets the connections that are masqueraded as it, but takes its
+/// time (`nf_nat_masquerade`): it would forget those too that come when the next process has the address.
+pub(super) fn hand_over() -> Result<usize, Error> {
+    match Links::open()?.find(LOOPBACK)? {
+        Some(loopback) => remove_routing(loopback.index),
+        None => Ok(0),
+    }
+}
+
+fn remove_routing(loopback: u32) -> Result<usize, Error> {
+    let (mut removed, mut routes) = (0, Routes::open()?);
+    for family in Family::BOTH {
+        removed += gone(routes.rule(Change::Remove, &mark_rule(family)))?;
+        removed += gone(routes.local_route(Change::Remove, &local_route(family, loopback)))?;
+    }
+    Ok(removed)
+}
+
 /// Removes the rules of the routing, the routes, and these addresses; says how many there were. To be called when nothing
 /// leads to the forwarder any more.
 pub(super) fn remove(addresses: &[IpAddr]) -> Result<usize, Error> {
-    let mut removed = 0;
-    let (mut routes, mut links) = (Routes::open()?, Links::open()?);
-    let Some(loopback) = links.find(LOOPBACK)? else { return Ok(removed) };
-    for family in Family::BOTH {
-        removed += gone(routes.rule(Change::Remove, &mark_rule(family)))?;
-        removed += gone(routes.local_route(Change::Remove, &local_route(family, loopback.index)))?;
-    }
+    let mut links = Links::open()?;
+    let Some(loopback) = links.find(LOOPBACK)? else { return Ok(0) };
+    let mut removed = remove_routing(loopback.index)?;
     let ours =
         |found: &kernel::link::Address| found.link == loopback.index && addresses.contains(&found.address);
     for address in links.addresses()?.into_iter().filter(ours) {

@@ -38,9 +38,9 @@ impl InPlace {
         self.known().here.iter().find(|(of, _)| *of == family).map(|(_, address)| *address)
     }
 
-    /// Every address that the forwarder listens on.
-    pub(super) fn addresses(&self) -> Vec<IpAddr> {
-        self.known().here.iter().map(|(_, address)| *address).collect()
+    /// Whether the forwarder has an address.
+    pub(super) fn is_anything(&self) -> bool {
+        !self.known().here.is_empty()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

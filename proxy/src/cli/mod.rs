@@ -10,6 +10,7 @@ mod get;
 mod ipvs;
 mod live;
 mod logging;
+mod policy;
 mod status;
 mod trace;
 mod userspace;
@@ -31,6 +32,7 @@ pub use self::get::{ExplainFlags, GetFlags, GetKind};
 pub use self::live::LiveFlags;
 pub(crate) use self::live::filter as followed;
 pub use self::logging::LoggingFlags;
+pub use self::policy::{PolicyBackend, PolicyCommand, PolicyFlags, Switch};
 pub use self::status::{Output, StatusFlags};
 pub use self::trace::TraceFlags;
 pub use self::userspace::{Entry, UserspaceFlags};
@@ -100,9 +102,9 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", default_value = "", hide_default_value = true, help_heading = SOURCE)]
     pub config: String,
 
-    /// A folder of YAML and JSON manifests (Services, EndpointSlices, Nodes, ServiceCIDRs and lists of them), or one
-    /// such file, in place of the Kubernetes API. Followed: a saved file is in force at once. Sub-folders and hidden
-    /// files are not read.
+    /// A folder of YAML and JSON manifests (Services, EndpointSlices, Nodes, ServiceCIDRs and lists of them; for
+    /// --network-policy Pods, Namespaces and NetworkPolicies), or one such file, in place of the Kubernetes API. Followed:
+    /// a saved file is in force at once. Sub-folders and hidden files are not read.
     #[arg(long, value_name = "PATH", help_heading = SOURCE)]
     pub manifests: Option<PathBuf>,
 
@@ -127,6 +129,15 @@ pub struct Cli {
     /// What only userspace mode asks.
     #[command(flatten)]
     pub userspace: UserspaceFlags,
+
+    /// Enforce NetworkPolicies on this node. Off, what an earlier process enforced is taken away.
+    #[arg(long, value_name = "SWITCH", value_enum, default_value = "off", help_heading = policy::HEADING)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub network_policy: Switch,
+
+    /// How policies are enforced.
+    #[command(flatten)]
+    pub policy: PolicyFlags,
 
     /// Unix socket at which `pointsman status` is answered, and asks; empty for nowhere [default:
     /// /run/pointsman/pointsman.sock as root, else $XDG_RUNTIME_DIR/pointsman.sock].
@@ -203,6 +214,8 @@ pub enum Command {
     /// Open connections to a Service, and show how they are spread over its endpoints, how long they take and what
     /// fails.
     Fanout(FanoutFlags),
+    /// Enforce NetworkPolicies alone, beside whatever proxy this node has.
+    Policy(Box<PolicyCommand>),
     /// Answer connections and datagrams with the address and name of who answers: a server for `fanout`.
     Respond(RespondFlags),
     /// Check a configuration file, strictly: exit status 1 if anything in it is doubtful. Touches nothing.
@@ -244,7 +257,8 @@ impl Cli {
         let mut command = Self::command();
         let matches = command.try_get_matches_from_mut(args.into_iter().map(dashed))?;
         let mut cli = Self::from_arg_matches(&matches)?;
-        cli.flags = flags(&command, matches.subcommand_matches("diff").unwrap_or(&matches));
+        let own = matches.subcommand().filter(|(name, _)| ["diff", "policy"].contains(name));
+        cli.flags = flags(&command, own.map_or(&matches, |(_, matches)| matches));
         Ok(cli)
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use endpoint_cache::object::Kind;
-use endpoint_cache::{Cache, Desired};
+use endpoint_cache::{Cache, Desired, Update};
 use modes::ipvs;
 use tracing::level_filters::LevelFilter;
 
@@ -42,7 +42,7 @@ pub(super) fn compare(cli: &Cli) -> anyhow::Result<Diff> {
     let node_name = options.node_name()?;
     let telemetry = Telemetry::new(options.stale_after);
     let origin = options.origin(cli);
-    let source: Box<dyn Source> = match &origin {
+    let source: Box<dyn Source<Update>> = match &origin {
         Origin::Manifests(path) => Box::new(Manifests::open(path)?),
         Origin::Kubernetes(access) => {
             let (access, telemetry) = (access.clone(), Arc::clone(&telemetry));
@@ -65,7 +65,7 @@ pub(super) fn compare(cli: &Cli) -> anyhow::Result<Diff> {
     let node_wait = run::await_node(&origin, &settings, &node_name).filter(|_| chosen.programs_kernel);
     let cache = Cache::new(&node_name).with_loopback_endpoints(!chosen.programs_kernel && is_of_files);
     let (inbox, inputs) = sync_loop::channel();
-    source::start(source, inbox).with_context(|| format!("cannot read {origin}"))?;
+    source::start("source", source, inbox).with_context(|| format!("cannot read {origin}"))?;
     let mut loading = Loading { cache, telemetry, node_wait, origin };
     loading.run(&inputs)?;
     let (desired, mut notes) = loading.finish();

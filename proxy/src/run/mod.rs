@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use endpoint_cache::{Cache, Family};
+use endpoint_cache::{Cache, Family, Update};
 use jiff::Timestamp;
 use modes::{DetectLocal, Settings};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Switch};
 use crate::config::{self, Loaded};
 use crate::logging;
 use crate::mode::{self, Asked, Chosen};
@@ -21,10 +21,10 @@ use crate::source::kubernetes::{Kubernetes, News, Outlet};
 use crate::source::manifests::Manifests;
 use crate::source::{self, Source};
 use crate::status::{self, InForce, Reporter};
-use crate::sync_loop::{self, NodeWait, Outcome, SyncLoop};
+use crate::sync_loop::{self, Input, NodeWait, Outcome, SyncLoop};
 use crate::telemetry::{self, Socket, Telemetry};
 use crate::view::Desk;
-use crate::{conntrack, retirement, signals};
+use crate::{conntrack, policy, retirement, signals};
 use follow::Follower;
 
 /// Follows Services until told to stop.
@@ -39,7 +39,7 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     let node_name = options.node_name()?;
     let telemetry = Telemetry::new(options.stale_after);
     let origin = options.origin(&cli);
-    let source: Box<dyn Source> = match &origin {
+    let source: Box<dyn Source<Update>> = match &origin {
         Origin::Manifests(path) => Box::new(Manifests::open(path)?),
         Origin::Kubernetes(access) => {
             let (access, telemetry) = (access.clone(), Arc::clone(&telemetry));
@@ -75,12 +75,17 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     let node_events = events.clone().filter(|_| programs_kernel);
     let node_wait = await_node(&origin, &settings, &node_name).filter(|_| programs_kernel);
     let everywhere = mode.node_ports_everywhere();
-    let service_health = ServiceHealth::start(Arc::clone(&telemetry), settings, everywhere, events.clone())
-        .context("cannot answer load balancers")?;
+    let service_health =
+        ServiceHealth::start(Arc::clone(&telemetry), settings.clone(), everywhere, events.clone())
+            .context("cannot answer load balancers")?;
     warn_of_gaps(&cli, options, programs_kernel);
 
     let (inbox, inputs) = sync_loop::channel();
-    signals::watch(inbox.clone()).context("cannot watch for signals")?;
+    let stopped = inbox.clone();
+    signals::watch(move || {
+        stopped.put(Input::Stop);
+    })
+    .context("cannot watch for signals")?;
     let (_socket, status) = status_socket(&cli).unzip();
     let in_force = Arc::new(InForce::new(loaded.configuration.clone()));
     let reporter = Reporter {
@@ -104,7 +109,21 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     if let Some(events) = node_events {
         events.post(News::starting());
     }
-    source::start(source, inbox.clone()).with_context(|| format!("cannot start following {origin}"))?;
+    let policies = match cli.network_policy {
+        Switch::On => {
+            let families = Family::BOTH.into_iter().filter(|family| settings.enables(*family)).collect();
+            let mut asked = policy::Asked::of(&cli, options, families, &telemetry)?;
+            asked.notices.clone_from(&events);
+            let inbox = inbox.clone();
+            let failed = move |error| {
+                inbox.put(Input::Failed(error));
+            };
+            Some(policy::start(asked, failed)?)
+        }
+        Switch::Off => None,
+    };
+    source::start("source", source, inbox.clone())
+        .with_context(|| format!("cannot start following {origin}"))?;
     tracing::info!(mode = mode.name(), node = node_name, %origin, "started");
     // What a developer runs is behind Services of a folder of his own; a cluster must not lead to this machine.
     let own_folder = !programs_kernel && matches!(origin, Origin::Manifests(_));
@@ -120,7 +139,18 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
         let mut follower = Follower { cli, loaded, in_force, log, telemetry, inbox, programs_kernel };
         config::watch(Path::new(&file), move || follower.follow())?;
     }
-    match sync_loop.after_first_sync(move || retirement::retire(retire_others)).run(inbox, &inputs) {
+    let retires_policies = policies.is_none() && programs_kernel;
+    let after_first_sync = move || {
+        retirement::retire(retire_others);
+        if retires_policies {
+            policy::retire();
+        }
+    };
+    let outcome = sync_loop.after_first_sync(after_first_sync).run(inbox, &inputs);
+    if let Some(policies) = policies {
+        policies.stop();
+    }
+    match outcome {
         Outcome::Stopped => {
             match programs_kernel {
                 true => tracing::info!("stopped; the rules stay in force"),
@@ -142,7 +172,7 @@ pub(crate) fn await_node(origin: &Origin, settings: &Settings, node_name: &str) 
 }
 
 /// Where `pointsman status` is to be answered; the work goes on without it.
-fn status_socket(cli: &Cli) -> Option<(Socket, UnixListener)> {
+pub(crate) fn status_socket(cli: &Cli) -> Option<(Socket, UnixListener)> {
     let path = status::place::to_answer(cli.socket.as_deref())?;
     Socket::bind(&path)
         .inspect_err(|error| {
@@ -177,7 +207,7 @@ fn warn_of_gaps(cli: &Cli, options: &Options, programs_kernel: bool) {
 }
 
 /// Who is killed last when memory is short.
-fn set_oom_score(options: &Options) {
+pub(crate) fn set_oom_score(options: &Options) {
     match kernel::process::set_oom_score_adj(options.oom_score_adj) {
         Ok(_) => {}
         // Nobody misses it until memory is short.

@@ -21,6 +21,9 @@ use crate::config::KubeProxyConfiguration;
 use crate::output;
 use crate::telemetry::{Repairs, Watch};
 
+/// The mode of a process that is no proxy.
+pub(crate) const NO_PROXY: &str = "none";
+
 pub(crate) use reporter::Reporter;
 
 /// How long the answer may take.
@@ -91,6 +94,9 @@ pub(crate) struct Status {
     /// What others changed in the kernel, and was put right.
     #[serde(default)]
     pub(crate) drift: Repairs,
+    /// How policies stand, if they are enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) policies: Option<Policies>,
     /// Where userspace mode listens; empty in other modes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) targets: Vec<Target>,
@@ -120,6 +126,39 @@ pub(crate) struct Objects {
     pub(crate) endpoint_slices: usize,
     /// Their endpoints.
     pub(crate) endpoints: usize,
+}
+
+/// How policies stand.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Policies {
+    /// What enforces them.
+    pub(crate) enforced_by: String,
+    /// Whether nothing is denied.
+    pub(crate) audit: bool,
+    /// How many there are.
+    pub(crate) known: usize,
+    /// Pods that they know, on whichever node.
+    pub(crate) pods: usize,
+    /// Those of them that run here.
+    pub(crate) local_pods: usize,
+    /// Addresses here whose ingress is isolated.
+    pub(crate) isolated_ingress: usize,
+    /// Addresses here whose egress is isolated.
+    pub(crate) isolated_egress: usize,
+    /// What makes no sense in them.
+    pub(crate) problems: usize,
+    /// When all were last in force; none before the first sync.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_synced: Option<Timestamp>,
+    /// Why the last attempt to sync failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_error: Option<String>,
+    /// For how many seconds a change has been waiting to be programmed, if one has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting_seconds: Option<u64>,
+    /// What others changed in the kernel, and was put right.
+    pub(crate) drift: Repairs,
 }
 
 /// A place where userspace mode listens.

@@ -8,7 +8,7 @@ use endpoint_cache::TrafficPolicy;
 use jiff::Timestamp;
 use modes::userspace::forward::{EndpointStatus, Forwarder, TargetStatus};
 
-use super::{Endpoint, InForce, Objects, Status, SyncReport, Target};
+use super::{Endpoint, InForce, Objects, Policies, Status, SyncReport, Target};
 use crate::cli::Flag;
 use crate::diff::Diff;
 use crate::manual::VERSION;
@@ -91,8 +91,31 @@ impl Reporter {
             service_ports: self.telemetry.service_ports(),
             left_out: self.telemetry.metrics.left_out(),
             drift: self.telemetry.drift.get(),
+            policies: self.policies(),
             targets: targets.iter().map(target).collect(),
         }
+    }
+}
+
+impl Reporter {
+    fn policies(&self) -> Option<Policies> {
+        let (enforced, known) = self.telemetry.policies.now()?;
+        let (last_synced, last_error, waiting) = self.telemetry.health.of_policies(Instant::now());
+        let [isolated_ingress, isolated_egress] = known.isolated;
+        Some(Policies {
+            enforced_by: enforced.by.to_owned(),
+            audit: enforced.audit,
+            known: known.policies,
+            pods: known.pods,
+            local_pods: known.local,
+            isolated_ingress,
+            isolated_egress,
+            problems: known.problems,
+            last_synced,
+            last_error,
+            waiting_seconds: waiting.map(|waiting| waiting.as_secs()),
+            drift: self.telemetry.policies.drift.get(),
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use comfy_table::{Cell, Color, Table};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Endpoint, Objects, Status, SyncReport, Target};
+use super::{Endpoint, NO_PROXY, Objects, Policies, Status, SyncReport, Target};
 use crate::output::{Look, finish, number, plain, table};
 use crate::telemetry::{Repair, Repairs};
 
@@ -26,6 +26,30 @@ pub(super) fn render(status: &Status, look: Look) -> String {
 
 fn head(status: &Status) -> String {
     let ago = |then: Timestamp| length(status.current_time.duration_since(then));
+    let mut lines = vec![
+        ("mode", status.mode.clone()),
+        ("node", status.node.clone()),
+        ("process", format!("{}, pointsman {}", status.process, status.version)),
+        ("started", format!("{} ago", ago(status.started))),
+    ];
+    if status.mode == NO_PROXY {
+        lines.extend(api_server(status).map(|text| ("API server", text)));
+    } else {
+        lines.extend(of_proxy(status, ago));
+    }
+    if let Some(policies) = &status.policies {
+        lines.extend(of_policies(policies, ago));
+    }
+    let mut text = String::new();
+    for (name, value) in lines {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<13}  {}", plain(&value));
+    }
+    text
+}
+
+/// How the proxy stands.
+fn of_proxy(status: &Status, ago: impl Fn(Timestamp) -> String) -> Vec<(&'static str, String)> {
     let synced = status.last_synced.map_or("never".to_owned(), |synced| format!("{} ago", ago(synced)));
     let left_out = match status.left_out {
         0 => String::new(),
@@ -34,14 +58,7 @@ fn head(status: &Status) -> String {
     let error = status.last_error.as_deref().unwrap_or("none");
     let of_sync = status.last_sync.as_ref().map(sync).unwrap_or_default();
     let Objects { services, endpoint_slices, endpoints } = status.objects;
-    let mut lines = vec![
-        ("mode", status.mode.clone()),
-        ("node", status.node.clone()),
-        ("process", format!("{}, pointsman {}", status.process, status.version)),
-        ("started", format!("{} ago", ago(status.started))),
-        ("last sync", format!("{synced}{of_sync}")),
-        ("last error", error.to_owned()),
-    ];
+    let mut lines = vec![("last sync", format!("{synced}{of_sync}")), ("last error", error.to_owned())];
     lines.extend(
         status.waiting_seconds.map(|seconds| ("not in force", format!("changes of {seconds} s ago"))),
     );
@@ -53,12 +70,36 @@ fn head(status: &Status) -> String {
     lines.push(("service ports", format!("{}{left_out}", status.service_ports)));
     lines.extend(status.iptables_rules.map(|rules| ("rules", format!("{rules} of iptables"))));
     lines.push(("drift", drift(&status.drift, ago)));
-    let mut text = String::new();
-    for (name, value) in lines {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name:<13}  {}", plain(&value));
-    }
-    text
+    lines
+}
+
+/// How policies stand.
+fn of_policies(policies: &Policies, ago: impl Fn(Timestamp) -> String) -> Vec<(&'static str, String)> {
+    let synced = policies.last_synced.map_or("never".to_owned(), |synced| format!("{} ago", ago(synced)));
+    let how = match policies.audit {
+        true => "audited, nothing is denied",
+        false => "enforced",
+    };
+    let problems = match policies.problems {
+        0 => String::new(),
+        count => format!(", {count} problems (see the log)"),
+    };
+    let Policies { known, isolated_ingress, isolated_egress, local_pods, pods, .. } = policies;
+    let mut lines = vec![
+        ("policies", format!("{known}{problems}, {how} by {}, in sync {synced}", policies.enforced_by)),
+        (
+            "isolated",
+            format!(
+                "{isolated_ingress} addresses from ingress, {isolated_egress} from egress ({local_pods} pods here \
+                 of {pods} known)"
+            ),
+        ),
+    ];
+    lines.extend(policies.last_error.clone().map(|error| ("policy error", error)));
+    let waits = policies.waiting_seconds;
+    lines.extend(waits.map(|seconds| ("policies wait", format!("changes of {seconds} s ago"))));
+    lines.push(("policy drift", drift(&policies.drift, ago)));
+    lines
 }
 
 /// What a sync did, as it goes on after when it was.
@@ -200,6 +241,7 @@ mod tests {
             service_ports: 3,
             left_out: 0,
             drift: Repairs::default(),
+            policies: None,
             targets: vec![
                 target("demo/db", vec![endpoint(1), failed]),
                 target("demo/web:http", [1, 2, 3, 4, 5].map(endpoint).into()),
@@ -281,6 +323,47 @@ demo/db       tcp       127.0.0.1:5432  Cluster  10.180.0.1:8080       1     20 
 drift          repaired 2 times, last 5s ago, by 3 operations: nft (process 7) changed table ip pointsman
 ";
         assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn a_process_without_a_proxy_tells_of_policies_alone() {
+        let policies = Policies {
+            enforced_by: "nftables".to_owned(),
+            known: 3,
+            pods: 40,
+            local_pods: 2,
+            isolated_ingress: 2,
+            isolated_egress: 1,
+            problems: 1,
+            last_synced: Some("2026-01-02T03:04:01Z".parse().unwrap()),
+            last_error: Some("no room".to_owned()),
+            waiting_seconds: Some(4),
+            ..Policies::default()
+        };
+        let alone = Status {
+            mode: NO_PROXY.to_owned(),
+            policies: Some(policies.clone()),
+            targets: Vec::new(),
+            ..status()
+        };
+        let expected = "\
+mode           none
+node           laptop
+process        42, pointsman 0.1.0
+started        4m 5s ago
+policies       3, 1 problems (see the log), enforced by nftables, in sync 4s ago
+isolated       2 addresses from ingress, 1 from egress (2 pods here of 40 known)
+policy error   no room
+policies wait  changes of 4 s ago
+policy drift   none
+";
+        assert_eq!(render(&alone, PLAIN), expected);
+        let beside = Status { mode: "ipvs".to_owned(), ..alone };
+        let audited = Policies { audit: true, problems: 0, last_error: None, ..policies };
+        let text = render(&Status { policies: Some(audited), ..beside }, PLAIN);
+        assert!(text.contains("\nservice ports  3\n"), "{text}");
+        let line = "\npolicies       3, audited, nothing is denied by nftables, in sync 4s ago\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

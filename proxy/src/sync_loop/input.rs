@@ -3,10 +3,11 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use endpoint_cache::Update;
 use modes::{Comparison, Disturbance, Settings};
 use tokio::sync::oneshot;
 
-use crate::source::Event;
+use crate::source::{Event, Listener};
 use crate::view::View;
 
 /// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
@@ -16,7 +17,7 @@ pub(super) const PENDING: usize = 256;
 #[derive(Debug)]
 pub(crate) enum Input {
     /// Something from the source.
-    Event(Event),
+    Event(Event<Update>),
     /// The source cannot go on.
     Failed(anyhow::Error),
     /// Something may be otherwise than it was left.
@@ -48,6 +49,16 @@ impl Inbox {
     /// Hands on an input, waiting while too many are pending. False when the sync loop is gone.
     pub(crate) fn put(&self, input: Input) -> bool {
         self.0.send(input).is_ok()
+    }
+}
+
+impl Listener<Update> for Inbox {
+    fn take(&self, event: Event<Update>) -> bool {
+        self.put(Input::Event(event))
+    }
+
+    fn source_failed(&self, error: anyhow::Error) {
+        self.put(Input::Failed(error));
     }
 }
 

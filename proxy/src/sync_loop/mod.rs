@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use endpoint_cache::{Cache, Delta, Desired};
+use endpoint_cache::{Cache, Delta, Desired, Update};
 use modes::{Disturbance, Error, Mode, Report};
 
 use crate::backoff::Backoff;
@@ -210,9 +210,10 @@ impl SyncLoop {
         }
     }
 
-    /// Leaves the node to itself, if it is as it should be.
+    /// Leaves the node to itself, if anything was programmed: whatever is still to be put right, what leads to this
+    /// process would lead nowhere.
     fn end(mut self, outcome: Outcome) -> Outcome {
-        if matches!(self.phase, Phase::InForce)
+        if !matches!(self.phase, Phase::Gated | Phase::AwaitingNode(_))
             && let Err(error) = self.mode.hand_over(&self.desired())
         {
             tracing::warn!("the node may not serve everything without this process: {error}");
@@ -221,7 +222,7 @@ impl SyncLoop {
     }
 
     /// Takes an event in; programs nothing.
-    fn take(&mut self, event: Event, now: Instant) {
+    fn take(&mut self, event: Event<Update>, now: Instant) {
         match event {
             Event::Updates(updates) => {
                 self.batches += 1;

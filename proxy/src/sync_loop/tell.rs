@@ -10,7 +10,7 @@ use modes::{Notice, Report};
 use tokio::sync::oneshot;
 
 use super::SyncLoop;
-use crate::source::kubernetes::News;
+use crate::source::kubernetes::{About, News};
 use crate::view::{self, View};
 
 /// What the service health responders are told when it is programmed.
@@ -71,7 +71,7 @@ impl SyncLoop {
     /// Another Service of this name is told anew.
     pub(super) fn forget(&self, name: &ServicePortName) {
         if let Some(outlet) = &self.notices {
-            outlet.forget(name.service());
+            outlet.forget(About::Service(name.service()));
         }
     }
 

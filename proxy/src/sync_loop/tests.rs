@@ -117,7 +117,7 @@ impl Bench {
         bench
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: Event<Update>) {
         self.sync_loop.take(event, self.now);
     }
 
@@ -147,7 +147,7 @@ fn service(name: &str, cluster_ip: &str) -> Update {
     Update::Service(service)
 }
 
-fn updates(updates: impl IntoIterator<Item = Update>) -> Event {
+fn updates(updates: impl IntoIterator<Item = Update>) -> Event<Update> {
     Event::Updates(updates.into_iter().collect())
 }
 
@@ -533,7 +533,7 @@ fn awaiting_node() -> Bench {
     bench
 }
 
-fn node(address: Option<&str>, pod_cidr: &str) -> Event {
+fn node(address: Option<&str>, pod_cidr: &str) -> Event<Update> {
     let mut node = Node::default();
     node.metadata.name = "node".to_owned();
     node.spec.pod_cidr = pod_cidr.to_owned();

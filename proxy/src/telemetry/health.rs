@@ -34,6 +34,16 @@ struct State {
     last_synced: Option<Timestamp>,
     last_error: Option<String>,
     watches: BTreeMap<Kind, Watch>,
+    /// The same of policies.
+    policies: Work,
+}
+
+/// How it stands with policies.
+#[derive(Clone, Debug, Default)]
+struct Work {
+    waiting_since: Option<Instant>,
+    last_synced: Option<Timestamp>,
+    last_error: Option<String>,
 }
 
 /// How it stands with the watch of a kind of object.
@@ -64,6 +74,10 @@ pub(crate) struct Verdict {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
     watches: BTreeMap<&'static str, Watch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policies: Option<FamilyStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_policy_error: Option<String>,
 }
 
 /// How it stands with a family.
@@ -95,6 +109,7 @@ impl Health {
             last_synced: None,
             last_error: None,
             watches: BTreeMap::new(),
+            policies: Work::default(),
         }))
     }
 
@@ -142,6 +157,31 @@ impl Health {
         state.last_error = Some(error.to_owned());
     }
 
+    /// There is something of policies to be programmed.
+    pub(crate) fn policy_change_waits(&self, now: Instant) {
+        self.state().policies.waiting_since.get_or_insert(now);
+    }
+
+    /// All policies are in force.
+    pub(crate) fn policies_synced(&self) {
+        let last_synced = Some(Timestamp::now());
+        self.state().policies = Work { waiting_since: None, last_synced, last_error: None };
+    }
+
+    /// The kernel refused something of policies.
+    pub(crate) fn policy_sync_failed(&self, error: &str, now: Instant) {
+        let policies = &mut self.state().policies;
+        policies.waiting_since.get_or_insert(now);
+        policies.last_error = Some(error.to_owned());
+    }
+
+    /// When all policies were last in force, why the last attempt failed if it did, and for how long a change has been
+    /// waiting, if one has.
+    pub(crate) fn of_policies(&self, now: Instant) -> (Option<Timestamp>, Option<String>, Option<Duration>) {
+        let Work { waiting_since, last_synced, last_error } = self.state().policies.clone();
+        (last_synced, last_error, waiting_since.map(|since| now.saturating_duration_since(since)))
+    }
+
     pub(super) fn heard(&self, kind: Kind) {
         let watch = Watch { watching: true, last_heard: Some(Timestamp::now()), error: None };
         self.state().watches.insert(kind, watch);
@@ -175,7 +215,7 @@ impl Health {
         self.state().watches.iter().map(|(kind, watch)| (kind.to_string(), watch.clone())).collect()
     }
 
-    /// Whether changes are programmed, whatever becomes of the Node.
+    /// Whether changes of Services and of policies are programmed, whatever becomes of the Node.
     pub(crate) fn is_programming(&self, now: Instant) -> bool {
         self.state().is_programming(now)
     }
@@ -197,6 +237,13 @@ impl Health {
             status: state.families.iter().map(|name| (name.to_string(), family)).collect(),
             last_error: state.last_error.clone(),
             watches: state.watches.iter().map(|(kind, watch)| (kind.as_str(), watch.clone())).collect(),
+            policies: state.policies.last_synced.or(state.policies.waiting_since.map(|_| NEVER)).map(
+                |last_updated| FamilyStatus {
+                    last_updated,
+                    healthy: state.waits_not_too_long(state.policies.waiting_since, now),
+                },
+            ),
+            last_policy_error: state.policies.last_error.clone(),
         };
         if verdict.is_good() {
             // As in kube-proxy: whoever looks for a recent time is to find one.
@@ -208,8 +255,12 @@ impl Health {
 
 impl State {
     fn is_programming(&self, now: Instant) -> bool {
-        let waited = self.waiting_since.map(|since| now.saturating_duration_since(since));
-        waited.is_none_or(|waited| waited <= self.stale_after)
+        self.waits_not_too_long(self.waiting_since, now)
+            && self.waits_not_too_long(self.policies.waiting_since, now)
+    }
+
+    fn waits_not_too_long(&self, since: Option<Instant>, now: Instant) -> bool {
+        since.is_none_or(|since| now.saturating_duration_since(since) <= self.stale_after)
     }
 }
 
@@ -306,6 +357,26 @@ mod tests {
         assert_eq!(verdict["lastUpdated"], verdict["currentTime"]);
         assert_eq!(verdict["status"]["IPv4"]["healthy"], true);
         assert_ne!(verdict["status"]["IPv4"]["lastUpdated"], never);
+    }
+
+    #[test]
+    fn a_policy_that_waits_too_long_is_unhealthy_whatever_becomes_of_services() {
+        let (health, start) = (Health::new(STALE), Instant::now());
+        assert!(body(&health, Probe::Livez, start).get("policies").is_none());
+        health.policy_change_waits(start);
+        let later = start + 2 * STALE;
+        health.synced();
+        assert!(is_healthy(&health, start + STALE) && !is_healthy(&health, later));
+        health.policy_sync_failed("no room", later);
+        let told = body(&health, Probe::Livez, later);
+        assert_eq!(
+            (&told["policies"]["healthy"], &told["lastPolicyError"]),
+            (&json!(false), &json!("no room"))
+        );
+        health.policies_synced();
+        assert!(is_healthy(&health, later));
+        assert_eq!(body(&health, Probe::Healthz, later)["policies"]["healthy"], true);
+        assert!(health.of_policies(later).1.is_none());
     }
 
     #[test]

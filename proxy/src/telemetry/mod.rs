@@ -7,6 +7,7 @@ mod health;
 mod inventory;
 mod metrics;
 mod pages;
+mod policies;
 mod server;
 mod shares;
 mod socket;
@@ -24,6 +25,7 @@ pub(crate) use drift::{Drift, Repair, Repairs};
 pub(crate) use health::{Health, Watch};
 pub(crate) use inventory::Inventory;
 pub(crate) use metrics::{Extent, Metrics, Origin, Probe, Requests};
+pub(crate) use policies::{Enforced, Known, Policies};
 pub(crate) use server::{Endpoints, serve};
 pub(crate) use socket::Socket;
 pub(crate) use syncs::{Sync, Syncs};
@@ -36,6 +38,8 @@ pub(crate) struct Telemetry {
     pub(crate) health: Health,
     /// What userspace mode carries.
     pub(crate) traffic: Traffic,
+    /// What is told of policies.
+    pub(crate) policies: Arc<Policies>,
     /// What there is to serve.
     pub(crate) inventory: Inventory,
     /// What others changed.
@@ -49,11 +53,14 @@ impl Telemetry {
     /// Nothing has happened yet. The process is unhealthy once a change has waited for longer than `stale_after`.
     pub(crate) fn new(stale_after: Duration) -> Arc<Self> {
         let traffic = Traffic::default();
-        let (metrics, health) = (Metrics::new(traffic.clone()), Health::new(stale_after));
+        let policies = Arc::new(Policies::default());
+        let metrics = Metrics::new(traffic.clone(), &policies);
+        let health = Health::new(stale_after);
         Arc::new(Self {
             metrics,
             health,
             traffic,
+            policies,
             inventory: Inventory::default(),
             drift: Drift::default(),
             syncs: Syncs::default(),

@@ -20,14 +20,20 @@ const COMPARED_WITHIN: Duration = Duration::from_secs(60);
 /// Where the sync loop is asked. One question at a time, however many want to know.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    inbox: Inbox,
+    /// `None` where there is no sync loop.
+    inbox: Option<Inbox>,
     turn: Semaphore,
 }
 
 impl Desk {
     /// Asks by way of this inbox.
     pub(crate) fn new(inbox: Inbox) -> Self {
-        Self { inbox, turn: Semaphore::new(1) }
+        Self { inbox: Some(inbox), turn: Semaphore::new(1) }
+    }
+
+    /// In a process that has no sync loop.
+    pub(crate) fn closed() -> Self {
+        Self { inbox: None, turn: Semaphore::new(1) }
     }
 
     /// What the sync loop knows now.
@@ -63,7 +69,9 @@ impl Desk {
     ) -> anyhow::Result<T> {
         let _turn = self.turn.acquire().await?;
         let (answer, heard) = oneshot::channel();
-        let inbox = self.inbox.clone();
+        let Some(inbox) = self.inbox.clone() else {
+            bail!("this process enforces NetworkPolicies alone: Services are known to this node's proxy");
+        };
         // Waits while too much is pending.
         if !spawn_blocking(move || inbox.put(question(answer))).await? {
             bail!("the process is ending");

@@ -93,6 +93,11 @@ async fn route(
     }
     let target = kind::target(request.uri().path())
         .filter(|target| shared.options.service_cidrs || kind::ALL[target.kind].name != kind::SERVICE_CIDR);
+    if let Some(plural) = target.as_ref().map(|target| kind::ALL[target.kind].plural)
+        && shared.options.forbidden.contains(&plural)
+    {
+        return Err(Status::forbidden(plural, "read"));
+    }
     match target {
         // What the real server knows nothing of, it refuses in plain words.
         None => Ok(plain(404, TEXT, "404 page not found\n")),

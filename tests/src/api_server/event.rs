@@ -33,7 +33,7 @@ impl Events {
 
     /// Fails if they are refused.
     pub(crate) fn admit(&self) -> Result<(), Status> {
-        if self.refused.load(Ordering::Relaxed) { Err(Status::forbidden("events")) } else { Ok(()) }
+        if self.refused.load(Ordering::Relaxed) { Err(Status::forbidden("events", "create")) } else { Ok(()) }
     }
 
     pub(crate) fn all(&self) -> Vec<Value> {

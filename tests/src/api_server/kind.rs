@@ -18,7 +18,7 @@ pub(crate) struct Kind {
 }
 
 /// How many kinds there are.
-pub(crate) const KINDS: usize = 4;
+pub(crate) const KINDS: usize = 7;
 
 /// All kinds. Their place here is what they are known by inside.
 pub(crate) static ALL: [Kind; KINDS] = [
@@ -53,6 +53,30 @@ pub(crate) static ALL: [Kind; KINDS] = [
         prefix: "/apis/networking.k8s.io/v1/",
         namespaced: false,
         suffix: r#","kind":"ServiceCIDR","apiVersion":"networking.k8s.io/v1"}"#,
+    },
+    Kind {
+        name: "Pod",
+        plural: "pods",
+        api_version: "v1",
+        prefix: "/api/v1/",
+        namespaced: true,
+        suffix: r#","kind":"Pod","apiVersion":"v1"}"#,
+    },
+    Kind {
+        name: "Namespace",
+        plural: "namespaces",
+        api_version: "v1",
+        prefix: "/api/v1/",
+        namespaced: false,
+        suffix: r#","kind":"Namespace","apiVersion":"v1"}"#,
+    },
+    Kind {
+        name: "NetworkPolicy",
+        plural: "networkpolicies",
+        api_version: "networking.k8s.io/v1",
+        prefix: "/apis/networking.k8s.io/v1/",
+        namespaced: true,
+        suffix: r#","kind":"NetworkPolicy","apiVersion":"networking.k8s.io/v1"}"#,
     },
 ];
 

@@ -66,6 +66,8 @@ pub struct Options {
     pub streaming_lists: bool,
     /// Whether it knows ServiceCIDRs, which older servers do not.
     pub service_cidrs: bool,
+    /// What clients may not read, as it is called in paths.
+    pub forbidden: Vec<&'static str>,
     /// How often watches that want bookmarks get one.
     pub bookmark_interval: Duration,
     /// Where it listens; at port 0, a free port is taken.
@@ -85,6 +87,7 @@ impl Default for Options {
         Self {
             streaming_lists: true,
             service_cidrs: true,
+            forbidden: Vec::new(),
             bookmark_interval: Duration::from_secs(1),
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             advertised: None,

@@ -29,8 +29,8 @@ impl Status {
     }
 
     /// Something that the account may not do.
-    pub(crate) fn forbidden(plural: &str) -> Self {
-        Self::new(403, "Forbidden", format!("{plural} is forbidden: the account cannot create it"))
+    pub(crate) fn forbidden(plural: &str, verb: &str) -> Self {
+        Self::new(403, "Forbidden", format!("{plural} is forbidden: the account cannot {verb} it"))
     }
 
     /// There is no such object.

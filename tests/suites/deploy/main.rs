@@ -32,11 +32,13 @@ static TESTS: &[(&str, Body)] = tests![
         probes_ask_where_pointsman_answers,
         configurations_ask_for_the_overlay_s_mode,
         pointsman_takes_what_it_is_given,
+        components_go_with_every_overlay,
         a_cluster_s_own_folder_changes_what_it_names;
     kustomize:
         what_is_not_known_is_refused;
     rights:
-        the_role_allows_what_is_asked_for_and_nothing_else;
+        the_role_allows_what_is_asked_for_and_nothing_else,
+        policies_take_more_rights_and_the_component_gives_them;
     dockerfile:
         its_stages_and_files_are_there;
 ];

@@ -31,6 +31,20 @@ pub(crate) fn overlay(name: &str) -> Result<Vec<Value>> {
     build(&root().join("deploy/overlays").join(name))
 }
 
+/// The objects of an overlay with a component of `deploy/`.
+pub(crate) fn with_component(name: &str, component: &str) -> Result<Vec<Value>> {
+    let deploy = fs::canonicalize(root().join("deploy"))?;
+    let folder = tempfile::tempdir()?;
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [deploy.join("overlays").join(name)],
+        "components": [deploy.join("components").join(component)],
+    });
+    fs::write(folder.path().join("kustomization.yaml"), kustomization.to_string())?;
+    build(folder.path())
+}
+
 /// The one object of a kind and name.
 pub(crate) fn one<'a>(objects: &'a [Value], of: &str, called: &str) -> Result<&'a Value> {
     let mut found = objects.iter().filter(|object| kind(object) == of && name(object) == called);
@@ -196,32 +210,48 @@ pub(crate) fn configurations_ask_for_the_overlay_s_mode() -> Result<()> {
     Ok(())
 }
 
-/// What a cluster sets in one place, its example sets there.
+/// The program takes this command line, and has nothing to say of it.
+fn takes(args: &[&str]) -> Result<()> {
+    let output = Command::new(testbed::binary()?).args(args).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success() && said.is_empty(), "pointsman {args:?}: {said}");
+    Ok(())
+}
+
 /// Configurations pass the strict check, and there is no flag that the program does not know.
 pub(crate) fn pointsman_takes_what_it_is_given() -> Result<()> {
-    let succeeds = |args: &[&str]| -> Result<()> {
-        let output = Command::new(testbed::binary()?).args(args).output()?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success() && said.is_empty(), "pointsman {args:?}: {said}");
-        Ok(())
-    };
     for (overlay_name, _) in OVERLAYS {
         let file = tempfile::NamedTempFile::new()?;
         fs::write(file.path(), configuration(overlay_name)?)?;
-        succeeds(&["check-config", &file.path().to_string_lossy()])?;
+        takes(&["check-config", &file.path().to_string_lossy()])?;
         let pod = &daemon_set(overlay_name)?["spec"]["template"]["spec"];
         for kind in ["initContainers", "containers"] {
             for container in pod[kind].as_array().context("no containers")? {
                 let args = container["args"].as_array().context("no arguments")?;
                 // It reads all of them first.
                 let args: Vec<_> = args.iter().filter_map(Value::as_str).chain(["--version=false"]).collect();
-                succeeds(&[&args[..], &["--write-config-to=/dev/null", "--config="]].concat())?;
+                takes(&[&args[..], &["--write-config-to=/dev/null", "--config="]].concat())?;
             }
         }
     }
     Ok(())
 }
 
+pub(crate) fn components_go_with_every_overlay() -> Result<()> {
+    let schema = Schema::read()?;
+    for (overlay_name, _) in OVERLAYS {
+        let objects = with_component(overlay_name, "network-policy")?;
+        objects.iter().try_for_each(|object| schema.check(object)).with_context(|| overlay_name)?;
+        let daemon_set = one(&objects, "DaemonSet", "pointsman")?;
+        let args = container(daemon_set)?["args"].as_array().context("no arguments")?;
+        let args: Vec<_> = args.iter().filter_map(Value::as_str).collect();
+        ensure!(args.contains(&"--network-policy=on"), "{overlay_name}: {args:?}");
+        takes(&[&args[..], &["--version=false", "--write-config-to=/dev/null", "--config="]].concat())?;
+    }
+    Ok(())
+}
+
+/// What a cluster sets in one place, its example sets there.
 pub(crate) fn a_cluster_s_own_folder_changes_what_it_names() -> Result<()> {
     let objects = build(&root().join("deploy/kind"))?;
     let address = one(&objects, "ConfigMap", "pointsman-api-server")?;

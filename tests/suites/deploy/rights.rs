@@ -10,7 +10,7 @@ use testbed::cluster::{Endpoint, Service, Slice};
 use testbed::mode::USERSPACE;
 use testbed::{ApiServer, Bed, Cluster, Family, Layout, POD_PORT, Protocol, Proxy};
 
-use crate::manifests::{one, overlay};
+use crate::manifests::{one, overlay, with_component};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -28,8 +28,8 @@ const KUBE_PROXY: &[(&str, &[&str], &[&str])] = &[
 type Right = (String, String, String);
 
 pub(crate) fn the_role_allows_what_is_asked_for_and_nothing_else() -> Result<()> {
-    let asked = asked_for()?;
-    let allowed = allowed()?;
+    let asked = asked_for(&[], 4)?;
+    let allowed = allowed(&overlay("nftables")?)?;
     ensure!(asked == allowed, "asked for: {asked:#?}\nallowed: {allowed:#?}");
     // With kube-proxy's account, there is nothing to be changed.
     for (group, resource, verb) in &asked {
@@ -41,10 +41,23 @@ pub(crate) fn the_role_allows_what_is_asked_for_and_nothing_else() -> Result<()>
     Ok(())
 }
 
-/// What the ClusterRole allows.
-fn allowed() -> Result<BTreeSet<Right>> {
-    let objects = overlay("nftables")?;
-    let role = one(&objects, "ClusterRole", "pointsman")?;
+pub(crate) fn policies_take_more_rights_and_the_component_gives_them() -> Result<()> {
+    let objects = with_component("nftables", "network-policy")?;
+    let args = &one(&objects, "DaemonSet", "pointsman")?["spec"]["template"]["spec"]["containers"][0]["args"];
+    let args: Vec<&str> = args.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let Some(("--network-policy=on", _)) = args.split_last().map(|(last, rest)| (*last, rest)) else {
+        anyhow::bail!("{args:?}");
+    };
+    let (asked, allowed) = (asked_for(&["--network-policy=on"], 8)?, allowed(&objects)?);
+    ensure!(asked == allowed, "asked for: {asked:#?}\nallowed: {allowed:#?}");
+    let without = self::allowed(&overlay("nftables")?)?;
+    ensure!(without.is_subset(&allowed) && without != allowed, "{without:#?}");
+    Ok(())
+}
+
+/// What the ClusterRole among these objects allows.
+fn allowed(objects: &[Value]) -> Result<BTreeSet<Right>> {
+    let role = one(objects, "ClusterRole", "pointsman")?;
     let words = |rule: &Value, field: &str| -> Vec<String> {
         let words = rule[field].as_array().into_iter().flatten();
         words.filter_map(Value::as_str).map(str::to_owned).collect()
@@ -62,7 +75,7 @@ fn allowed() -> Result<BTreeSet<Right>> {
 }
 
 /// What a run takes that has everything in it: lists, watches, and an event about a Service.
-fn asked_for() -> Result<BTreeSet<Right>> {
+fn asked_for(flags: &[&str], watches: usize) -> Result<BTreeSet<Right>> {
     let bed = Bed::new(Layout::Routed, 1, 0)?;
     // Without streaming lists, a list is a request of its own.
     let options = Options { streaming_lists: false, ..Options::default() };
@@ -75,10 +88,10 @@ fn asked_for() -> Result<BTreeSet<Right>> {
     // It is not carried in this mode, which users are told by an event.
     cluster.put(Service::new("hss", Family::V4.cluster_ip(20)).sctp("diameter", 3868));
     server.hold(&cluster.manifest())?;
-    let args = [USERSPACE.args, &["--hostname-override", "node"]].concat();
+    let args = [USERSPACE.args, &["--hostname-override", "node"], flags].concat();
     let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
     let _proxy = Proxy::start_with_api(&bed.node, &server, &args)?;
-    server.await_watches(4, PATIENCE)?;
+    server.await_watches(watches, PATIENCE)?;
     server.await_events(1, PATIENCE)?;
     server.requests().iter().map(|request| right(request)).collect()
 }

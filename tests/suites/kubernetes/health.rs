@@ -91,7 +91,13 @@ pub(crate) fn what_is_wrong_is_told_by_events(subject: &mut Subject) -> Result<(
     Ok(())
 }
 
-fn check_event(subject: &Subject, reason: &str, kind: &str, severity: &str, note: &str) -> Result<()> {
+pub(crate) fn check_event(
+    subject: &Subject,
+    reason: &str,
+    kind: &str,
+    severity: &str,
+    note: &str,
+) -> Result<()> {
     let event = subject.server.await_event(reason, PATIENCE)?;
     ensure!(event["regarding"]["kind"] == kind && event["type"] == severity, "{event}");
     ensure!(event["note"].as_str().is_some_and(|text| text.contains(note)), "{event}");

@@ -8,6 +8,7 @@ mod following;
 mod health;
 mod metrics;
 mod node;
+mod policies;
 mod recovery;
 mod service_health;
 mod subject;
@@ -83,6 +84,10 @@ static BETWEEN_US_AND_THE_SERVER: &[Scenario<Subject>] = scenarios![
     faults:
         headers_without_end_are_survived,
         headers_that_trickle_without_end_are_survived;
+    policies:
+        policies_and_what_they_are_made_of_are_followed,
+        a_policy_that_makes_no_sense_is_told_of_by_an_event,
+        policies_that_may_not_be_read_are_no_business_of_services;
 ];
 
 /// Where the process carries connections itself.

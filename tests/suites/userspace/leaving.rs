@@ -1,13 +1,14 @@
 //! From other modes to this one and back: nothing is left of the old one.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use testbed::cluster::Service;
 use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT, Mode, NFTABLES, USERSPACE, USERSPACE_IPTABLES};
 use testbed::subject::Seen::AsItself;
 use testbed::subject::answerer;
 use testbed::{Proxy, Subject, await_that, under_traffic};
 
-use crate::{dns, put_dns, routing};
+use crate::others::thefts;
+use crate::{capture_address, dns, put_dns, routing};
 
 testbed::scenarios![
     Subject:
@@ -16,6 +17,7 @@ testbed::scenarios![
     a_node_goes_to_another_way_of_leading_traffic,
     no_new_connection_fails_on_the_way_to_other_modes_and_back,
     without_the_process_the_kernel_leads_to_endpoints,
+    a_process_that_ends_before_a_repair_hands_over_too,
 ];
 
 const PODS: [&str; 2] = ["pod-1", "remote-1"];
@@ -128,6 +130,11 @@ fn without_the_process_the_kernel_leads_to_endpoints(s: &mut Subject) -> Result<
     answerer(&flow.ask()?)?;
     s.proxy()?.terminate()?;
     drop(conversation);
+    let address = capture_address(s.family())?.to_string();
+    ensure!(
+        routing(s)?.contains(&address),
+        "without {address}, the kernel cuts connections of the next process"
+    );
     s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
     answerer(&flow.ask()?)?;
     // Endpoints would miss the header.
@@ -135,4 +142,23 @@ fn without_the_process_the_kernel_leads_to_endpoints(s: &mut Subject) -> Result<
     s.restart()?;
     s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
     answerer(&flow.ask()?).map(drop)
+}
+
+fn a_process_that_ends_before_a_repair_hands_over_too(s: &mut Subject) -> Result<()> {
+    s.serve_web(&PODS)?;
+    s.proxy()?.await_quiet()?;
+    let thefts = thefts(s)?;
+    let flushed =
+        thefts.iter().find(|(_, words)| words.iter().any(|word| ["chain", "-F"].contains(&word.as_str())));
+    let (program, words) = flushed.context("nothing can be flushed")?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut proxy = s.take_proxy()?;
+    let flush = || s.bed.node.output(program, &words).map(drop);
+    proxy.await_sync_after(flush)?;
+    // The next repair waits for a while, which is when the process is asked to end.
+    proxy.await_line_after("repairing what of it is ours", flush)?;
+    proxy.terminate()?;
+    s.give_proxy(proxy);
+    s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
+    Ok(())
 }

@@ -60,7 +60,7 @@ fn a_port_that_is_in_use_is_left_to_its_user(s: &mut Subject) -> Result<()> {
 }
 
 /// What can be taken away.
-fn thefts(s: &Subject) -> Result<Vec<(&'static str, Vec<String>)>> {
+pub(crate) fn thefts(s: &Subject) -> Result<Vec<(&'static str, Vec<String>)>> {
     let family = if capture_address(s.family())?.is_ipv4() { "-4" } else { "-6" };
     let address = capture_address(s.family())?;
     let prefix = if address.is_ipv4() { 32 } else { 128 };

@@ -1,6 +1,6 @@
-//! Expressions that do something to the packet: verdict, meta set, nat, masquerade, reject, counter.
+//! Expressions that do something to the packet: verdict, meta set, nat, masquerade, reject, log, counter.
 
-use super::{CtKey, MetaKey, Register, VERDICT_REGISTER, read_register};
+use super::{COUNTER_BYTES, COUNTER_PACKETS, CtKey, MetaKey, Register, VERDICT_REGISTER, read_register};
 use crate::netlink::{Attributes, Writer};
 use crate::nft::read;
 use crate::nft::types::{Data, Family, Verdict};
@@ -15,17 +15,21 @@ pub enum NatKind {
     Dnat,
 }
 
-/// With which ICMP error a packet is rejected.
+/// With what a packet is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IcmpCode {
+pub enum RejectWith {
     /// ICMP type 3 code 3, in an `ip` table.
     PortUnreachable,
     /// ICMPv6 type 1 code 4, in an `ip6` table.
     PortUnreachable6,
+    /// A TCP segment that resets the connection, in any table. Other protocols' packets are dropped without a word.
+    TcpReset,
 }
 
 /// `NFT_REJECT_ICMP_UNREACH`
 const ICMP_UNREACH: u32 = 0;
+/// `NFT_REJECT_TCP_RST`
+const TCP_RST: u32 = 1;
 
 /// An expression with an effect on the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +59,25 @@ pub enum Action {
     },
     /// Rewrites the source to the outgoing interface's address, with fully random ports.
     Masquerade,
-    /// Drops the packet and answers with an ICMP error.
-    Reject(IcmpCode),
+    /// Drops the packet and answers for whom it was sent to.
+    Reject(RejectWith),
+    /// Tells the [listener](crate::nflog::Listener) of an nflog group of the packet.
+    Log {
+        /// The group.
+        group: u16,
+        /// Told with the packet; at most [`Action::LONGEST_PREFIX`] bytes, without NUL.
+        prefix: String,
+        /// Bytes of the packet that are told.
+        snaplen: u32,
+    },
     /// Counts packets and bytes.
     Counter,
 }
 
 impl Action {
+    /// Bytes that the prefix of [`Action::Log`] may have (`NF_LOG_PREFIXLEN` less the NUL).
+    pub const LONGEST_PREFIX: usize = 127;
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Verdict(_) => "immediate",
@@ -70,6 +86,7 @@ impl Action {
             Self::Nat { .. } => "nat",
             Self::Masquerade => "masq",
             Self::Reject(_) => "reject",
+            Self::Log { .. } => "log",
             Self::Counter => "counter",
         }
     }
@@ -107,19 +124,25 @@ impl Action {
                 const RANDOM_FULLY: u32 = 0x10;
                 w.be32(1, RANDOM_FULLY);
             }
-            Self::Reject(code) => {
-                w.be32(1, ICMP_UNREACH);
-                w.attribute(
-                    2,
-                    &[match code {
-                        IcmpCode::PortUnreachable => 3,
-                        IcmpCode::PortUnreachable6 => 4,
-                    }],
-                );
+            Self::Reject(with) => {
+                let mut unreachable = |code: u8| {
+                    w.be32(1, ICMP_UNREACH);
+                    w.attribute(2, &[code]);
+                };
+                match with {
+                    RejectWith::PortUnreachable => unreachable(3),
+                    RejectWith::PortUnreachable6 => unreachable(4),
+                    RejectWith::TcpReset => w.be32(1, TCP_RST),
+                }
+            }
+            Self::Log { group, prefix, snaplen } => {
+                w.attribute(1, &group.to_be_bytes());
+                w.string(2, prefix);
+                w.be32(3, *snaplen);
             }
             Self::Counter => {
-                w.be64(1, 0);
-                w.be64(2, 0);
+                w.be64(COUNTER_BYTES, 0);
+                w.be64(COUNTER_PACKETS, 0);
             }
         }
     }
@@ -139,14 +162,26 @@ impl Action {
             }
             "nat" => Self::decode_nat(from),
             "masq" => Some(Self::Masquerade),
-            "reject" if from.be32(1)? == ICMP_UNREACH => match from.get(2)? {
-                [3] => Some(Self::Reject(IcmpCode::PortUnreachable)),
-                [4] => Some(Self::Reject(IcmpCode::PortUnreachable6)),
+            "reject" => match (from.be32(1)?, from.get(2)) {
+                (ICMP_UNREACH, Some([3])) => Some(Self::Reject(RejectWith::PortUnreachable)),
+                (ICMP_UNREACH, Some([4])) => Some(Self::Reject(RejectWith::PortUnreachable6)),
+                (TCP_RST, _) => Some(Self::Reject(RejectWith::TcpReset)),
                 _ => None,
             },
+            "log" => Self::decode_log(from),
             "counter" => Some(Self::Counter),
             _ => None,
         }
+    }
+
+    /// One to a group, with nothing besides: no threshold, level or flags.
+    fn decode_log(from: Attributes<'_>) -> Option<Self> {
+        if (4..=6).any(|beyond| from.get(beyond).is_some()) {
+            return None;
+        }
+        let prefix = if from.get(2).is_some() { from.string(2)? } else { "" };
+        let group = u16::from_be_bytes(from.get(1)?.try_into().ok()?);
+        Some(Self::Log { group, prefix: prefix.to_owned(), snaplen: from.be32(3)? })
     }
 
     fn decode_nat(from: Attributes<'_>) -> Option<Self> {

@@ -38,7 +38,7 @@ impl MetaKey {
     }
 }
 
-/// What `ct` reads (`NFT_CT_*`), host order.
+/// What `ct` reads (`NFT_CT_*`), host order where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CtKey {
     /// State bits: see [`CtKey::STATE_NEW`].
@@ -47,11 +47,21 @@ pub enum CtKey {
     Status,
     /// The mark of the connection.
     Mark,
+    /// Transport protocol, one byte.
+    Protocol,
 }
 
 impl CtKey {
+    /// `NF_CT_STATE_INVALID_BIT`: the packet belongs to no connection.
+    pub const STATE_INVALID: u32 = 1;
+    /// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)`
+    pub const STATE_ESTABLISHED: u32 = 2;
+    /// `NF_CT_STATE_BIT(IP_CT_RELATED)`
+    pub const STATE_RELATED: u32 = 4;
     /// `NF_CT_STATE_BIT(IP_CT_NEW)`
     pub const STATE_NEW: u32 = 8;
+    /// `NF_CT_STATE_UNTRACKED_BIT`
+    pub const STATE_UNTRACKED: u32 = 64;
     /// `IPS_DST_NAT`: the destination was translated.
     pub const STATUS_DNAT: u32 = 0x20;
 
@@ -60,11 +70,79 @@ impl CtKey {
             Self::State => 0,
             Self::Status => 2,
             Self::Mark => 3,
+            Self::Protocol => 10,
         }
     }
 
     pub(super) fn from_number(number: u32) -> Option<Self> {
-        [Self::State, Self::Status, Self::Mark].into_iter().find(|key| key.number() == number)
+        [Self::State, Self::Status, Self::Mark, Self::Protocol].into_iter().find(|key| key.number() == number)
+    }
+}
+
+/// What `ct` reads of one direction of a connection (`NFT_CT_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TupleKey {
+    /// IPv4 address of who sends; ends the rule for an IPv6 connection.
+    SourceAddress,
+    /// IPv4 address of whom it is sent to; ends the rule for an IPv6 connection.
+    DestinationAddress,
+    /// IPv6 address of who sends; ends the rule for an IPv4 connection.
+    SourceAddress6,
+    /// IPv6 address of whom it is sent to; ends the rule for an IPv4 connection.
+    DestinationAddress6,
+    /// Port of who sends, two bytes, network order.
+    SourcePort,
+    /// Port that it is sent to, two bytes, network order.
+    DestinationPort,
+}
+
+impl TupleKey {
+    const ALL: [Self; 6] = [
+        Self::SourceAddress,
+        Self::DestinationAddress,
+        Self::SourceAddress6,
+        Self::DestinationAddress6,
+        Self::SourcePort,
+        Self::DestinationPort,
+    ];
+
+    /// Addresses have keys of their own for each family since Linux 4.17: the older ones, whose length depends on the
+    /// table's family, are refused in `inet` tables.
+    fn number(self) -> u32 {
+        match self {
+            Self::SourcePort => 11,
+            Self::DestinationPort => 12,
+            Self::SourceAddress => 19,
+            Self::DestinationAddress => 20,
+            Self::SourceAddress6 => 21,
+            Self::DestinationAddress6 => 22,
+        }
+    }
+
+    fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|key| key.number() == number)
+    }
+}
+
+/// Which direction of a connection (`IP_CT_DIR_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TupleDirection {
+    /// As its client sends, before any translation.
+    Original,
+    /// As answers come, from who answers in truth.
+    Reply,
+}
+
+impl TupleDirection {
+    fn number(self) -> u8 {
+        match self {
+            Self::Original => 0,
+            Self::Reply => 1,
+        }
+    }
+
+    fn from_number(number: u8) -> Option<Self> {
+        [Self::Original, Self::Reply].into_iter().find(|direction| direction.number() == number)
     }
 }
 
@@ -110,6 +188,15 @@ pub enum Load {
         /// Where it goes.
         into: Register,
     },
+    /// One direction of the packet's conntrack entry; ends the rule if there is none.
+    CtTuple {
+        /// What of it.
+        key: TupleKey,
+        /// Which direction.
+        direction: TupleDirection,
+        /// Where it goes.
+        into: Register,
+    },
     /// The routing table's type of an address (`RTN_*`, host order): see [`Load::LOCAL`].
     FibType {
         /// Which address.
@@ -141,7 +228,7 @@ impl Load {
         match self {
             Self::Payload { .. } => "payload",
             Self::Meta { .. } => "meta",
-            Self::Ct { .. } => "ct",
+            Self::Ct { .. } | Self::CtTuple { .. } => "ct",
             Self::FibType { .. } => "fib",
             Self::Random { .. } => "numgen",
             Self::Immediate { .. } => "immediate",
@@ -169,6 +256,11 @@ impl Load {
             Self::Ct { key, into } => {
                 w.be32(1, into.number());
                 w.be32(2, key.number());
+            }
+            Self::CtTuple { key, direction, into } => {
+                w.be32(1, into.number());
+                w.be32(2, key.number());
+                w.attribute(3, &[direction.number()]);
             }
             Self::FibType { of, into } => {
                 w.be32(1, into.number());
@@ -207,8 +299,14 @@ impl Load {
                 Some(Self::Payload { base, offset: from.be32(3)?, len: from.be32(4)?, into })
             }
             "meta" => Some(Self::Meta { key: MetaKey::from_number(from.be32(2)?)?, into }),
-            // What has a direction is of the connection's addresses.
-            "ct" if from.get(3).is_none() => Some(Self::Ct { key: CtKey::from_number(from.be32(2)?)?, into }),
+            "ct" => match from.get(3) {
+                None => Some(Self::Ct { key: CtKey::from_number(from.be32(2)?)?, into }),
+                Some(direction) => Some(Self::CtTuple {
+                    key: TupleKey::from_number(from.be32(2)?)?,
+                    direction: TupleDirection::from_number(*direction.first()?)?,
+                    into,
+                }),
+            },
             "fib" if from.be32(2)? == RESULT_ADDRTYPE => {
                 let of = match from.be32(3)? {
                     1 => FibFlags::Saddr,

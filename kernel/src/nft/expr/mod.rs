@@ -14,8 +14,8 @@ use super::types::Bytes;
 use super::uapi;
 use crate::netlink::{Attributes, Writer};
 
-pub use action::{Action, IcmpCode, NatKind};
-pub use load::{CtKey, FibFlags, Load, MetaKey, PayloadBase};
+pub use action::{Action, NatKind, RejectWith};
+pub use load::{CtKey, FibFlags, Load, MetaKey, PayloadBase, TupleDirection, TupleKey};
 pub use matching::{Comparison, Match};
 pub use set::{DynsetOp, SetAccess};
 
@@ -82,7 +82,7 @@ pub enum InstalledExpr {
     Known(Expr),
     /// Any other: somebody else's.
     Unknown {
-        /// Its kind, such as `limit`, as the kernel calls it.
+        /// Its kind, such as `quota`, as the kernel calls it.
         name: String,
     },
 }
@@ -134,6 +134,9 @@ impl Expr {
 
 pub(super) const NAME: u16 = 1;
 pub(super) const DATA: u16 = 2;
+/// `NFTA_COUNTER_*`
+pub(super) const COUNTER_BYTES: u16 = 1;
+pub(super) const COUNTER_PACKETS: u16 = 2;
 
 /// `struct nft_data` as an attribute: a value.
 fn value(w: &mut Writer, kind: u16, bytes: &[u8]) {

@@ -19,13 +19,27 @@ fn bytes(lengths: std::ops::Range<usize>) -> impl Strategy<Value = Bytes> {
 fn load() -> impl Strategy<Value = Load> {
     let base = prop_oneof![Just(PayloadBase::Network), Just(PayloadBase::Transport)];
     let meta = prop_oneof![Just(MetaKey::Mark), Just(MetaKey::IifName), Just(MetaKey::L4Proto)];
-    let ct = prop_oneof![Just(CtKey::State), Just(CtKey::Status), Just(CtKey::Mark)];
+    let ct = prop_oneof![Just(CtKey::State), Just(CtKey::Status), Just(CtKey::Mark), Just(CtKey::Protocol),];
+    let tuple = prop_oneof![
+        Just(TupleKey::SourceAddress),
+        Just(TupleKey::DestinationAddress),
+        Just(TupleKey::SourceAddress6),
+        Just(TupleKey::DestinationAddress6),
+        Just(TupleKey::SourcePort),
+        Just(TupleKey::DestinationPort),
+    ];
+    let direction = prop_oneof![Just(TupleDirection::Original), Just(TupleDirection::Reply)];
     let of = prop_oneof![Just(FibFlags::Saddr), Just(FibFlags::Daddr)];
     prop_oneof![
         (base, any::<u32>(), any::<u32>(), register())
             .prop_map(|(base, offset, len, into)| { Load::Payload { base, offset, len, into } }),
         (meta, register()).prop_map(|(key, into)| Load::Meta { key, into }),
         (ct, register()).prop_map(|(key, into)| Load::Ct { key, into }),
+        (tuple, direction, register()).prop_map(|(key, direction, into)| Load::CtTuple {
+            key,
+            direction,
+            into
+        }),
         (of, register()).prop_map(|(of, into)| Load::FibType { of, into }),
         (any::<u32>(), register()).prop_map(|(modulus, into)| Load::Random { modulus, into }),
         (bytes(1..17), register()).prop_map(|(value, into)| Load::Immediate { value, into }),
@@ -33,7 +47,14 @@ fn load() -> impl Strategy<Value = Load> {
 }
 
 fn matching() -> impl Strategy<Value = Match> {
-    let comparison = prop_oneof![Just(Comparison::Eq), Just(Comparison::Ne)];
+    let comparison = prop_oneof![
+        Just(Comparison::Eq),
+        Just(Comparison::Ne),
+        Just(Comparison::Lt),
+        Just(Comparison::Lte),
+        Just(Comparison::Gt),
+        Just(Comparison::Gte),
+    ];
     let bits = vec(any::<(u8, u8)>(), 1..17);
     prop_oneof![
         (register(), bits).prop_map(|(register, bits)| {
@@ -42,6 +63,7 @@ fn matching() -> impl Strategy<Value = Match> {
         }),
         (register(), comparison, bytes(1..17))
             .prop_map(|(register, comparison, with)| { Match::Cmp { register, comparison, with } }),
+        any::<(u32, u32)>().prop_map(|(per_second, burst)| Match::Limit { per_second, burst }),
     ]
 }
 
@@ -62,7 +84,11 @@ fn set_access() -> impl Strategy<Value = SetAccess> {
 fn action() -> impl Strategy<Value = Action> {
     let kind = prop_oneof![Just(NatKind::Snat), Just(NatKind::Dnat)];
     let family = prop_oneof![Just(Family::Ip), Just(Family::Ip6)];
-    let code = prop_oneof![Just(IcmpCode::PortUnreachable), Just(IcmpCode::PortUnreachable6)];
+    let with = prop_oneof![
+        Just(RejectWith::PortUnreachable),
+        Just(RejectWith::PortUnreachable6),
+        Just(RejectWith::TcpReset),
+    ];
     let verdict = prop_oneof![
         Just(Verdict::Accept),
         Just(Verdict::Drop),
@@ -78,7 +104,12 @@ fn action() -> impl Strategy<Value = Action> {
         (kind, family, register(), proptest::option::of(register()))
             .prop_map(|(kind, family, address, port)| Action::Nat { kind, family, address, port }),
         Just(Action::Masquerade),
-        code.prop_map(Action::Reject),
+        with.prop_map(Action::Reject),
+        (any::<u16>(), "[a-z: ]{0,127}", any::<u32>()).prop_map(|(group, prefix, snaplen)| Action::Log {
+            group,
+            prefix,
+            snaplen
+        }),
         Just(Action::Counter),
     ]
 }
@@ -110,6 +141,8 @@ fn kind() -> impl Strategy<Value = &'static str> {
         "reject",
         "counter",
         "limit",
+        "log",
+        "quota",
     ];
     proptest::sample::select(names.to_vec())
 }

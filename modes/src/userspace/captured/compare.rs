@@ -23,7 +23,7 @@ impl Captured {
     /// What the kernel is to be told. Before the first sync, the ports are those that it would give if no other program
     /// had any.
     fn led_to_forwarder(&self, desired: &Desired) -> Desired {
-        let is_at_work = !self.in_place.addresses().is_empty();
+        let is_at_work = self.in_place.is_anything();
         let mut ports = self.ports.clone();
         let mut place = |key: &TargetKey| -> Option<SocketAddr> {
             if is_at_work {

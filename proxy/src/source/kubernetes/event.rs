@@ -3,7 +3,7 @@
 //! On a thread of its own, one event after the other: what cannot be posted is lost, and nothing waits for it.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Debug};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,13 @@ use endpoint_cache::object::ObjectName;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, PostParams};
-use kube::{Api, Client};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
 use modes::Notice;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{sleep, timeout};
 
@@ -63,6 +66,8 @@ pub(crate) enum About {
     Node,
     /// A Service.
     Service(ObjectName),
+    /// A NetworkPolicy.
+    NetworkPolicy(ObjectName),
 }
 
 /// How serious it is, in Kubernetes' words.
@@ -97,6 +102,12 @@ impl News {
     ) -> Self {
         Self { about: About::Service(service), severity: Severity::Warning, reason, action, message }
     }
+
+    /// Something of a NetworkPolicy makes no sense.
+    pub(crate) fn policy_warning(policy: ObjectName, message: String) -> Self {
+        let (about, severity) = (About::NetworkPolicy(policy), Severity::Warning);
+        Self { about, severity, reason: "AllowsNothing", action: "Sync", message }
+    }
 }
 
 impl From<&Notice> for News {
@@ -110,6 +121,7 @@ impl fmt::Display for About {
         match self {
             Self::Node => f.write_str("the Node"),
             Self::Service(service) => write!(f, "Service {service}"),
+            Self::NetworkPolicy(policy) => write!(f, "NetworkPolicy {policy}"),
         }
     }
 }
@@ -160,10 +172,10 @@ impl Outlet {
         }
     }
 
-    /// Has another Service of this name be told what this one was told. Never waits.
-    pub(crate) fn forget(&self, service: ObjectName) {
+    /// Has another object of this kind and name be told what this one was told. Never waits.
+    pub(crate) fn forget(&self, gone: About) {
         // If too much waits, the other one is not told: it is in the log.
-        let _ = self.0.try_send(Message::Forget(About::Service(service)));
+        let _ = self.0.try_send(Message::Forget(gone));
     }
 }
 
@@ -201,7 +213,8 @@ impl Writer {
         let uid = match &news.about {
             // As kube-proxy has it, and `kubectl describe node` looks for.
             About::Node => self.node_name.clone(),
-            About::Service(service) => uid(&client, service).await?.context("it is gone")?,
+            About::Service(name) => uid::<Service>(&client, name).await?.context("it is gone")?,
+            About::NetworkPolicy(name) => uid::<NetworkPolicy>(&client, name).await?.context("it is gone")?,
         };
         let event = event(news, &uid, &self.node_name, Timestamp::now());
         let namespace = event.metadata.namespace.as_deref().unwrap_or(NO_NAMESPACE);
@@ -236,13 +249,16 @@ impl Told {
     }
 }
 
-/// By which `kubectl describe` finds the events of a Service. Listed, since the ClusterRole system:node-proxier does
+/// By which `kubectl describe` finds the events of an object. Listed, since the ClusterRole system:node-proxier does
 /// not let one be read.
-async fn uid(client: &Client, service: &ObjectName) -> anyhow::Result<Option<String>> {
-    let services: Api<Service> = Api::namespaced(client.clone(), &service.namespace);
-    let this = ListParams::default().fields(&format!("metadata.name={}", service.name)).limit(1);
-    let found = services.list(&this).await.map_err(|error| told(&error))?;
-    Ok(found.items.into_iter().next().map(|service| service.metadata.uid.unwrap_or_default()))
+async fn uid<K>(client: &Client, name: &ObjectName) -> anyhow::Result<Option<String>>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let all: Api<K> = Api::namespaced(client.clone(), &name.namespace);
+    let this = ListParams::default().fields(&format!("metadata.name={}", name.name)).limit(1);
+    let found = all.list(&this).await.map_err(|error| told(&error))?;
+    Ok(found.items.into_iter().next().map(|object| object.meta().uid.clone().unwrap_or_default()))
 }
 
 /// What went wrong; in the server's words, if it said no.
@@ -254,10 +270,13 @@ fn told(error: &kube::Error) -> anyhow::Error {
 }
 
 fn event(news: &News, uid: &str, node_name: &str, now: Timestamp) -> Event {
-    let (kind, namespace, name) = match &news.about {
-        About::Node => ("Node", None, node_name),
-        About::Service(service) => ("Service", Some(service.namespace.to_string()), &*service.name),
+    let (version, kind, name) = match &news.about {
+        About::Node => ("v1", "Node", None),
+        About::Service(name) => ("v1", "Service", Some(name)),
+        About::NetworkPolicy(name) => ("networking.k8s.io/v1", "NetworkPolicy", Some(name)),
     };
+    let namespace = name.map(|name| name.namespace.to_string());
+    let name = name.map_or(node_name, |name| &name.name);
     let metadata = ObjectMeta {
         // As client-go makes it: the object's name and the time.
         name: Some(format!("{name}.{:x}", now.as_nanosecond())),
@@ -272,7 +291,7 @@ fn event(news: &News, uid: &str, node_name: &str, now: Timestamp) -> Event {
         action: Some(news.action.to_owned()),
         note: Some(cut(news.message.clone(), LONGEST_NOTE)),
         regarding: Some(ObjectReference {
-            api_version: Some("v1".to_owned()),
+            api_version: Some(version.to_owned()),
             kind: Some(kind.to_owned()),
             namespace,
             name: Some(name.to_owned()),
@@ -315,6 +334,18 @@ mod tests {
         for field in ["action", "reportingController", "reportingInstance"] {
             assert!(event[field].as_str().is_some_and(|text| (1..=128).contains(&text.len())), "{field}");
         }
+    }
+
+    #[test]
+    fn an_event_about_a_policy_names_its_group() {
+        let policy = ObjectName::new("shop", "db");
+        let news = News::policy_warning(policy, "spec.ingress[0]: no".to_owned());
+        let event = serde_json::to_value(event(&news, "u-2", "node", Timestamp::now())).unwrap();
+        let regarding = serde_json::json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "namespace": "shop", "name": "db", "uid": "u-2"});
+        assert_eq!(event["regarding"], regarding);
+        assert_eq!(event["metadata"]["namespace"], "shop");
+        assert_eq!(event["reason"], "AllowsNothing");
     }
 
     #[test]

@@ -91,16 +91,14 @@ impl Failure {
         retry_after.map(|wait| wait.min(LONGEST_RETRY_AFTER))
     }
 
-    /// What to do about it, where that is known.
-    pub(super) fn advice(&self) -> &'static str {
+    /// What to do about it, where that is known; `when_forbidden` if the server says that we may not.
+    pub(super) fn advice(&self, when_forbidden: &str) -> String {
         match self {
             Self::Refused { status, .. } if status.code == 401 => {
-                " (is the token or client certificate still valid?)"
+                " (is the token or client certificate still valid?)".to_owned()
             }
-            Self::Refused { status, .. } if status.code == 403 => {
-                " (bind this account to the ClusterRole system:node-proxier)"
-            }
-            _ => "",
+            Self::Refused { status, .. } if status.code == 403 => format!(" ({when_forbidden})"),
+            _ => String::new(),
         }
     }
 }

@@ -1,17 +1,17 @@
-//! The way from the followers to the sync loop.
+//! The way from the followers to whom the source tells.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use endpoint_cache::Update;
 use endpoint_cache::object::Kind;
 
-use crate::source::{Event, Events};
+use super::Resource;
+use crate::source::{Event, Events, Vocabulary};
 use crate::telemetry::Telemetry;
 
 /// What all followers hand their updates to. They share a thread.
-pub(super) struct Feed<'a> {
-    events: &'a Events,
+pub(super) struct Feed<'a, U: 'static> {
+    events: &'a Events<U>,
     pub(super) telemetry: &'a Telemetry,
     /// Kinds of which no list has been taken in yet, though programming waits for it.
     awaited: RefCell<BTreeSet<Kind>>,
@@ -21,14 +21,14 @@ pub(super) struct Feed<'a> {
 #[derive(Debug)]
 pub(super) struct Closed;
 
-impl<'a> Feed<'a> {
-    pub(super) fn new(events: &'a Events, telemetry: &'a Telemetry) -> Self {
-        let awaited = BTreeSet::from([Kind::Service, Kind::EndpointSlice]);
-        Self { events, telemetry, awaited: RefCell::new(awaited) }
+impl<'a, U: Vocabulary> Feed<'a, U> {
+    pub(super) fn new(events: &'a Events<U>, telemetry: &'a Telemetry, resources: &[Resource]) -> Self {
+        let awaited = resources.iter().filter(|resource| resource.is_awaited).map(|resource| resource.kind);
+        Self { events, telemetry, awaited: RefCell::new(awaited.collect()) }
     }
 
     /// Hands on updates, as one transaction.
-    pub(super) fn put(&self, updates: Vec<Update>) -> Result<(), Closed> {
+    pub(super) fn put(&self, updates: Vec<U>) -> Result<(), Closed> {
         self.send(Event::Updates(updates))
     }
 
@@ -42,7 +42,7 @@ impl<'a> Feed<'a> {
         Ok(())
     }
 
-    fn send(&self, event: Event) -> Result<(), Closed> {
+    fn send(&self, event: Event<U>) -> Result<(), Closed> {
         if self.events.put(event) { Ok(()) } else { Err(Closed) }
     }
 }

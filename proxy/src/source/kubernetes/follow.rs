@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use endpoint_cache::Update;
 use kube::Client;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::access::Access;
@@ -13,6 +13,7 @@ use super::request::{self, Part, Start};
 use super::resource::Resource;
 use super::wire::{Happened, Named, Page};
 use crate::backoff::Backoff;
+use crate::source::{Text, Vocabulary};
 
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -44,14 +45,19 @@ impl From<Failure> for End {
 }
 
 /// Follows a kind of object until nobody listens any more.
-pub(super) async fn follow<R: Resource>(resource: R, access: &Access, silence: Duration, feed: &Feed<'_>) {
+pub(super) async fn follow<U: Vocabulary>(
+    resource: &Resource,
+    access: &Access,
+    silence: Duration,
+    feed: &Feed<'_, U>,
+) {
     let backoff = Backoff::spread(FIRST_WAIT, LONGEST_WAIT);
     let mut follower =
         Follower { resource, silence, feed, version: None, streaming: true, backoff, said: None };
     loop {
         let Err(End::Failed(failure)) = follower.attempt(access).await else { return };
         if follower.streaming && follower.version.is_none() && failure.may_be_for_streaming() {
-            tracing::debug!("no streaming list of {}s: {failure}", R::KIND);
+            tracing::debug!("no streaming list of {}s: {failure}", resource.kind);
             follower.streaming = false;
             continue;
         }
@@ -60,11 +66,11 @@ pub(super) async fn follow<R: Resource>(resource: R, access: &Access, silence: D
     }
 }
 
-struct Follower<'a, R> {
-    resource: R,
+struct Follower<'a, U: 'static> {
+    resource: &'a Resource,
     /// How long an open watch may say nothing.
     silence: Duration,
-    feed: &'a Feed<'a>,
+    feed: &'a Feed<'a, U>,
     /// Up to which version everything has been handed on; `None` if a list is needed.
     version: Option<String>,
     /// Whether the server may know streaming lists.
@@ -74,13 +80,16 @@ struct Follower<'a, R> {
     said: Option<&'static str>,
 }
 
-impl<R: Resource> Follower<'_, R> {
+impl<U: Vocabulary> Follower<'_, U> {
     /// Goes on from where it stands for as long as it can.
     async fn attempt(&mut self, access: &Access) -> Result<(), End> {
         let requests = &self.feed.telemetry.metrics.requests;
         let client = access.client_counted_by(requests).await.map_err(Failure::Access)?;
         if self.backoff.failures() > 0 && self.is_ahead_of(&client).await? {
-            tracing::warn!("the API server was taken back to an older state: listing {}s again", R::KIND);
+            tracing::warn!(
+                "the API server was taken back to an older state: listing {}s again",
+                self.resource.kind
+            );
             self.version = None;
         }
         if self.version.is_none() && !self.streaming {
@@ -95,8 +104,7 @@ impl<R: Resource> Follower<'_, R> {
     /// watch from there would be silent, not refused, until the version has been passed.
     async fn is_ahead_of(&self, client: &Client) -> Result<bool, Failure> {
         let Some(ours) = &self.version else { return Ok(false) };
-        let text =
-            request::page(client, &self.resource, Part { limit: 1, after: None }, self.silence).await?;
+        let text = request::page(client, self.resource, Part { limit: 1, after: None }, self.silence).await?;
         let page = Page::read(&text)?;
         let number = |version: &str| version.parse::<u64>().ok();
         Ok(number(ours) > number(&page.metadata.resource_version))
@@ -104,13 +112,13 @@ impl<R: Resource> Follower<'_, R> {
 
     /// Draws what a failure means for the next attempt, and says how long to wait before it.
     fn take_in(&mut self, failure: &Failure) -> Duration {
-        let kind = R::KIND;
+        let kind = self.resource.kind;
         let news = self.said.replace(failure.reason()) != Some(failure.reason());
         let wait = self.backoff.next_wait().max(failure.retry_after().unwrap_or_default());
-        let is_unknown = R::IS_NEW && failure.is_unknown_kind();
+        let is_unknown = self.resource.is_new && failure.is_unknown_kind();
         let wait = if is_unknown { UNKNOWN_KIND_WAIT } else { wait };
         self.feed.telemetry.watch_failed(kind, failure.reason(), &failure.to_string());
-        let advice = failure.advice();
+        let advice = failure.advice(U::WHEN_FORBIDDEN);
         if failure.lost_its_place() {
             self.version = None;
             tracing::info!(
@@ -129,25 +137,25 @@ impl<R: Resource> Follower<'_, R> {
     /// The server is there and answers.
     fn heard(&mut self) {
         if self.backoff.failures() > 0 {
-            tracing::info!("{}s are followed again", R::KIND);
+            tracing::info!("{}s are followed again", self.resource.kind);
         }
         self.backoff.reset();
         self.said = None;
-        self.feed.telemetry.heard(R::KIND);
+        self.feed.telemetry.heard(self.resource.kind);
     }
 
     /// Takes in all objects, page by page.
     async fn list(&mut self, client: &Client) -> Result<(), End> {
-        let mut updates = vec![Update::ListBegins(R::KIND)];
+        let mut updates = vec![U::list_begins(self.resource.kind)];
         let mut next = None;
         loop {
             let text =
-                request::page(client, &self.resource, Part { limit: PAGE, after: next.take() }, self.silence)
+                request::page(client, self.resource, Part { limit: PAGE, after: next.take() }, self.silence)
                     .await?;
             let page = Page::read(&text)?;
             updates.extend(page.items.iter().flatten().filter_map(|object| self.decode(object)));
             if page.metadata.next.is_empty() {
-                updates.push(Update::ListEnds(R::KIND));
+                updates.push(U::list_ends(self.resource.kind));
                 self.feed.put(updates)?;
                 self.version = Some(page.metadata.resource_version);
                 break;
@@ -156,7 +164,7 @@ impl<R: Resource> Follower<'_, R> {
             next = Some(page.metadata.next);
         }
         self.heard();
-        Ok(self.feed.listed(R::KIND)?)
+        Ok(self.feed.listed(self.resource.kind)?)
     }
 
     /// Takes in changes until the server ends the watch; before them, if no list has been taken in, all objects.
@@ -164,9 +172,9 @@ impl<R: Resource> Follower<'_, R> {
         let opened = Instant::now();
         let start = self.version.as_deref().map_or(Start::Everything, Start::After);
         let mut lines =
-            request::watch(client, &self.resource, start, fastrand::u32(WATCH_SECONDS), self.silence).await?;
+            request::watch(client, self.resource, start, fastrand::u32(WATCH_SECONDS), self.silence).await?;
         let mut listing = self.version.is_none();
-        let mut first = if listing { vec![Update::ListBegins(R::KIND)] } else { Vec::new() };
+        let mut first = if listing { vec![U::list_begins(self.resource.kind)] } else { Vec::new() };
         let mut spoke = false;
         while let Some(text) = lines.next(self.silence).await? {
             self.take_lines(std::mem::take(&mut first), text, &mut listing)?;
@@ -178,7 +186,7 @@ impl<R: Resource> Follower<'_, R> {
     }
 
     /// Hands on `updates` and what the lines say. What comes before a line that is an error is as good as ever.
-    fn take_lines(&mut self, mut updates: Vec<Update>, text: &[u8], listing: &mut bool) -> Result<(), End> {
+    fn take_lines(&mut self, mut updates: Vec<U>, text: &[u8], listing: &mut bool) -> Result<(), End> {
         let mut lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let result = lines.try_for_each(|line| self.take_line(line, &mut updates, listing));
         // A bookmark alone is nothing to sync.
@@ -188,7 +196,7 @@ impl<R: Resource> Follower<'_, R> {
         result
     }
 
-    fn take_line(&mut self, line: &[u8], updates: &mut Vec<Update>, listing: &mut bool) -> Result<(), End> {
+    fn take_line(&mut self, line: &[u8], updates: &mut Vec<U>, listing: &mut bool) -> Result<(), End> {
         let object = match Happened::read(line)? {
             Happened::Is(object) => {
                 updates.extend(self.decode(object));
@@ -198,15 +206,15 @@ impl<R: Resource> Follower<'_, R> {
                 Named::read(object)?
             }
             Happened::Gone(object) => {
-                updates.push(Update::Deleted(object.of(R::KIND)));
+                updates.push(U::deleted(object.of(self.resource.kind)));
                 object
             }
             Happened::Bookmark(object, ends_list) => {
                 if *listing && ends_list {
                     *listing = false;
-                    updates.push(Update::ListEnds(R::KIND));
+                    updates.push(U::list_ends(self.resource.kind));
                     self.feed.put(std::mem::take(updates))?;
-                    self.feed.listed(R::KIND)?;
+                    self.feed.listed(self.resource.kind)?;
                 }
                 object
             }
@@ -219,13 +227,13 @@ impl<R: Resource> Follower<'_, R> {
     }
 
     /// The object, unless it cannot be read: then the others go on without it.
-    fn decode(&self, object: &RawValue) -> Option<Update> {
-        match serde_json::from_str(object.get()) {
-            Ok(object) => Some(R::update(object)),
+    fn decode(&self, object: &RawValue) -> Option<U> {
+        match U::decode(self.resource.kind, Object(object))? {
+            Ok((_, update)) => Some(update),
             Err(error) => {
-                let name = Named::read(object).map(|named| named.of(R::KIND).to_string());
-                let name = name.unwrap_or_else(|_| format!("a nameless {}", R::KIND));
-                self.feed.telemetry.metrics.bad_object(R::KIND);
+                let name = Named::read(object).map(|named| named.of(self.resource.kind).to_string());
+                let name = name.unwrap_or_else(|_| format!("a nameless {}", self.resource.kind));
+                self.feed.telemetry.metrics.bad_object(self.resource.kind);
                 tracing::warn!("{name} cannot be decoded and is left out: {error}");
                 None
             }
@@ -233,9 +241,23 @@ impl<R: Resource> Follower<'_, R> {
     }
 }
 
+/// An object as the server sent it.
+#[derive(Clone, Copy)]
+struct Object<'a>(&'a RawValue);
+
+impl Text for Object<'_> {
+    type Error = serde_json::Error;
+
+    fn read<T: DeserializeOwned>(self) -> Result<T, Self::Error> {
+        serde_json::from_str(self.0.get())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::resource::Services;
+    use endpoint_cache::Update;
+    use endpoint_cache::object::Kind;
+
     use super::*;
     use crate::source::{Event, Events};
     use crate::sync_loop::{self, Input};
@@ -245,18 +267,13 @@ mod tests {
     fn what_comes_before_an_object_that_makes_no_sense_is_handed_on() {
         let (inbox, inputs) = sync_loop::channel();
         let (events, telemetry) = (Events::new(inbox), Telemetry::new(Duration::from_secs(60)));
-        let feed = Feed::new(&events, &telemetry);
+        let resources = Update::resources("node");
+        let feed = Feed::new(&events, &telemetry, &resources);
+        let resource = resources.iter().find(|resource| resource.kind == Kind::Service).unwrap();
         let backoff = Backoff::spread(FIRST_WAIT, LONGEST_WAIT);
         let (silence, version) = (Duration::from_secs(1), Some("4".to_owned()));
-        let mut follower = Follower {
-            resource: Services,
-            silence,
-            feed: &feed,
-            version,
-            streaming: true,
-            backoff,
-            said: None,
-        };
+        let mut follower =
+            Follower { resource, silence, feed: &feed, version, streaming: true, backoff, said: None };
         let lines = concat!(
             r#"{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"5"}}}"#,
             "\n",

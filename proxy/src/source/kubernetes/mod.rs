@@ -1,9 +1,9 @@
 //! Following a cluster through the Kubernetes API.
 //!
-//! Services, EndpointSlices, ServiceCIDRs and the own Node are each followed by a loop of their own (`follow`): a full
-//! list, then a watch from where the list ended, for as long as it goes; when it breaks, the watch resumes, and only if
-//! the server has forgotten that place is there another list. `kube` finds the server, trusts it and logs in; lists and
-//! watches are read here, object by object into the form that the cache takes, and nothing is kept.
+//! Each kind of a [`Vocabulary`] is followed by a loop of its own (`follow`): a full list, then a watch from where the list
+//! ended, for as long as it goes; when it breaks, the watch resumes, and only if the server has forgotten that place is
+//! there another list. `kube` finds the server, trusts it and logs in; lists and watches are read here, object by object
+//! into the form that the listener takes, and nothing is kept.
 //!
 //! `access` finds the server, `resource` tells what is asked for, `request` and `wire` exchange bytes with it, `failure`
 //! knows what an error means for the next attempt. `event` is the other direction: what users are told of their Services,
@@ -19,6 +19,7 @@ mod request;
 mod resource;
 mod wire;
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,23 +27,24 @@ use anyhow::Context;
 use tokio::runtime::Runtime;
 
 pub(crate) use self::access::Access;
-pub(crate) use self::event::{News, Outlet};
+pub(crate) use self::event::{About, News, Outlet};
 use self::feed::Feed;
 use self::follow::follow;
-use self::resource::{EndpointSlices, OwnNode, ServiceCidrs, Services};
-use super::{Events, Source};
+pub(crate) use self::resource::Resource;
+use super::{Events, Source, Vocabulary};
 use crate::telemetry::Telemetry;
 
-/// The cluster that an API server knows.
-pub(crate) struct Kubernetes {
+/// What an API server knows of the cluster, and somebody takes in.
+pub(crate) struct Kubernetes<U> {
     runtime: Runtime,
     access: Access,
     node_name: String,
     silence: Duration,
     telemetry: Arc<Telemetry>,
+    updates: PhantomData<fn() -> U>,
 }
 
-impl Kubernetes {
+impl<U: Vocabulary> Kubernetes<U> {
     /// Reads the configuration; connects to nothing yet. A watch that is silent for longer than `silence` is taken to
     /// be dead.
     ///
@@ -57,22 +59,24 @@ impl Kubernetes {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start a reactor")?;
         runtime.block_on(access.client())?;
-        Ok(Self { runtime, access, node_name: node_name.to_owned(), silence, telemetry })
+        let updates = PhantomData;
+        Ok(Self { runtime, access, node_name: node_name.to_owned(), silence, telemetry, updates })
     }
 }
 
-impl Source for Kubernetes {
-    fn run(self: Box<Self>, events: &Events) -> anyhow::Result<()> {
-        let feed = Feed::new(events, &self.telemetry);
-        let (access, silence) = (&self.access, self.silence);
-        let node = OwnNode { name: self.node_name };
+impl<U: Vocabulary> Source<U> for Kubernetes<U> {
+    fn run(self: Box<Self>, events: &Events<U>) -> anyhow::Result<()> {
+        let resources = U::resources(&self.node_name);
+        let feed = Feed::new(events, &self.telemetry, &resources);
+        let [first, second, third, fourth] = &resources;
+        let follow = |resource| follow(resource, &self.access, self.silence, &feed);
         self.runtime.block_on(async {
-            // Each goes on until nobody listens any more. The small ones first: what they say bears on every rule.
+            // Each goes on until nobody listens any more.
             tokio::select! {
-                () = follow(node, access, silence, &feed) => {}
-                () = follow(ServiceCidrs, access, silence, &feed) => {}
-                () = follow(Services, access, silence, &feed) => {}
-                () = follow(EndpointSlices, access, silence, &feed) => {}
+                () = follow(first) => {}
+                () = follow(second) => {}
+                () = follow(third) => {}
+                () = follow(fourth) => {}
             }
         });
         Ok(())

@@ -40,20 +40,20 @@ pub(super) struct Part {
 }
 
 /// A page of a list, as text.
-pub(super) async fn page<R: Resource>(
+pub(super) async fn page(
     client: &Client,
-    resource: &R,
+    resource: &Resource,
     part: Part,
     silence: Duration,
 ) -> Result<Vec<u8>, Failure> {
     let params = ListParams {
-        label_selector: resource.labels().map(str::to_owned),
-        field_selector: resource.fields(),
+        label_selector: resource.labels.map(str::to_owned),
+        field_selector: resource.fields.clone(),
         limit: Some(part.limit),
         continue_token: part.after,
         ..ListParams::default()
     };
-    let request = Request::new(R::PATH).list(&params);
+    let request = Request::new(resource.path).list(&params);
     let request = request.map_err(|error| Failure::Connection(kube::Error::BuildRequest(error)))?;
     let read = async {
         let mut lines = Lines::new(send(client, request).await?);
@@ -64,16 +64,16 @@ pub(super) async fn page<R: Resource>(
 }
 
 /// Opens a watch, which the server ends by itself after `seconds`.
-pub(super) async fn watch<R: Resource>(
+pub(super) async fn watch(
     client: &Client,
-    resource: &R,
+    resource: &Resource,
     start: Start<'_>,
     seconds: u32,
     silence: Duration,
 ) -> Result<Lines, Failure> {
     let params = WatchParams {
-        label_selector: resource.labels().map(str::to_owned),
-        field_selector: resource.fields(),
+        label_selector: resource.labels.map(str::to_owned),
+        field_selector: resource.fields.clone(),
         timeout: Some(seconds),
         bookmarks: true,
         send_initial_events: matches!(start, Start::Everything),
@@ -82,7 +82,7 @@ pub(super) async fn watch<R: Resource>(
         Start::Everything => "",
         Start::After(version) => version,
     };
-    let request = Request::new(R::PATH).watch(&params, version);
+    let request = Request::new(resource.path).watch(&params, version);
     let request = request.map_err(|error| Failure::Connection(kube::Error::BuildRequest(error)))?;
     answered(send(client, request), silence).await.map(Lines::new)
 }

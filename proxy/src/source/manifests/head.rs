@@ -3,6 +3,8 @@
 use endpoint_cache::object::Kind;
 use serde::Deserialize;
 
+use crate::source::Vocabulary;
+
 /// The two fields that every object begins with, in whatever order they stand.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -14,7 +16,7 @@ pub(super) struct Head {
 /// What a document or item holds, as far as anybody here cares.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Holds {
-    /// An object that the cache reads.
+    /// An object that is asked for.
     Object(Kind),
     /// Objects under `items`: all of one kind, or each saying its own.
     List(Option<Kind>),
@@ -23,17 +25,18 @@ pub(super) enum Holds {
 }
 
 impl Head {
-    /// What the rest holds; what is wrong with a head that does not say.
-    pub(super) fn holds(&self) -> Result<Holds, &'static str> {
+    /// What the rest holds for who asks; what is wrong with a head that does not say.
+    pub(super) fn holds<U: Vocabulary>(&self) -> Result<Holds, &'static str> {
         if self.api_version.is_empty() || self.kind.is_empty() {
             return Err("no Kubernetes object: apiVersion or kind is missing");
         }
-        if let Some(kind) = kind(&self.api_version, &self.kind) {
+        let kind = |kind| kind_of(&self.api_version, kind).filter(|kind| U::KINDS.contains(kind));
+        if let Some(kind) = kind(&self.kind) {
             return Ok(Holds::Object(kind));
         }
         let list = match self.kind.strip_suffix("List") {
             Some("") if self.api_version == "v1" => Some(Holds::List(None)),
-            Some(item) => kind(&self.api_version, item).map(|kind| Holds::List(Some(kind))),
+            Some(item) => kind(item).map(|kind| Holds::List(Some(kind))),
             None => None,
         };
         Ok(list.unwrap_or_else(|| Holds::Other(format!("{} {}", self.api_version, self.kind))))
@@ -69,10 +72,13 @@ impl Head {
     }
 }
 
-fn kind(api_version: &str, kind: &str) -> Option<Kind> {
+fn kind_of(api_version: &str, kind: &str) -> Option<Kind> {
     match (api_version, kind) {
         ("v1", "Service") => Some(Kind::Service),
         ("v1", "Node") => Some(Kind::Node),
+        ("v1", "Pod") => Some(Kind::Pod),
+        ("v1", "Namespace") => Some(Kind::Namespace),
+        ("networking.k8s.io/v1", "NetworkPolicy") => Some(Kind::NetworkPolicy),
         ("discovery.k8s.io/v1", "EndpointSlice") => Some(Kind::EndpointSlice),
         ("networking.k8s.io/v1" | "networking.k8s.io/v1beta1", "ServiceCIDR") => Some(Kind::ServiceCidr),
         _ => None,
@@ -91,6 +97,8 @@ fn plain(value: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use endpoint_cache::Update;
+
     use super::*;
 
     fn head(api_version: &str, kind: &str) -> Head {
@@ -99,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_group_tells_kinds_of_the_same_name_apart() {
-        let holds = |api_version, kind| head(api_version, kind).holds().unwrap();
+        let holds = |api_version, kind| head(api_version, kind).holds::<Update>().unwrap();
         let other =
             |api_version, kind| holds(api_version, kind) == Holds::Other(format!("{api_version} {kind}"));
         assert_eq!(holds("v1", "Service"), Holds::Object(Kind::Service));
@@ -109,7 +117,23 @@ mod tests {
         assert_eq!(holds("discovery.k8s.io/v1", "EndpointSliceList"), Holds::List(Some(Kind::EndpointSlice)));
         assert!(other("v1", "PodList"));
         assert!(other("v1", "Pod"));
-        assert!(head("", "Pod").holds().is_err());
+        assert!(head("", "Pod").holds::<Update>().is_err());
+    }
+
+    #[test]
+    fn policies_are_made_of_other_kinds() {
+        let holds = |api_version, kind| head(api_version, kind).holds::<policy::Update>().unwrap();
+        assert_eq!(holds("v1", "Pod"), Holds::Object(Kind::Pod));
+        assert_eq!(holds("v1", "NamespaceList"), Holds::List(Some(Kind::Namespace)));
+        assert_eq!(holds("networking.k8s.io/v1", "NetworkPolicy"), Holds::Object(Kind::NetworkPolicy));
+        for (api_version, kind) in [
+            ("v1", "Service"),
+            ("extensions/v1beta1", "NetworkPolicy"),
+            ("crd.projectcalico.org/v1", "NetworkPolicy"),
+            ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"),
+        ] {
+            assert_eq!(holds(api_version, kind), Holds::Other(format!("{api_version} {kind}")));
+        }
     }
 
     #[test]

@@ -9,11 +9,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use endpoint_cache::Update;
 use endpoint_cache::object::ObjectRef;
 
 use super::parse::{Found, Parsed, parse};
 use super::read::Fault;
+use crate::source::Vocabulary;
 
 /// What a file was found to be.
 #[derive(Debug)]
@@ -45,10 +45,10 @@ impl fmt::Display for Problem {
 }
 
 /// What came of a batch.
-#[derive(Debug, Default)]
-pub(super) struct Settled {
+#[derive(Debug)]
+pub(super) struct Settled<U> {
     /// What is in force now and was not before, in no particular order.
-    pub(super) updates: Vec<Update>,
+    pub(super) updates: Vec<U>,
     /// Files that hold what is to be in force again, though they did not change: take them afresh and settle again.
     pub(super) reread: BTreeSet<Arc<Path>>,
 }
@@ -68,14 +68,14 @@ enum Reading {
 const PART: usize = 500;
 
 /// What is known of all files.
-#[derive(Debug, Default)]
-pub(super) struct Inventory {
+#[derive(Debug)]
+pub(super) struct Inventory<U> {
     files: HashMap<Arc<Path>, File>,
     objects: HashMap<ObjectRef, Object>,
     /// Objects that the current batch may have changed.
     touched: HashSet<ObjectRef>,
     /// Objects decoded in the current batch, each with what holds it.
-    decoded: HashMap<ObjectRef, (Claim, Update)>,
+    decoded: HashMap<ObjectRef, (Claim, U)>,
     problems: Vec<Problem>,
 }
 
@@ -102,7 +102,19 @@ struct Claim {
     hash: u64,
 }
 
-impl Inventory {
+impl<U> Default for Inventory<U> {
+    fn default() -> Self {
+        Self {
+            files: HashMap::new(),
+            objects: HashMap::new(),
+            touched: HashSet::new(),
+            decoded: HashMap::new(),
+            problems: Vec::new(),
+        }
+    }
+}
+
+impl<U: Vocabulary> Inventory<U> {
     /// Takes in what a file holds now.
     pub(super) fn take(&mut self, file: &Arc<Path>, content: Content) {
         self.read(file, content, Reading::New, &mut |_| ());
@@ -115,12 +127,7 @@ impl Inventory {
 
     /// Takes in a file at the start, before anything is programmed: what it puts in force is handed on in parts, so
     /// that a large file is never in memory decoded as a whole. Files must come sorted.
-    pub(super) fn take_first(
-        &mut self,
-        file: &Arc<Path>,
-        content: Content,
-        hand_on: &mut dyn FnMut(Vec<Update>),
-    ) {
+    pub(super) fn take_first(&mut self, file: &Arc<Path>, content: Content, hand_on: &mut dyn FnMut(Vec<U>)) {
         self.read(file, content, Reading::InParts, hand_on);
         hand_on(self.settle().updates);
     }
@@ -141,15 +148,15 @@ impl Inventory {
     }
 
     /// Ends a batch: what it put in force.
-    pub(super) fn settle(&mut self) -> Settled {
-        let mut settled = Settled::default();
+    pub(super) fn settle(&mut self) -> Settled<U> {
+        let mut settled = Settled { updates: Vec::new(), reread: BTreeSet::new() };
         let mut decoded = std::mem::take(&mut self.decoded);
         for name in std::mem::take(&mut self.touched) {
             let Entry::Occupied(mut entry) = self.objects.entry(name.clone()) else { continue };
             let object = entry.get_mut();
             let Some(claim) = object.claims.last() else {
                 if object.in_force.is_some() {
-                    settled.updates.push(Update::Deleted(name));
+                    settled.updates.push(U::deleted(name));
                 }
                 entry.remove();
                 continue;
@@ -175,7 +182,7 @@ impl Inventory {
         file: &Arc<Path>,
         content: Content,
         reading: Reading,
-        hand_on: &mut dyn FnMut(Vec<Update>),
+        hand_on: &mut dyn FnMut(Vec<U>),
     ) {
         let before = self.files.remove(file).unwrap_or_default();
         let text = match content {
@@ -204,7 +211,7 @@ impl Inventory {
         }
     }
 
-    fn found(&mut self, file: &Arc<Path>, found: Found, now: &mut File, held: &mut HashSet<ObjectRef>) {
+    fn found(&mut self, file: &Arc<Path>, found: Found<U>, now: &mut File, held: &mut HashSet<ObjectRef>) {
         let Found { object, hash, line, update } = found;
         if !held.insert(object.clone()) {
             self.warn(
@@ -271,7 +278,7 @@ impl Inventory {
     }
 
     /// Keeps the update of the file that sorts last: no other can be the one that counts.
-    fn decoded(&mut self, claim: Claim, name: &ObjectRef, update: Update) {
+    fn decoded(&mut self, claim: Claim, name: &ObjectRef, update: U) {
         let outranked = self.decoded.get(name).is_some_and(|(other, _)| other.file > claim.file);
         if !outranked {
             self.decoded.insert(name.clone(), (claim, update));

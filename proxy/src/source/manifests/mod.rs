@@ -1,4 +1,4 @@
-//! `--manifests PATH`: Services and EndpointSlices from files, followed as they are saved.
+//! `--manifests PATH`: objects from files, followed as they are saved.
 //!
 //! `split` cuts text into pieces, `parse` decodes those that are new, and `inventory` tells what that changed: all
 //! of it pure. `place` reads files and `watch` says which; this module is the loop around them. A save is handed on
@@ -22,9 +22,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use endpoint_cache::Update;
 
-use super::{Event, Events, Source};
+use super::{Event, Events, Source, Vocabulary};
 use crate::links::is_link;
 use inventory::Inventory;
 use place::Place;
@@ -36,7 +35,7 @@ const GRACE: Duration = Duration::from_millis(50);
 
 /// Why a folder or file of manifests cannot be followed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// It cannot be read.
     #[error("cannot read --manifests {}", path.display())]
     Read {
@@ -57,20 +56,20 @@ pub enum Error {
 
 /// A folder of manifests, or one file, as a [`Source`].
 #[derive(Debug)]
-pub struct Manifests {
+pub(crate) struct Manifests<U> {
     place: Place,
     watch: Watch,
-    inventory: Inventory,
+    inventory: Inventory<U>,
     /// Files that are no longer there: since when, and the cookie of the move that took them away.
     vanished: HashMap<Arc<Path>, (Instant, u32)>,
 }
 
-impl Manifests {
+impl<U: Vocabulary> Manifests<U> {
     /// Begins to watch a folder of manifests, or one file.
     ///
     /// # Errors
     /// When it is not there, or cannot be read or watched.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let unreadable = |source| Error::Read { path: path.to_owned(), source };
         let place = Place::find(path).map_err(unreadable)?;
         let watch =
@@ -80,7 +79,7 @@ impl Manifests {
     }
 
     /// Hands on what is there at the start, a file at a time: nothing is programmed before all of it is in.
-    fn first(&mut self, events: &Events) -> anyhow::Result<bool> {
+    fn first(&mut self, events: &Events<U>) -> anyhow::Result<bool> {
         let (files, folders) = self.place.list().context("cannot list the manifests")?;
         if folders > 0 {
             tracing::warn!(folders, "sub-folders of the manifests' folder are not read");
@@ -156,7 +155,7 @@ impl Manifests {
     }
 
     /// Reads these files; returns what that put in force.
-    fn batch(&mut self, files: &BTreeSet<Arc<Path>>) -> Vec<Update> {
+    fn batch(&mut self, files: &BTreeSet<Arc<Path>>) -> Vec<U> {
         for file in files {
             self.watch.follow(file);
             self.inventory.take(file, self.place.read(file));
@@ -180,8 +179,8 @@ impl Manifests {
     }
 }
 
-impl Source for Manifests {
-    fn run(mut self: Box<Self>, events: &Events) -> anyhow::Result<()> {
+impl<U: Vocabulary> Source<U> for Manifests<U> {
+    fn run(mut self: Box<Self>, events: &Events<U>) -> anyhow::Result<()> {
         if !self.first(events)? {
             return Ok(());
         }

@@ -2,7 +2,6 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use endpoint_cache::Update;
 use endpoint_cache::object::{Kind, ObjectRef};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,6 +10,7 @@ use serde_saphyr::Spanned;
 use super::head::Holds;
 use super::read::{self, Decoded, Fault, Json, Read, Yaml, YamlItem};
 use super::split::{self, Piece};
+use crate::source::{Text, Vocabulary};
 
 /// What a file holds besides objects.
 #[derive(Debug, Default)]
@@ -23,22 +23,22 @@ pub(super) struct Parsed {
 
 /// An object in a file.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct Found<U> {
     pub(super) object: ObjectRef,
     /// Of the text, or of what it was decoded to: the same hash means the same object.
     pub(super) hash: u64,
     /// The line it begins on.
     pub(super) line: usize,
     /// The object itself; `None` where the hash was known.
-    pub(super) update: Option<Update>,
+    pub(super) update: Option<U>,
 }
 
 /// Reads a file and hands on its objects in their order. Text whose hash is `known` to hold an object is not decoded
 /// again.
-pub(super) fn parse(
+pub(super) fn parse<U: Vocabulary>(
     text: &str,
     known: &dyn Fn(u64) -> Option<ObjectRef>,
-    hand_on: &mut dyn FnMut(Found),
+    hand_on: &mut dyn FnMut(Found<U>),
 ) -> Parsed {
     let mut parser = Parser { known, hand_on, parsed: Parsed::default() };
     for document in split::documents(text) {
@@ -49,22 +49,22 @@ pub(super) fn parse(
     parser.parsed
 }
 
-struct Parser<'k> {
+struct Parser<'k, U> {
     known: &'k dyn Fn(u64) -> Option<ObjectRef>,
-    hand_on: &'k mut dyn FnMut(Found),
+    hand_on: &'k mut dyn FnMut(Found<U>),
     parsed: Parsed,
 }
 
-impl Parser<'_> {
+impl<U: Vocabulary> Parser<'_, U> {
     fn document(&mut self, piece: Piece<'_>) {
         // What looks like JSON and is none may still be YAML in flow style.
         if piece.text.trim_start().starts_with('{') && serde_json::from_str::<&RawValue>(piece.text).is_ok() {
-            return match Json(piece.text).holds() {
+            return match Json(piece.text).holds::<U>() {
                 Ok(Holds::List(kind)) => self.json_list(kind, piece),
                 holds => self.object(holds, piece.line, piece_hash(piece), Json(piece.text)),
             };
         }
-        match Yaml(piece.text).holds() {
+        match Yaml(piece.text).holds::<U>() {
             Ok(Holds::List(kind)) => match split::items(piece) {
                 Some(items) => items.into_iter().for_each(|item| self.item(kind, item, YamlItem(item.text))),
                 None => self.whole_list(kind, piece),
@@ -76,7 +76,7 @@ impl Parser<'_> {
     /// An item that was cut out of its list.
     fn item(&mut self, kind: Option<Kind>, piece: Piece<'_>, from: impl Read) {
         if !self.recognised(piece) {
-            self.object(holds(kind, from), piece.line, piece_hash(piece), from);
+            self.object(holds::<U>(kind, from), piece.line, piece_hash(piece), from);
         }
     }
 
@@ -89,7 +89,7 @@ impl Parser<'_> {
         for item in list.items.unwrap_or_default() {
             let line = usize::try_from(item.referenced.line()).unwrap_or(1).max(1);
             let from = Decoded(&item.value);
-            self.object(holds(kind, from), piece.line + line - 1, hash(&item.value), from);
+            self.object(holds::<U>(kind, from), piece.line + line - 1, hash(&item.value), from);
         }
     }
 
@@ -119,7 +119,10 @@ impl Parser<'_> {
 
     fn object(&mut self, holds: Result<Holds, Fault>, line: usize, hash: u64, from: impl Read) {
         let read = match holds {
-            Ok(Holds::Object(kind)) => read::object(kind, from),
+            Ok(Holds::Object(kind)) => match read::object(kind, from) {
+                Some(read) => read,
+                None => return self.parsed.ignored.push((line, kind.to_string())),
+            },
             Ok(Holds::List(_)) => Err(Fault { line: 1, reason: "a list within a list".to_owned() }),
             Ok(Holds::Other(what)) => return self.parsed.ignored.push((line, what)),
             Err(fault) => Err(fault),
@@ -150,8 +153,8 @@ struct JsonList<'a> {
 }
 
 /// What an item holds: what its list says, or else what it says itself.
-fn holds(kind: Option<Kind>, item: impl Read) -> Result<Holds, Fault> {
-    kind.map_or_else(|| item.holds(), |kind| Ok(Holds::Object(kind)))
+fn holds<U: Vocabulary>(kind: Option<Kind>, item: impl Read) -> Result<Holds, Fault> {
+    kind.map_or_else(|| item.holds::<U>(), |kind| Ok(Holds::Object(kind)))
 }
 
 /// The same for a piece with other blank lines around it.

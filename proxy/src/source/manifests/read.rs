@@ -1,10 +1,10 @@
 //! Decodes one piece of text, whatever it is written in, and says on which line it is wrong.
 
-use endpoint_cache::Update;
-use endpoint_cache::object::{EndpointSlice, Kind, Node, ObjectRef, Service, ServiceCidr};
+use endpoint_cache::object::{Kind, ObjectName, ObjectRef};
 use serde::de::DeserializeOwned;
 
 use super::head::{Head, Holds};
+use crate::source::{Text, Vocabulary};
 
 /// Why a piece cannot be used.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,19 +14,17 @@ pub(super) struct Fault {
     pub(super) reason: String,
 }
 
-/// Text, or what it was decoded to, that a value can be read from.
-pub(super) trait Read: Copy {
-    fn read<T: DeserializeOwned>(self) -> Result<T, Fault>;
-
+/// Text, or what it was decoded to, that says what it is.
+pub(super) trait Read: Text<Error = Fault> {
     /// The head, if it can be had without decoding everything.
     fn glance(self) -> Option<Head> {
         None
     }
 
-    /// What it says it holds.
-    fn holds(self) -> Result<Holds, Fault> {
+    /// What it says it holds, for who asks.
+    fn holds<U: Vocabulary>(self) -> Result<Holds, Fault> {
         let head = self.glance().map_or_else(|| self.read(), Ok)?;
-        head.holds().map_err(|reason| Fault { line: 1, reason: reason.to_owned() })
+        head.holds::<U>().map_err(|reason| Fault { line: 1, reason: reason.to_owned() })
     }
 }
 
@@ -46,65 +44,61 @@ pub(super) struct Json<'a>(pub(super) &'a str);
 #[derive(Clone, Copy)]
 pub(super) struct Decoded<'a>(pub(super) &'a serde_json::Value);
 
-impl Read for Yaml<'_> {
+impl Text for Yaml<'_> {
+    type Error = Fault;
+
     fn read<T: DeserializeOwned>(self) -> Result<T, Fault> {
         serde_saphyr::from_str_with_options(self.0, yaml_options()).map_err(|error| yaml_fault(&error))
     }
+}
 
+impl Read for Yaml<'_> {
     fn glance(self) -> Option<Head> {
         Head::glance(self.0)
+    }
+}
+
+impl Text for YamlItem<'_> {
+    type Error = Fault;
+
+    fn read<T: DeserializeOwned>(self) -> Result<T, Fault> {
+        Yaml(self.0).read::<(T,)>().map(|(value,)| value)
     }
 }
 
 impl Read for YamlItem<'_> {
-    fn read<T: DeserializeOwned>(self) -> Result<T, Fault> {
-        Yaml(self.0).read::<(T,)>().map(|(value,)| value)
-    }
-
     fn glance(self) -> Option<Head> {
         Head::glance(self.0)
     }
 }
 
-impl Read for Json<'_> {
+impl Text for Json<'_> {
+    type Error = Fault;
+
     fn read<T: DeserializeOwned>(self) -> Result<T, Fault> {
         serde_json::from_str(self.0).map_err(|error| json_fault(&error))
     }
 }
 
-impl Read for Decoded<'_> {
+impl Read for Json<'_> {}
+
+impl Text for Decoded<'_> {
+    type Error = Fault;
+
     fn read<T: DeserializeOwned>(self) -> Result<T, Fault> {
         T::deserialize(self.0).map_err(|error| Fault { line: 1, reason: error.to_string() })
     }
 }
 
-/// Reads an object of a kind, which must have a name.
-pub(super) fn object(kind: Kind, from: impl Read) -> Result<(ObjectRef, Update), Fault> {
-    let (name, update) = match kind {
-        Kind::Service => {
-            let object: Service = from.read()?;
-            (object.object_name(), Update::Service(object))
-        }
-        Kind::EndpointSlice => {
-            let object: EndpointSlice = from.read()?;
-            (object.object_name(), Update::EndpointSlice(object))
-        }
-        Kind::Node => {
-            let object: Node = from.read()?;
-            (object.object_name(), Update::Node(object))
-        }
-        Kind::ServiceCidr => {
-            let object: ServiceCidr = from.read()?;
-            (object.object_name(), Update::ServiceCidr(object))
-        }
-        Kind::Pod | Kind::Namespace | Kind::NetworkPolicy => {
-            return Err(Fault { line: 1, reason: format!("{kind}: only policies read these") });
-        }
+impl Read for Decoded<'_> {}
+
+/// Reads an object of a kind, which must have a name; `None` if nobody asks for the kind.
+pub(super) fn object<U: Vocabulary>(kind: Kind, from: impl Read) -> Option<Result<(ObjectRef, U), Fault>> {
+    let named = |(name, update): (ObjectName, U)| match name.name.is_empty() {
+        true => Err(Fault { line: 1, reason: format!("{kind} without metadata.name") }),
+        false => Ok((ObjectRef { kind, name }, update)),
     };
-    if name.name.is_empty() {
-        return Err(Fault { line: 1, reason: format!("{kind} without metadata.name") });
-    }
-    Ok((ObjectRef { kind, name }, update))
+    Some(U::decode(kind, from)?.and_then(named))
 }
 
 /// Text is as large as the largest file at most; what is bounded here is what a small text may blow up to.

@@ -1,5 +1,6 @@
 //! Files in, updates out: what is read, and what a save changes.
 
+use endpoint_cache::Update;
 use endpoint_cache::object::{EndpointSlice, ObjectRef, Service};
 use proptest::prelude::*;
 
@@ -36,7 +37,7 @@ fn brief(updates: impl IntoIterator<Item = Update>) -> Vec<String> {
 }
 
 /// The objects of a text, and what else was found in it.
-fn parse(text: &str, known: &dyn Fn(u64) -> Option<ObjectRef>) -> (Vec<Found>, Parsed) {
+fn parse(text: &str, known: &dyn Fn(u64) -> Option<ObjectRef>) -> (Vec<Found<Update>>, Parsed) {
     let mut objects = Vec::new();
     let parsed = parse::parse(text, known, &mut |found| objects.push(found));
     (objects, parsed)

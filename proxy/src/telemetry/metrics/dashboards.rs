@@ -9,6 +9,7 @@ use modes::{Cleaning, IptablesRules};
 use serde_json::Value;
 
 use super::*;
+use crate::telemetry::Enforced;
 use crate::telemetry::traffic::tests::empty_page;
 
 /// What may stand in an expression besides names of metrics.
@@ -92,7 +93,10 @@ fn expressions(value: &Value, to: &mut Vec<String>) {
 fn told() -> BTreeSet<String> {
     let mut text = Page::new(None, empty_page()).text;
     for mode in ["iptables", "ipvs", "nftables", "userspace"] {
-        let metrics = Metrics::new(Traffic::default());
+        let policies: Arc<Policies> = Arc::default();
+        policies.are_enforced(Enforced { by: mode, audit: false });
+        policies.failed();
+        let metrics = Metrics::new(Traffic::default(), &policies);
         metrics.serves(mode, vec![Family::V4]);
         metrics.queued();
         metrics.in_force();

@@ -10,7 +10,7 @@ mod page;
 mod process;
 mod requests;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use endpoint_cache::object::Kind;
@@ -21,7 +21,7 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Traffic;
+use super::{Policies, Traffic};
 use kube_proxy::KubeProxy;
 use own::Own;
 pub(crate) use page::Page;
@@ -39,6 +39,9 @@ pub(crate) struct Metrics {
     /// Requests to the API server.
     pub(crate) requests: Requests,
     registry: Registry,
+    policies: Arc<Policies>,
+    /// What is told of policies, if they are enforced.
+    of_policies: Registry,
     /// What is asked for, once it is known.
     served: OnceLock<Served>,
 }
@@ -70,7 +73,7 @@ pub(crate) enum Probe {
 
 impl Metrics {
     /// Nothing has happened yet. What is carried is asked for whenever somebody asks us.
-    pub(crate) fn new(traffic: Traffic) -> Self {
+    pub(crate) fn new(traffic: Traffic, policies: &Arc<Policies>) -> Self {
         let mut registry = Registry::default();
         let requests = Requests::register(&mut registry);
         build::register(&mut registry);
@@ -80,6 +83,8 @@ impl Metrics {
             kube_proxy: KubeProxy::new(),
             requests,
             registry,
+            policies: Arc::clone(policies),
+            of_policies: Policies::registry(policies),
             served: OnceLock::new(),
         }
     }
@@ -198,7 +203,8 @@ impl Metrics {
         let mut text = String::new();
         let of_mode = self.served.get().and_then(|served| self.kube_proxy.of_mode(served.mode));
         let registries = [&self.own.registry, &self.kube_proxy.registry, &self.registry];
-        for registry in registries.into_iter().chain(of_mode) {
+        let of_policies = self.policies.now().map(|_| &self.of_policies);
+        for registry in registries.into_iter().chain(of_mode).chain(of_policies) {
             // Writing to a string cannot fail.
             let _ = encode_registry(&mut text, registry);
         }
@@ -235,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_happened_stands_on_the_page() {
-        let metrics = Metrics::new(Traffic::default());
+        let metrics = Metrics::new(Traffic::default(), &Arc::default());
         metrics.synced(Extent::Partial, &Report::default(), Duration::from_micros(70));
         metrics.repaired();
         metrics.bad_object(Kind::Service);
@@ -259,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_sync_counts_in_each_family_that_is_programmed() {
-        let metrics = Metrics::new(Traffic::default());
+        let metrics = Metrics::new(Traffic::default(), &Arc::default());
         metrics.serves("iptables", vec![Family::V4, Family::V6]);
         let family = Family::V6;
         let report = Report {
@@ -289,7 +295,7 @@ mod tests {
     #[test]
     fn a_mode_tells_what_kube_proxy_tells_in_it() {
         let names = |mode| {
-            let metrics = Metrics::new(Traffic::default());
+            let metrics = Metrics::new(Traffic::default(), &Arc::default());
             metrics.serves(mode, vec![Family::V4]);
             metrics.page(None).text
         };

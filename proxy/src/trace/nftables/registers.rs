@@ -1,6 +1,6 @@
 //! The registers that a rule works on.
 
-use kernel::nft::expr::{Comparison, Match, Register};
+use kernel::nft::expr::{Match, Register};
 
 /// Sixteen words of four bytes.
 const BYTES: usize = 64;
@@ -36,7 +36,7 @@ impl Registers {
         Some(u32::from_ne_bytes(self.read(at, 4)?.try_into().ok()?))
     }
 
-    /// Computes, or compares; says whether the rule goes on.
+    /// Computes, or compares; says whether the rule goes on. What is limited is taken to be within its limit.
     #[must_use]
     pub(super) fn meet(&mut self, matching: &Match) -> bool {
         match matching {
@@ -48,18 +48,37 @@ impl Registers {
             }
             Match::Cmp { register, comparison, with } => {
                 let Some(value) = self.read(*register, with.len()) else { return false };
-                match comparison {
-                    Comparison::Eq => value == with.as_slice(),
-                    Comparison::Ne => value != with.as_slice(),
-                }
+                comparison.holds(value, with)
             }
+            Match::Limit { .. } => true,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kernel::nft::Bytes;
+    use kernel::nft::expr::Comparison;
+
     use super::*;
+
+    #[test]
+    fn a_range_of_ports_holds_its_first_and_its_last() {
+        let within = |port: u16| {
+            let (mut registers, at) = (Registers::default(), Register::new(0));
+            assert!(registers.write(at, &port.to_be_bytes()));
+            let mut compare = |comparison, with: u16| {
+                let with = Bytes::from_slice(&with.to_be_bytes());
+                registers.meet(&Match::Cmp { register: at, comparison, with })
+            };
+            let inside = compare(Comparison::Gte, 80) && compare(Comparison::Lte, 1000);
+            assert_eq!(inside, compare(Comparison::Gt, 79) && compare(Comparison::Lt, 1001));
+            inside
+        };
+        let found: Vec<u16> =
+            [79, 80, 256, 1000, 1001, 20_480].into_iter().filter(|port| within(*port)).collect();
+        assert_eq!(found, [80, 256, 1000], "and not as if they were numbers in host order");
+    }
 
     #[test]
     fn a_short_value_leaves_zeros_to_the_end_of_its_word() {

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use endpoint_cache::Protocol;
 use kernel::nft::expr::{
-    Action, DynsetOp, Expr, FibFlags, InstalledExpr, Load, Match, MetaKey, NatKind, Register, SetAccess,
+    Action, DynsetOp, Expr, FibFlags, InstalledExpr, Load, Match, MetaKey, NatKind, Register, RejectWith,
+    SetAccess,
 };
 use kernel::nft::{Data, Element, ListedRule, Verdict};
 
@@ -157,6 +159,14 @@ impl<T: Rules> Evaluation<'_, T> {
         Outcome::Miss
     }
 
+    fn not_known(&mut self, place: &Place) -> Outcome {
+        self.note_unknown(format!(
+            "chain {} has a rule that looks at what is not known of the packet, such as its source port: it is taken not to match",
+            place.shown
+        ));
+        Outcome::Miss
+    }
+
     /// Every value of a random number makes a run of its own, except those that the comparison which follows ends.
     fn draw(
         &mut self,
@@ -200,13 +210,7 @@ impl<T: Rules> Evaluation<'_, T> {
         match load {
             Load::Payload { base, offset, len, into } => match traveller.payload(*base, *offset, *len) {
                 Some(bytes) => run.written(*into, &bytes),
-                None => {
-                    self.note_unknown(format!(
-                        "chain {} has a rule that looks at what is not known of the packet, such as its source port: it is taken not to match",
-                        place.shown
-                    ));
-                    Outcome::Miss
-                }
+                None => self.not_known(place),
             },
             Load::Meta { key, into } => match key {
                 MetaKey::Mark => run.written(*into, &traveller.mark.to_ne_bytes()),
@@ -217,7 +221,12 @@ impl<T: Rules> Evaluation<'_, T> {
                     run.written(*into, &name)
                 }
             },
-            Load::Ct { key, into } => run.written(*into, &traveller.connection(*key).to_ne_bytes()),
+            Load::Ct { key, into } => run.written(*into, &traveller.connection(*key)),
+            Load::CtTuple { key, .. } if !traveller.has_in_tuple(*key) => Outcome::Miss,
+            Load::CtTuple { key, direction, into } => match traveller.tuple(*key, *direction) {
+                Some(bytes) => run.written(*into, &bytes),
+                None => self.not_known(place),
+            },
             Load::FibType { of, into } => {
                 let address = match of {
                     FibFlags::Saddr => traveller.source(),
@@ -301,7 +310,7 @@ fn answer(
 
 fn act(place: &Place, run: &mut Run, action: &Action) -> Outcome {
     match action {
-        Action::Counter => Outcome::Go,
+        Action::Counter | Action::Log { .. } => Outcome::Go,
         Action::SetMark { from } | Action::SetConnectionMark { from } => {
             let Some(mark) = run.registers.number(*from) else { return Outcome::Miss };
             if matches!(action, Action::SetMark { .. }) {
@@ -317,10 +326,7 @@ fn act(place: &Place, run: &mut Run, action: &Action) -> Outcome {
             run.effect(place, verdict.to_string());
             Outcome::Ends(Fate::Decided(verdict.clone()))
         }
-        Action::Reject(_) => {
-            run.effect(place, "reject".to_owned());
-            Outcome::Ends(Fate::Rejected)
-        }
+        Action::Reject(with) => reject(place, run, *with),
         Action::Masquerade => {
             (run.traveller.masquerade, run.traveller.source_settled) = (true, true);
             run.effect(place, "masquerade fully-random".to_owned());
@@ -328,6 +334,17 @@ fn act(place: &Place, run: &mut Run, action: &Action) -> Outcome {
         }
         Action::Nat { kind, address, port, .. } => translate(place, run, *kind, *address, *port),
     }
+}
+
+/// Answers with an error. Only TCP can be answered with a reset: what is of another protocol is just dropped.
+fn reject(place: &Place, run: &mut Run, with: RejectWith) -> Outcome {
+    let is_answered = with != RejectWith::TcpReset || run.traveller.protocol() == Protocol::Tcp.number();
+    let words = match with {
+        RejectWith::TcpReset => "reject with tcp reset",
+        RejectWith::PortUnreachable | RejectWith::PortUnreachable6 => "reject",
+    };
+    run.effect(place, words.to_owned());
+    Outcome::Ends(if is_answered { Fate::Rejected } else { Fate::Decided(Verdict::Drop) })
 }
 
 /// Rewrites an address, which lets the packet pass.

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use endpoint_cache::Protocol;
 use kernel::nft::expr::{
-    Action, Comparison, CtKey, Expr, FibFlags, IcmpCode, InstalledExpr, Load, Match, MetaKey, NatKind,
-    PayloadBase, Register, SetAccess,
+    Action, Comparison, CtKey, Expr, FibFlags, InstalledExpr, Load, Match, MetaKey, NatKind, PayloadBase,
+    Register, RejectWith, SetAccess, TupleDirection, TupleKey,
 };
 use kernel::nft::{
     Bytes, Chain, ChainType, Data, DataType, Element, Family, Hook, HookPoint, ListedChain, ListedRule,
@@ -323,7 +323,7 @@ fn without_endpoints(chain: &str, point: HookPoint, fate: Verdict) -> Held {
         .rule(
             "reject-chain",
             "",
-            &[vec![Expr::Action(Action::Counter), Expr::Action(Action::Reject(IcmpCode::PortUnreachable))]],
+            &[vec![Expr::Action(Action::Counter), Expr::Action(Action::Reject(RejectWith::PortUnreachable))]],
         )
 }
 
@@ -375,17 +375,103 @@ fn a_chain_that_was_left_by_goto_is_not_come_back_to() {
 #[test]
 fn what_is_not_understood_is_told_once_and_taken_not_to_match() {
     let foreign = |table: Held| {
-        let limit = InstalledExpr::Unknown { name: "limit".to_owned() };
+        let quota = InstalledExpr::Unknown { name: "quota".to_owned() };
         let drop = InstalledExpr::Known(Expr::Action(Action::Verdict(Verdict::Drop)));
-        table.listed("nat-prerouting", "", vec![limit, drop])
+        table.listed("nat-prerouting", "", vec![quota, drop])
     };
     let sport = vec![load(PayloadBase::Transport, 0, 2, R)];
     let table = foreign(foreign(three(&[]))).rule("nat-prerouting", "", &[sport, verdict(Verdict::Drop)]);
     let walk = go(&from_pod("10.96.0.11:80"), table);
     expect(&walk, &[("Untranslated { masquerade: false }", 100)]);
     assert_eq!(walk.unknown.len(), 2, "{:?}", walk.unknown);
-    assert!(walk.unknown[0].contains("nat-prerouting") && walk.unknown[0].contains("limit"));
+    assert!(walk.unknown[0].contains("nat-prerouting") && walk.unknown[0].contains("quota"));
     assert!(walk.unknown[1].contains("source port"));
+}
+
+#[test]
+fn a_connection_has_the_protocol_of_its_packet() {
+    let of = |number: u8| {
+        let protocol = Expr::Load(Load::Ct { key: CtKey::Protocol, into: R });
+        let parts = [vec![protocol, cmp(Comparison::Eq, &[number])], verdict(Verdict::Drop)];
+        let forward = Held::default().base("forward", ChainType::Filter, HookPoint::Forward, 0);
+        ends(&go(&from_pod("10.96.0.10:80"), forward.rule("forward", "", &parts)))
+    };
+    assert_eq!(of(6), [("Dropped".to_owned(), 100)]);
+    assert_eq!(of(17), [("Untranslated { masquerade: false }".to_owned(), 100)]);
+}
+
+/// A rule that drops what has this in its conntrack entry.
+fn drops(table: Held, chain: &str, key: TupleKey, direction: TupleDirection, with: &[u8]) -> Held {
+    let load = Expr::Load(Load::CtTuple { key, direction, into: R });
+    table.rule(chain, "", &[vec![load, cmp(Comparison::Eq, with)], verdict(Verdict::Drop)])
+}
+
+#[test]
+fn a_connection_is_known_by_where_it_was_sent_and_by_who_answers() {
+    use TupleDirection::{Original, Reply};
+    use TupleKey::{DestinationAddress, DestinationPort, SourceAddress, SourcePort};
+    let forward = |key, direction, with: &[u8]| {
+        let table = three(&[1]).base("forward", ChainType::Filter, HookPoint::Forward, 0);
+        let walk = go(&from_pod("10.96.0.10:80"), drops(table, "forward", key, direction, with));
+        assert!(walk.unknown.is_empty(), "{:?}", walk.unknown);
+        walk.ways.iter().any(|way| way.end == End::Dropped)
+    };
+    for (key, direction, with) in [
+        (SourceAddress, Original, &[10, 244, 1, 5][..]),
+        (DestinationAddress, Original, &[10, 96, 0, 10]),
+        (DestinationPort, Original, &[0, 80]),
+        (SourceAddress, Reply, &[10, 0, 1, 1]),
+        (SourcePort, Reply, &8080_u16.to_be_bytes()),
+        (DestinationAddress, Reply, &[10, 244, 1, 5]),
+    ] {
+        assert!(forward(key, direction, with), "{key:?} {direction:?} is not {with:?}");
+    }
+    assert!(!forward(DestinationAddress, Original, &[10, 0, 1, 1]), "not where it is sent on");
+    assert!(!forward(TupleKey::DestinationAddress6, Original, &[10, 96, 0, 10]), "nor what it has not");
+}
+
+#[test]
+fn what_a_connection_does_not_tell_is_said_to_be_unknown() {
+    use TupleDirection::{Original, Reply};
+    let forward = || Held::default().base("forward", ChainType::Filter, HookPoint::Forward, 0);
+    let to = "10.96.0.10:80";
+    for (key, direction) in [(TupleKey::SourcePort, Original), (TupleKey::DestinationPort, Reply)] {
+        let walk = go(&from_pod(to), drops(forward(), "forward", key, direction, &[0, 80]));
+        assert!(walk.unknown.iter().any(|said| said.contains("source port")), "{:?}", walk.unknown);
+    }
+    let after = Held::default()
+        .base("nat", ChainType::Nat, HookPoint::Postrouting, 100)
+        .base("after", ChainType::Filter, HookPoint::Postrouting, 200)
+        .rule("nat", "", &[vec![Expr::Action(Action::Masquerade)]]);
+    let walk =
+        go(&from_pod(to), drops(after, "after", TupleKey::DestinationAddress, Reply, &[10, 244, 1, 5]));
+    expect(&walk, &[("Untranslated { masquerade: true }", 100)]);
+    assert_eq!(walk.unknown.len(), 1, "as whom it is sent is not known: {:?}", walk.unknown);
+}
+
+#[test]
+fn what_is_logged_within_a_limit_goes_on() {
+    let log = Expr::Action(Action::Log { group: 5, prefix: "why".to_owned(), snaplen: 64 });
+    let limit = Expr::Match(Match::Limit { per_second: 1, burst: 1 });
+    let table = Held::default()
+        .base("forward", ChainType::Filter, HookPoint::Forward, 0)
+        .rule("forward", "", &[vec![limit, log]])
+        .rule("forward", "", &[vec![Expr::Action(Action::Reject(RejectWith::TcpReset))]]);
+    let walk = go(&from_pod("10.96.0.10:80"), table);
+    expect(&walk, &[("Rejected", 100)]);
+    assert_eq!(steps(&walk), ["forward: reject with tcp reset"]);
+    assert!(walk.unknown.is_empty());
+}
+
+#[test]
+fn what_cannot_be_reset_is_dropped() {
+    let table = Held::default().base("forward", ChainType::Filter, HookPoint::Forward, 0).rule(
+        "forward",
+        "",
+        &[vec![Expr::Action(Action::Reject(RejectWith::TcpReset))]],
+    );
+    let datagram = Packet { protocol: Protocol::Udp, ..from_pod("10.96.0.10:80") };
+    expect(&go(&datagram, table), &[("Dropped", 100)]);
 }
 
 #[test]
@@ -426,7 +512,7 @@ fn any_expression() -> impl Strategy<Value = Expr> {
         chain().prop_map(|chain| Expr::Action(Action::Verdict(Verdict::Jump(chain)))),
         chain().prop_map(|chain| Expr::Action(Action::Verdict(Verdict::Goto(chain)))),
         Just(Expr::Action(Action::Verdict(Verdict::Return))),
-        Just(Expr::Action(Action::Reject(IcmpCode::PortUnreachable))),
+        Just(Expr::Action(Action::Reject(RejectWith::PortUnreachable))),
         Just(Expr::Action(Action::Masquerade)),
     ]
 }

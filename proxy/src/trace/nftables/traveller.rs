@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use endpoint_cache::Protocol;
 use kernel::nft::Bytes;
-use kernel::nft::expr::{CtKey, PayloadBase};
+use kernel::nft::expr::{CtKey, PayloadBase, TupleDirection, TupleKey};
 
 use super::super::model::{End, Origin, Packet, Step};
 
@@ -92,13 +92,43 @@ impl Traveller {
     }
 
     /// What its conntrack entry says. It is the first packet of its connection.
-    pub(super) fn connection(&self, key: CtKey) -> u32 {
+    pub(super) fn connection(&self, key: CtKey) -> Bytes {
+        let number = |number: u32| Bytes::from_slice(&number.to_ne_bytes());
         match key {
-            CtKey::State => CtKey::STATE_NEW,
-            CtKey::Mark => self.connection_mark,
+            CtKey::State => number(CtKey::STATE_NEW),
+            CtKey::Mark => number(self.connection_mark),
             // A translation to where it goes anyhow is none.
-            CtKey::Status if self.destination != self.addressed_to => CtKey::STATUS_DNAT,
-            CtKey::Status => 0,
+            CtKey::Status if self.destination != self.addressed_to => number(CtKey::STATUS_DNAT),
+            CtKey::Status => number(0),
+            CtKey::Protocol => Bytes::from_slice(&[self.protocol()]),
+        }
+    }
+
+    /// Whether its conntrack entry has such a field: not addresses of the other family.
+    pub(super) fn has_in_tuple(&self, key: TupleKey) -> bool {
+        match key {
+            TupleKey::SourceAddress | TupleKey::DestinationAddress => self.source.is_ipv4(),
+            TupleKey::SourceAddress6 | TupleKey::DestinationAddress6 => self.source.is_ipv6(),
+            TupleKey::SourcePort | TupleKey::DestinationPort => true,
+        }
+    }
+
+    /// What one direction of its conntrack entry says, where that is known: not its own port, nor as whom it is sent
+    /// once its source is translated.
+    pub(super) fn tuple(&self, key: TupleKey, direction: TupleDirection) -> Option<Bytes> {
+        let sender = (self.source, None);
+        let (from, to) = match direction {
+            TupleDirection::Original => (Some(sender), Some(known(self.addressed_to))),
+            TupleDirection::Reply => (Some(known(self.destination)), (!self.masquerade).then_some(sender)),
+        };
+        let port = |port: u16| Bytes::from_slice(&port.to_be_bytes());
+        match key {
+            TupleKey::SourceAddress | TupleKey::SourceAddress6 => from.map(|(address, _)| octets(address)),
+            TupleKey::DestinationAddress | TupleKey::DestinationAddress6 => {
+                to.map(|(address, _)| octets(address))
+            }
+            TupleKey::SourcePort => from.and_then(|(_, number)| number).map(port),
+            TupleKey::DestinationPort => to.and_then(|(_, number)| number).map(port),
         }
     }
 
@@ -128,6 +158,10 @@ pub(super) fn merge(travellers: Vec<Traveller>) -> Vec<Traveller> {
         }
     }
     merged
+}
+
+fn known(end: SocketAddr) -> (IpAddr, Option<u16>) {
+    (end.ip(), Some(end.port()))
 }
 
 pub(super) fn octets(address: IpAddr) -> Bytes {

@@ -28,8 +28,8 @@ impl Followed {
 
     fn path(folder: tempfile::TempDir, path: &str) -> (Self, Vec<String>) {
         let (inbox, inputs) = channel();
-        let source = Manifests::open(&folder.path().join(path)).unwrap();
-        crate::source::start(Box::new(source), inbox).unwrap();
+        let source = Manifests::<Update>::open(&folder.path().join(path)).unwrap();
+        crate::source::start("source", Box::new(source), inbox).unwrap();
         let followed = Self { folder, inputs };
         let mut all = Vec::new();
         while let Some(updates) = followed.event() {
@@ -221,6 +221,6 @@ fn what_cannot_be_read_is_no_reason_to_hang() {
 #[test]
 fn what_is_not_there_cannot_be_opened() {
     let folder = tempfile::tempdir().unwrap();
-    let error = Manifests::open(&folder.path().join("nothing")).unwrap_err();
+    let error = Manifests::<Update>::open(&folder.path().join("nothing")).unwrap_err();
     assert!(error.to_string().contains("nothing"), "{error}");
 }

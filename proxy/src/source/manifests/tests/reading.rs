@@ -191,3 +191,22 @@ proptest! {
         prop_assert!(read(&text).0.contains(&"good 10.0.0.1".to_owned()));
     }
 }
+
+#[test]
+fn policies_read_their_own_kinds_and_no_others() {
+    let policy =
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {namespace: shop, name: deny}\n";
+    let namespaces = "apiVersion: v1\nkind: NamespaceList\nitems:\n- metadata: {name: shop}\n";
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n}\n";
+    let service = service("a", "10.0.0.1");
+    let text = [LIST, policy, namespaces, node, &service].join("---\n");
+    let mut names = Vec::new();
+    let parsed = parse::parse::<policy::Update>(&text, &|_| None, &mut |found| {
+        let update = found.update.expect("nothing is known yet");
+        assert!(!matches!(update, policy::Update::Deleted(_)), "{update:?}");
+        names.push(found.object.to_string());
+    });
+    assert_eq!(parsed.problems, []);
+    assert_eq!(names, ["Pod default/p", "NetworkPolicy shop/deny", "Namespace shop", "Node n"]);
+    assert_eq!(parsed.ignored.len(), 3, "{:?}", parsed.ignored);
+}

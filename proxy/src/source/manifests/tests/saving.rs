@@ -5,7 +5,7 @@ use super::*;
 /// An inventory whose files are only texts.
 #[derive(Default)]
 struct Desk {
-    inventory: Inventory,
+    inventory: Inventory<Update>,
     files: HashMap<Arc<Path>, Option<String>>,
 }
 

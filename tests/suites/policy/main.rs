@@ -1,0 +1,38 @@
+//! NetworkPolicies against real packets: for each set of policies, who reaches whom at which port over which protocol, held
+//! against the API's definition; and what becomes of connections, pods and rules while all that changes.
+
+mod allowing;
+mod bad;
+mod changes;
+mod denying;
+mod established;
+mod matrix;
+mod new_pods;
+mod oracle;
+mod peers;
+mod ports;
+mod restarts;
+mod services;
+mod world;
+
+use std::process::ExitCode;
+
+use testbed::suite::{modes, run_everywhere};
+
+use world::World;
+
+fn main() -> ExitCode {
+    let tables = [
+        denying::SCENARIOS,
+        allowing::SCENARIOS,
+        peers::SCENARIOS,
+        ports::SCENARIOS,
+        bad::SCENARIOS,
+        changes::SCENARIOS,
+        established::SCENARIOS,
+        services::SCENARIOS,
+        new_pods::SCENARIOS,
+        restarts::SCENARIOS,
+    ];
+    run_everywhere(modes(), &tables, World::prepare, World::explain)
+}

@@ -66,6 +66,8 @@ pub(crate) fn sets(clause: &Clause) -> impl Iterator<Item = &SetKey> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "objects read best written in place")]
+
     use serde_json::{Value, json};
 
     use super::*;

@@ -290,6 +290,8 @@ fn is_port_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "objects read best written in place")]
+
     use serde_json::{Value, json};
 
     use super::*;

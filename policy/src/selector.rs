@@ -138,22 +138,23 @@ fn no_key(key: &str) -> String {
 
 /// Whether objects can have such a label: a name, perhaps after a DNS subdomain.
 fn is_label_key(key: &str) -> bool {
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let begins_and_ends = |text: &str, inner: fn(u8) -> bool| {
-        text.bytes().next().is_some_and(inner) && text.bytes().last().is_some_and(inner)
-    };
-    let is_name = begins_and_ends(name, |byte| byte.is_ascii_alphanumeric())
-        && name.len() <= 63
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_subdomain = |prefix: &str| {
-        let is_part = |part: &str| {
-            begins_and_ends(part, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-                && part.bytes().all(|byte| lower(byte) || byte == b'-')
-        };
-        prefix.len() <= 253 && prefix.split('.').all(is_part)
-    };
-    is_name && prefix.is_none_or(is_subdomain)
+    let (subdomain, name) =
+        key.split_once('/').map_or((None, key), |(subdomain, name)| (Some(subdomain), name));
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric();
+    let is_lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    name.len() <= 63
+        && is_word(name, is_letter, b"-_.")
+        && subdomain.is_none_or(|subdomain| {
+            subdomain.len() <= 253 && subdomain.split('.').all(|part| is_word(part, is_lower, b"-"))
+        })
+}
+
+/// Whether a word begins and ends with a letter, and has only letters and some marks between.
+fn is_word(word: &str, is_letter: fn(u8) -> bool, marks: &[u8]) -> bool {
+    let bytes = word.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    ends.into_iter().all(|end| end.is_some_and(|byte| is_letter(*byte)))
+        && bytes.iter().all(|byte| is_letter(*byte) || marks.contains(byte))
 }
 
 /// Which pods: of these namespaces, with these labels. Displays as `namespace: selector`.

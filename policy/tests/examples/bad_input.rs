@@ -13,7 +13,7 @@ fn told(delta: &Delta) -> Vec<&str> {
     delta.problems.iter().map(|problem| problem.field.as_str()).collect()
 }
 
-/// Both are told of a policy, in this order.
+/// A policy of namespace `default` is refused for these fields and reasons, in this order.
 #[track_caller]
 fn assert_refused(spec: &Value, expected: &[(&str, &str)]) {
     let mut cluster = Cluster::new();

@@ -63,3 +63,77 @@ pub(crate) fn sets(clause: &Clause) -> impl Iterator<Item = &SetKey> {
     };
     clause.peer.iter().chain(named)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "objects read best written in place")]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Each clause with its rule, its peer and its port.
+    fn told(direction: Direction, spec: Value) -> Vec<String> {
+        let written = json!({ "metadata": { "name": "it", "namespace": "red" }, "spec": spec });
+        let (policy, mistakes) = Policy::read(&serde_json::from_value(written).unwrap());
+        assert_eq!(mistakes, []);
+        let of = |clause: &Clause| {
+            let peer = clause.peer.as_ref().map_or("anybody".to_owned(), ToString::to_string);
+            let port = match &clause.port {
+                PortMatch::All => "all".to_owned(),
+                PortMatch::Every(protocol) => protocol.as_str().to_owned(),
+                PortMatch::Numbers(protocol, first, last) => format!("{} {first}-{last}", protocol.as_str()),
+                PortMatch::Named(set) => format!("<{set}>"),
+            };
+            format!("{}: {peer} at {port}", clause.rule)
+        };
+        clauses(&policy, direction).iter().map(of).collect()
+    }
+
+    #[test]
+    fn each_peer_at_each_port() {
+        let spec = json!({ "ingress": [
+            { "ports": [{ "protocol": "UDP" }] },
+            {
+                "from": [{ "podSelector": {} }, { "ipBlock": { "cidr": "10.0.0.0/8" } }],
+                "ports": [{ "port": 80 }, { "port": 1, "endPort": 9, "protocol": "SCTP" }],
+            },
+            {},
+        ] });
+        assert_eq!(
+            told(Direction::Ingress, spec.clone()),
+            [
+                "0: anybody at udp",
+                "1: red: * at tcp 80-80",
+                "1: red: * at sctp 1-9",
+                "1: 10.0.0.0/8 at tcp 80-80",
+                "1: 10.0.0.0/8 at sctp 1-9",
+                "2: anybody at all",
+            ]
+        );
+        assert_eq!(told(Direction::Egress, spec), [""; 0]);
+    }
+
+    #[test]
+    fn names_are_of_the_pod_that_is_connected_to() {
+        let peers = json!([{ "namespaceSelector": {} }, { "ipBlock": { "cidr": "10.0.0.0/8" } }]);
+        let ports = json!([{ "port": "web" }]);
+        let spec = json!({
+            "podSelector": { "matchLabels": { "app": "db" } },
+            "ingress": [{ "from": peers, "ports": ports }],
+            "egress": [{ "to": peers, "ports": ports }, { "ports": ports }],
+        });
+        assert_eq!(
+            told(Direction::Ingress, spec.clone()),
+            ["0: [*]: * at <web/tcp of red: app=db>", "0: 10.0.0.0/8 at <web/tcp of red: app=db>"]
+        );
+        assert_eq!(
+            told(Direction::Egress, spec),
+            [
+                "0: anybody at <web/tcp of [*]: *>",
+                "0: 10.0.0.0/8 at <web/tcp of *: *>",
+                "1: anybody at <web/tcp of *: *>",
+            ]
+        );
+    }
+}

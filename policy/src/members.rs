@@ -245,3 +245,136 @@ fn places(set: &SetKey) -> Vec<Place> {
         None => vec![Place::Others],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    /// The sets, and their members as a program has them.
+    #[derive(Default)]
+    struct Kept {
+        sets: Sets,
+        members: BTreeMap<SetKey, Members>,
+    }
+
+    impl Kept {
+        /// Set `all` was there before.
+        fn with_everything() -> Self {
+            let mut kept = Self::default();
+            assert!(kept.sets.refer(&everything(), &mut kept.members));
+            assert_eq!(kept.news(), BTreeMap::from([(everything(), SetChange::New)]));
+            kept
+        }
+
+        fn refer(&mut self) -> bool {
+            self.sets.refer(&everything(), &mut self.members)
+        }
+
+        fn becomes(&mut self, before: Option<&Pod>, after: Option<&Pod>) {
+            let placed = |pod| Placed { pod, namespace: "red", namespace_labels: None };
+            self.sets.pod_changed(before.map(placed), after.map(placed), &mut self.members);
+        }
+
+        fn news(&mut self) -> BTreeMap<SetKey, SetChange> {
+            self.sets.take_news(&mut self.members)
+        }
+    }
+
+    fn everything() -> SetKey {
+        SetKey::Pods(PodSelector::everything())
+    }
+
+    fn pod(address: &str) -> Pod {
+        Pod {
+            labels: Labels::new(),
+            addresses: vec![address.parse().unwrap()],
+            ports: BTreeSet::new(),
+            is_local: true,
+            created: String::new(),
+        }
+    }
+
+    fn member(address: &str) -> Member {
+        Member::Address(address.parse::<IpAddr>().unwrap())
+    }
+
+    fn changed(added: &[&str], removed: &[&str]) -> BTreeMap<SetKey, SetChange> {
+        let all = |of: &[&str]| of.iter().map(|address| member(address)).collect();
+        BTreeMap::from([(everything(), SetChange::Members { added: all(added), removed: all(removed) })])
+    }
+
+    #[test]
+    fn what_comes_and_goes_between_deltas_is_no_news() {
+        let mut kept = Kept::with_everything();
+        let a = pod("10.0.0.1");
+        kept.becomes(None, Some(&a));
+        kept.becomes(Some(&a), None);
+        assert_eq!(kept.news(), BTreeMap::new());
+        kept.becomes(None, Some(&a));
+        assert_eq!(kept.news(), changed(&["10.0.0.1"], &[]));
+        kept.becomes(Some(&a), None);
+        kept.becomes(None, Some(&a));
+        assert_eq!(kept.news(), BTreeMap::new());
+        kept.becomes(Some(&a), Some(&pod("10.0.0.2")));
+        assert_eq!(kept.news(), changed(&["10.0.0.2"], &["10.0.0.1"]));
+    }
+
+    #[test]
+    fn a_member_stays_while_some_pod_gives_it() {
+        let mut kept = Kept::with_everything();
+        let (one, other) = (pod("10.0.0.1"), pod("10.0.0.1"));
+        kept.becomes(None, Some(&one));
+        kept.becomes(None, Some(&other));
+        assert_eq!(kept.news(), changed(&["10.0.0.1"], &[]));
+        assert_eq!(kept.members[&everything()][&member("10.0.0.1")], 2);
+        kept.becomes(Some(&one), None);
+        assert_eq!(kept.news(), BTreeMap::new());
+        kept.becomes(Some(&other), None);
+        assert_eq!(kept.news(), changed(&[], &["10.0.0.1"]));
+    }
+
+    #[test]
+    fn a_set_that_comes_and_goes_between_deltas_is_no_news() {
+        let mut kept = Kept::default();
+        assert!(kept.refer());
+        kept.sets.release(&everything());
+        assert_eq!(kept.news(), BTreeMap::new());
+        assert!(kept.members.is_empty());
+        assert!(kept.sets.index.0.is_empty());
+    }
+
+    #[test]
+    fn a_set_that_is_let_go_and_asked_for_again_keeps_its_news() {
+        let mut kept = Kept::with_everything();
+        kept.becomes(None, Some(&pod("10.0.0.1")));
+        kept.sets.release(&everything());
+        assert!(!kept.refer(), "it is still filled");
+        kept.becomes(None, Some(&pod("10.0.0.2")));
+        assert_eq!(kept.news(), changed(&["10.0.0.1", "10.0.0.2"], &[]));
+        kept.sets.release(&everything());
+        assert_eq!(kept.news(), BTreeMap::from([(everything(), SetChange::Gone)]));
+        assert!(kept.members.is_empty() && kept.sets.index.0.is_empty());
+        assert!(kept.refer(), "it begins anew");
+    }
+
+    #[test]
+    fn a_set_goes_with_the_last_that_refers_to_it() {
+        let mut kept = Kept::with_everything();
+        assert!(!kept.refer());
+        kept.sets.release(&everything());
+        assert_eq!(kept.news(), BTreeMap::new());
+        kept.sets.release(&everything());
+        assert_eq!(kept.news(), BTreeMap::from([(everything(), SetChange::Gone)]));
+    }
+
+    #[test]
+    fn blocks_are_members_of_themselves() {
+        let mut kept = Kept::default();
+        let net: ipnet::IpNet = "10.0.0.0/8".parse().unwrap();
+        let block = SetKey::Block([net].into());
+        assert!(kept.sets.refer(&block, &mut kept.members));
+        assert_eq!(kept.members[&block], Members::from([(Member::Range(net), 1)]));
+    }
+}

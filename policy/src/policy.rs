@@ -287,3 +287,80 @@ fn is_port_name(name: &str) -> bool {
         && !name.ends_with('-')
         && !name.contains("--")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "objects read best written in place")]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(spec: Value) -> (Policy, Vec<Mistake>) {
+        let policy = json!({ "metadata": { "name": "it" }, "spec": spec });
+        Policy::read(&serde_json::from_value(policy).unwrap())
+    }
+
+    #[test]
+    fn rules_are_understood() {
+        let (policy, mistakes) = read(json!({
+            "podSelector": { "matchLabels": { "app": "db" } },
+            "ingress": [{
+                "from": [
+                    { "podSelector": {} },
+                    { "namespaceSelector": {} },
+                    { "ipBlock": { "cidr": "10.0.0.9/30", "except": ["10.0.0.10/32"] } },
+                ],
+                "ports": [{}, { "port": "web", "protocol": "UDP" }, { "port": 80, "endPort": 82 }, { "port": 9 }],
+            }, {}],
+        }));
+        assert_eq!(mistakes, []);
+        assert_eq!(policy.name, ObjectName::new("default", "it"));
+        assert_eq!(policy.subjects.to_string(), "default: app=db");
+        assert_eq!(policy.egress, None);
+        let nets = ["10.0.0.8/31", "10.0.0.11/32"].map(|net| net.parse::<IpNet>().unwrap());
+        let everywhere = PodSelector { namespaces: Namespaces::Matching(Selector::default()), ..here() };
+        let peers = vec![Peer::Pods(here()), Peer::Pods(everywhere), Peer::Block(nets.into())];
+        let ports = vec![
+            Port::Every(Protocol::Tcp),
+            Port::Named(Protocol::Udp, "web".into()),
+            Port::Numbers(Protocol::Tcp, 80, 82),
+            Port::Numbers(Protocol::Tcp, 9, 9),
+        ];
+        let rules = [Rule { peers: Some(peers), ports: Some(ports) }, Rule { peers: None, ports: None }];
+        assert_eq!(policy.ingress.as_deref(), Some(&rules[..]));
+    }
+
+    fn here() -> PodSelector {
+        PodSelector { namespaces: Namespaces::Named("default".into()), pods: Selector::default() }
+    }
+
+    #[test]
+    fn with_a_mistake_it_isolates_and_allows_nothing() {
+        let (policy, mistakes) = read(json!({
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{ "ports": [{ "port": 80 }, { "port": 0 }] }],
+            "egress": [{}],
+        }));
+        let reason = "0 is not between 1 and 65535".to_owned();
+        assert_eq!(mistakes, [Mistake { field: "spec.ingress[0].ports[1].port".to_owned(), reason }]);
+        assert_eq!(policy.ingress.as_deref(), Some(&[][..]));
+        assert_eq!(policy.egress.as_deref(), Some(&[][..]));
+        assert_eq!(policy.subjects, here());
+    }
+
+    #[test]
+    fn directions_that_it_isolates() {
+        let isolates = |spec: Value| {
+            let (policy, _) = read(spec);
+            Direction::BOTH.map(|direction| policy.isolates(direction, &Labels::new()))
+        };
+        assert_eq!(isolates(json!({})), [true, false]);
+        assert_eq!(isolates(json!({ "egress": [{}] })), [true, true]);
+        assert_eq!(isolates(json!({ "policyTypes": ["Egress"] })), [false, true]);
+        assert_eq!(isolates(json!({ "policyTypes": ["Ingress"], "egress": [{}] })), [true, false]);
+        assert_eq!(isolates(json!({ "policyTypes": ["Ingress", "egress"] })), [true, true]);
+        let others = json!({ "matchLabels": { "app": "db" } });
+        assert_eq!(isolates(json!({ "podSelector": others })), [false, false]);
+    }
+}

@@ -232,3 +232,85 @@ fn narrows_subject(change: &Change<Arc<Profile>>) -> bool {
         (_, None) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address() -> IpAddr {
+        IpAddr::from([10, 0, 0, 1])
+    }
+
+    fn set(added: usize, removed: usize) -> Delta {
+        let members = |count| vec![Member::Address(address()); count];
+        let change = SetChange::Members { added: members(added), removed: members(removed) };
+        Delta {
+            sets: BTreeMap::from([(SetKey::Pods(PodSelector::everything()), change)]),
+            ..Delta::default()
+        }
+    }
+
+    fn policy(before: Option<&[u16]>, after: Option<&[u16]>) -> Delta {
+        let clause = |port: &u16| Clause {
+            rule: 0,
+            peer: None,
+            port: PortMatch::Numbers(Protocol::Tcp, *port, *port),
+        };
+        let clauses = |ports: Option<&[u16]>| ports.map(|ports| ports.iter().map(clause).collect());
+        let change = Change { before: clauses(before), after: clauses(after) };
+        let key = (Direction::Ingress, ObjectName::new("red", "it"));
+        Delta { policies: BTreeMap::from([(key, change)]), ..Delta::default() }
+    }
+
+    fn subject(before: &[&str], after: &[&str]) -> Delta {
+        let profile = |names: &[&str]| {
+            let policies: Vec<ObjectName> = names.iter().map(|name| ObjectName::new("red", name)).collect();
+            (!policies.is_empty()).then(|| Arc::new(Profile { direction: Direction::Egress, policies }))
+        };
+        let change = Change { before: profile(before), after: profile(after) };
+        Delta { subjects: BTreeMap::from([((Direction::Egress, address()), change)]), ..Delta::default() }
+    }
+
+    fn pod(before: Option<&str>, after: Option<&str>) -> Delta {
+        let name = |name: Option<&str>| name.map(|name| ObjectName::new("red", name));
+        let change = Change { before: name(before), after: name(after) };
+        Delta { pods: BTreeMap::from([(address(), change)]), ..Delta::default() }
+    }
+
+    #[test]
+    fn what_may_deny_tightens() {
+        let ranges = Delta { ranges: Some(Vec::new()), ..Delta::default() };
+        for tightens in [
+            set(0, 1),
+            set(1, 1),
+            policy(Some(&[80, 81]), Some(&[81])),
+            policy(Some(&[80]), Some(&[81])),
+            subject(&[], &["a"]),
+            subject(&["a", "b"], &["a"]),
+            subject(&["a"], &["b"]),
+            pod(Some("a"), None),
+            ranges,
+        ] {
+            assert!(tightens.tightens(), "{tightens:?}");
+            assert!(!tightens.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_only_allows_does_not() {
+        for widens in [
+            set(1, 0),
+            policy(Some(&[80]), Some(&[81, 80])),
+            policy(None, Some(&[80])),
+            policy(Some(&[80]), None),
+            subject(&["a"], &[]),
+            subject(&["b"], &["a", "b"]),
+            pod(None, Some("a")),
+            pod(Some("a"), Some("b")),
+        ] {
+            assert!(!widens.tightens(), "{widens:?}");
+            assert!(!widens.is_empty());
+        }
+        assert!(!Delta::default().tightens() && Delta::default().is_empty());
+    }
+}

@@ -138,22 +138,23 @@ fn no_key(key: &str) -> String {
 
 /// Whether objects can have such a label: a name, perhaps after a DNS subdomain.
 fn is_label_key(key: &str) -> bool {
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let begins_and_ends = |text: &str, inner: fn(u8) -> bool| {
-        text.bytes().next().is_some_and(inner) && text.bytes().last().is_some_and(inner)
-    };
-    let is_name = begins_and_ends(name, |byte| byte.is_ascii_alphanumeric())
-        && name.len() <= 63
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_subdomain = |prefix: &str| {
-        let is_part = |part: &str| {
-            begins_and_ends(part, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-                && part.bytes().all(|byte| lower(byte) || byte == b'-')
-        };
-        prefix.len() <= 253 && prefix.split('.').all(is_part)
-    };
-    is_name && prefix.is_none_or(is_subdomain)
+    let (subdomain, name) =
+        key.split_once('/').map_or((None, key), |(subdomain, name)| (Some(subdomain), name));
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric();
+    let is_lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    name.len() <= 63
+        && is_word(name, is_letter, b"-_.")
+        && subdomain.is_none_or(|subdomain| {
+            subdomain.len() <= 253 && subdomain.split('.').all(|part| is_word(part, is_lower, b"-"))
+        })
+}
+
+/// Whether a word begins and ends with a letter, and has only letters and some marks between.
+fn is_word(word: &str, is_letter: fn(u8) -> bool, marks: &[u8]) -> bool {
+    let bytes = word.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    ends.into_iter().all(|end| end.is_some_and(|byte| is_letter(*byte)))
+        && bytes.iter().all(|byte| is_letter(*byte) || marks.contains(byte))
 }
 
 /// Which pods: of these namespaces, with these labels. Displays as `namespace: selector`.
@@ -211,5 +212,104 @@ impl fmt::Display for PodSelector {
             Namespaces::Named(name) => write!(f, "{name}: {}", whole(&self.pods)),
             Namespaces::Matching(selector) => write!(f, "[{}]: {}", whole(selector), whole(&self.pods)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(from: Value) -> (Selector, Vec<Fault>) {
+        Selector::read(&serde_json::from_value(from).unwrap())
+    }
+
+    fn sound(from: Value) -> Selector {
+        let (selector, faults) = read(from);
+        assert_eq!(faults, []);
+        selector
+    }
+
+    fn labels(from: Value) -> Labels {
+        serde_json::from_value(from).unwrap()
+    }
+
+    #[test]
+    fn selectors_display_as_kubectl_writes_them() {
+        let selector = sound(json!({
+            "matchLabels": { "app": "web", "empty": "" },
+            "matchExpressions": [
+                { "key": "tier", "operator": "In", "values": ["b", "a"] },
+                { "key": "app", "operator": "NotIn", "values": ["x"] },
+                { "key": "app", "operator": "NotIn", "values": ["z", "y"] },
+                { "key": "old", "operator": "DoesNotExist" },
+                { "key": "new", "operator": "Exists" },
+            ],
+        }));
+        assert_eq!(selector.to_string(), "app=web,empty=,tier in (a,b),app!=x,app notin (y,z),new,!old");
+        let in_namespaces = |namespaces, pods| PodSelector { namespaces, pods }.to_string();
+        assert_eq!(in_namespaces(Namespaces::Named("red".into()), Selector::default()), "red: *");
+        let web = sound(json!({ "matchLabels": { "app": "web" } }));
+        assert_eq!(in_namespaces(Namespaces::Matching(web.clone()), Selector::default()), "[app=web]: *");
+        assert_eq!(in_namespaces(Namespaces::Matching(Selector::default()), web), "[*]: app=web");
+        assert_eq!(PodSelector::everything().to_string(), "*: *");
+    }
+
+    #[test]
+    fn the_same_in_other_words_is_the_same() {
+        let one = sound(json!({ "matchLabels": { "a": "1", "b": "2" } }));
+        let other = sound(json!({
+            "matchLabels": { "b": "2" },
+            "matchExpressions": [
+                { "key": "b", "operator": "In", "values": ["2", "2"] },
+                { "key": "a", "operator": "In", "values": ["1"] },
+            ],
+        }));
+        assert_eq!(one, other);
+        assert_ne!(one, sound(json!({ "matchLabels": { "a": "1" } })));
+        assert_ne!(
+            sound(json!({ "matchExpressions": [{ "key": "a", "operator": "Exists" }] })),
+            sound(json!({ "matchExpressions": [{ "key": "a", "operator": "DoesNotExist" }] })),
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_selects_rather_more() {
+        let (selector, faults) = read(json!({
+            "matchLabels": { "a": "1", "no key": "" },
+            "matchExpressions": [{ "key": "b", "operator": "In" }, { "key": "c", "operator": "Exists" }],
+        }));
+        assert_eq!(selector.to_string(), "a=1,c");
+        let paths: Vec<&str> = faults.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["matchLabels", "matchExpressions[0].values"]);
+        assert!(selector.matches(&labels(json!({ "a": "1", "c": "" }))));
+        assert!(!selector.matches(&labels(json!({ "a": "1" }))));
+    }
+
+    #[test]
+    fn the_label_that_tells_most() {
+        let telling = |from| sound(from).telling().map(|(key, values)| format!("{key} {}", values.count()));
+        assert_eq!(telling(json!({})), None);
+        let exists = json!({ "key": "a", "operator": "Exists" });
+        let many = json!({ "key": "b", "operator": "In", "values": ["1", "2"] });
+        assert_eq!(telling(json!({ "matchExpressions": [exists] })), None);
+        assert_eq!(telling(json!({ "matchExpressions": [exists, many] })), Some("b 2".to_owned()));
+        let one = json!({ "matchLabels": { "c": "1" }, "matchExpressions": [exists, many] });
+        assert_eq!(telling(one), Some("c 1".to_owned()));
+    }
+
+    #[test]
+    fn keys_of_labels() {
+        let longest = "a".repeat(63);
+        for key in ["a", "A.b_c-9", "example.com/a", "a-b.c/D", &longest, &format!("a.b/{longest}")] {
+            assert!(is_label_key(key), "{key}");
+        }
+        let too_long = "a".repeat(64);
+        for key in ["", "-a", "a.", "a b", "a/", "/a", "a/b/c", "A.com/a", "a..b/c", "a_b/c", "ä", &too_long]
+        {
+            assert!(!is_label_key(key), "{key}");
+        }
+        assert!(!is_label_key(&format!("{}/a", "a.".repeat(127) + "a")));
     }
 }

@@ -229,7 +229,7 @@ fn names() -> Result<()> {
         ["a".repeat(253), "a.b-c".to_owned(), "Größe {}; \"x\"".to_owned(), " ".to_owned(), "é".repeat(300)];
     for name in &names {
         compiler.apply(update(json!({ "kind": "NetworkPolicy", "metadata": { "name": name },
-            "spec": { "podSelector": {}, "ingress": [{ "from": [{ "podSelector": { "matchLabels": { name: name } } }] }] } }))?);
+            "spec": { "podSelector": {}, "ingress": [{ "from": [{ "podSelector": { "matchLabels": { "app": format!("{}", name.len()) } } }] }] } }))?);
     }
     compiler.take_delta();
     let mut enforcer = Nftables::new(Settings::default())?;

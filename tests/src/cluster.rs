@@ -41,6 +41,12 @@ impl Cluster {
         self
     }
 
+    /// Removes the objects of other kinds whose names here begin so.
+    pub fn delete_others_with(&mut self, prefix: &str) -> &mut Self {
+        self.others.retain(|name, _| !name.starts_with(prefix));
+        self
+    }
+
     /// Removes an object of another kind.
     pub fn delete_other(&mut self, name: &str) -> &mut Self {
         self.others.remove(name);

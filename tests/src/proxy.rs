@@ -392,6 +392,18 @@ impl Proxy {
         self.log.await_syncs(syncs + 1)
     }
 
+    /// Starts it again after it ended, on what was written meanwhile, and waits until it has logged a line with this in it.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`].
+    pub fn start_again_until(&mut self, node: &Namespace, text: &str) -> Result<()> {
+        let matching = |lines: &[String]| lines.iter().filter(|line| line.contains(text)).count();
+        let before = matching(&self.log.lines().lines);
+        let (child, reader) = spawn(node, &self.start, &self.log)?;
+        (self.child, self.reader) = (child, Some(reader));
+        self.log.await_that(&format!("log {text:?}"), |lines| matching(lines) > before)
+    }
+
     /// Everything it has logged.
     #[must_use]
     pub fn log(&self) -> String {

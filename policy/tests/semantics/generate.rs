@@ -256,7 +256,7 @@ pub(crate) fn deletion() -> impl Strategy<Value = Update> {
 /// Something that happens.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    Update(Update),
+    Update(Box<Update>),
     /// All objects of a kind come again, but for those whose bit is not set.
     Relist(Kind, u16),
     /// A policy, one of all, is deleted and comes again by another name.
@@ -269,12 +269,13 @@ pub(crate) enum Step {
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
     let kinds = || select(&[Kind::Pod, Kind::Namespace, Kind::NetworkPolicy, Kind::Node][..]);
+    let update = |update| Step::Update(Box::new(update));
     prop_oneof![
-        10 => pod().prop_map(Step::Update),
-        8 => policy().prop_map(Step::Update),
-        3 => namespace().prop_map(Step::Update),
-        1 => node().prop_map(Step::Update),
-        6 => deletion().prop_map(Step::Update),
+        10 => pod().prop_map(update),
+        8 => policy().prop_map(update),
+        3 => namespace().prop_map(update),
+        1 => node().prop_map(update),
+        6 => deletion().prop_map(update),
         1 => (kinds(), any::<u16>()).prop_map(|(kind, kept)| Step::Relist(kind, kept | kept << 1)),
         2 => (any::<usize>(), select(&POLICIES[..])).prop_map(|(which, name)| Step::Rename(which, name)),
         1 => kinds().prop_map(Step::ListBegins),

@@ -1,6 +1,8 @@
 //! Random clusters: what is compiled says of every connection what the API's definition says, and changes lead where a
 //! fresh start would. `PROPTEST_CASES` asks for more cases than usual.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+
 mod enforced;
 mod generate;
 mod oracle;
@@ -85,7 +87,7 @@ impl<'a> Life<'a> {
 
     fn step(&mut self, step: Step, judged: &mut Judged) {
         match step {
-            Step::Update(update) => self.update(update),
+            Step::Update(update) => self.update(*update),
             Step::ListBegins(kind) => self.update(Update::ListBegins(kind)),
             Step::Relist(kind, kept) => {
                 let objects = self.world.of_kind(kind);

@@ -181,6 +181,12 @@ impl Subject {
         Ok(())
     }
 
+    /// Whether the proxy was started.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.proxy.is_some()
+    }
+
     /// The running proxy.
     ///
     /// # Errors

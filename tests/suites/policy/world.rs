@@ -176,7 +176,7 @@ impl World {
     /// Brings the objects into force: at first by starting the process.
     pub(crate) fn sync(&mut self) -> Result<()> {
         self.write();
-        if self.s.is_running() {
+        if self.s.is_started() {
             let manifest = self.s.cluster.manifest();
             let proxy = self.s.proxy()?;
             return proxy.await_line_after(ENFORCED, || proxy.write("cluster.json", &manifest)).map(drop);
@@ -187,11 +187,13 @@ impl World {
         proxy.await_line_with(ENFORCED).map(drop)
     }
 
-    /// Starts the process again after it ended.
+    /// Starts the process again after it ended, on what the objects are by now.
     pub(crate) fn restart(&mut self) -> Result<()> {
         self.write();
+        let manifest = self.s.cluster.manifest();
         let mut proxy = self.s.take_proxy()?;
-        let result = proxy.await_enforced_again(&self.s.bed.node, ENFORCED);
+        let written = proxy.write("cluster.json", &manifest);
+        let result = written.and_then(|()| proxy.start_again_until(&self.s.bed.node, ENFORCED));
         self.s.give_proxy(proxy);
         result
     }

@@ -7,6 +7,7 @@
 
 mod clauses;
 mod compiler;
+mod digest;
 mod enforcer;
 mod members;
 pub mod nftables;

@@ -9,6 +9,7 @@ use endpoint_cache::object::ObjectName;
 use endpoint_cache::{Problem, Protocol};
 use ipnet::IpNet;
 
+use crate::digest::digest;
 use crate::policy::Direction;
 use crate::selector::PodSelector;
 
@@ -97,16 +98,16 @@ pub enum Member {
 }
 
 impl Profile {
-    /// A number that tells it from others, the same in every build.
+    /// A name that tells it from others, the same in every build.
     #[must_use]
-    pub fn number(&self) -> u64 {
-        kernel::nft::hash(self.to_string().as_bytes())
+    pub fn name(&self) -> String {
+        digest(&self.to_string())
     }
 
     /// What the log entries of packets begin with that it denies.
     #[must_use]
     pub fn log_prefix(&self) -> String {
-        format!("policy/{}/{:016x}", self.direction.as_str(), self.number())
+        format!("policy/{}/{}", self.direction.as_str(), self.name())
     }
 }
 

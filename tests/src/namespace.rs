@@ -32,6 +32,14 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// The same once more, for a thread of its own.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn again(&self) -> Result<Self> {
+        Ok(Self { name: self.name.clone(), file: self.file.try_clone()? })
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

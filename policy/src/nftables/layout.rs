@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use endpoint_cache::Family;
-use kernel::nft::{self, Chain, ChainType, DataType, Hook, HookPoint, MapTo, Set, Table, hash};
+use kernel::nft::{self, Chain, ChainType, DataType, Hook, HookPoint, MapTo, Set, Table};
 
+use crate::digest::digest;
 use crate::policy::Direction;
 use crate::program::{PolicyKey, Profile, SetKey};
 
@@ -138,7 +139,7 @@ pub(super) fn set_name(key: &SetKey) -> String {
         SetKey::Block(_) => "block",
     };
     // Displays of two keys may be alike; their debug form is not.
-    format!("{kind}-{:016x}", hash(format!("{key:?}").as_bytes()))
+    format!("{kind}-{}", digest(&format!("{key:?}")))
 }
 
 /// `ingress/namespace/name`, or a number where that is no name for a chain.
@@ -148,12 +149,12 @@ pub(super) fn policy_chain((direction, name): &PolicyKey) -> String {
     if told.len() <= LONGEST_NAME && name.namespace.chars().chain(name.name.chars()).all(plain) {
         return told;
     }
-    format!("{}/{:016x}", direction.as_str(), hash(told.as_bytes()))
+    format!("{}/{}", direction.as_str(), digest(&told))
 }
 
 /// `ingress-profile/number`
 pub(super) fn profile_chain(profile: &Arc<Profile>) -> String {
-    format!("{}-profile/{:016x}", profile.direction.as_str(), profile.number())
+    format!("{}-profile/{}", profile.direction.as_str(), profile.name())
 }
 
 /// Names of the chains that are there whatever the policies.

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::thread;
 
 use anyhow::{Result, bail};
+use policy::{Connection, Update};
 use testbed::{Outcome, Protocol};
 
-use crate::oracle::{Attempt, allows};
-use crate::world::{End, OUTSIDE_PORTS, World};
+use crate::oracle::allows;
+use crate::scene::{End, OUTSIDE_PORTS, Scene};
+use crate::world::World;
 
 /// What is tried between two ends: each port over each protocol, in the order in which a cell of the grid shows them.
 const TRIED: [(Protocol, u16); 4] = [
@@ -31,10 +33,13 @@ fn letter(outcome: &Outcome) -> char {
 /// From, to, and what came of each try.
 type Row = Vec<(End, End, String)>;
 
-impl World {
+impl Scene {
     /// Everybody reaches whom the policies that are in force let them reach, and is refused elsewhere.
     pub(crate) fn holds(&self, what: &str) -> Result<()> {
-        self.matches(what, |attempt| allows(self, attempt))
+        let (world, node) = (self.world()?, self.family().node());
+        // A node and its own pods always reach each other.
+        let with_node = |connection: &Connection| connection.source == node || connection.destination == node;
+        self.matches(what, |connection| with_node(connection) || allows(&world, connection))
     }
 
     /// Everybody reaches everybody.
@@ -42,7 +47,22 @@ impl World {
         self.matches("nothing is denied", |_| true)
     }
 
-    fn matches(&self, what: &str, allowed: impl Fn(&Attempt) -> bool + Sync) -> Result<()> {
+    /// The objects as the oracle wants them.
+    fn world(&self) -> Result<World> {
+        let mut world = World::new("node");
+        for pod in self.pods() {
+            world.apply(&Update::Pod(serde_json::from_value(pod.clone())?));
+        }
+        for namespace in self.namespaces() {
+            world.apply(&Update::Namespace(serde_json::from_value(namespace.clone())?));
+        }
+        for policy in self.policies() {
+            world.apply(&Update::NetworkPolicy(serde_json::from_value(policy.clone())?));
+        }
+        Ok(world)
+    }
+
+    fn matches(&self, what: &str, allowed: impl Fn(&Connection) -> bool + Sync) -> Result<()> {
         let ends = self.ends();
         // What does not pass this node is none of its business.
         let is_near = |end: &End| end.name.starts_with("pod-");
@@ -66,8 +86,17 @@ impl World {
         });
         let cells: Row = rows.into_iter().collect::<Result<Vec<_>>>()?.concat();
         let expected = |from: &End, to: &End| -> String {
-            let attempt = |(protocol, port)| Attempt { from: from.ip, to: to.ip, protocol, port };
-            TRIED.map(|tried| if allowed(&attempt(tried)) { '+' } else { '-' }).iter().collect()
+            let connection = |(protocol, port)| Connection {
+                source: from.ip,
+                destination: to.ip,
+                protocol: match protocol {
+                    Protocol::Tcp => endpoint_cache::Protocol::Tcp,
+                    Protocol::Udp => endpoint_cache::Protocol::Udp,
+                    Protocol::Sctp => endpoint_cache::Protocol::Sctp,
+                },
+                port,
+            };
+            TRIED.map(|tried| if allowed(&connection(tried)) { '+' } else { '-' }).iter().collect()
         };
         if cells.iter().all(|(from, to, cell)| *cell == expected(from, to)) {
             return Ok(());
@@ -80,7 +109,8 @@ impl World {
 fn grid(ends: &[End], cells: &Row, expected: impl Fn(&End, &End) -> String) -> String {
     const WIDTH: usize = 11;
     let ports = OUTSIDE_PORTS;
-    let mut grid = format!("tcp {} {}, udp {} {}; is/should be\n{:WIDTH$}", ports[0], ports[1], ports[0], ports[1], "");
+    let mut grid =
+        format!("tcp {} {}, udp {} {}; is/should be\n{:WIDTH$}", ports[0], ports[1], ports[0], ports[1], "");
     for to in ends {
         let _ = write!(grid, "{:WIDTH$}", to.name);
     }

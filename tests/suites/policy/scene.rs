@@ -1,21 +1,29 @@
 //! A cluster with policies: pods with labels in namespaces, on the bed.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::suite::Circumstances;
-use testbed::{Family, Place, Pod, Responder, Subject, cluster};
+use testbed::{
+    Conversation, Family, Outcome, Place, Pod, Protocol, Responder, Subject, await_that, binary, cluster,
+};
 
 /// What the loop of policies logs when they are in force.
 const ENFORCED: &str = "policies enforced";
 
-/// The port of an outsider that answers.
+/// How soon what others damage is to be repaired.
+const REPAIR: Duration = Duration::from_secs(5);
+
+/// The ports at which pods and outsiders answer.
 pub(crate) const OUTSIDE_PORTS: [u16; 2] = [testbed::POD_PORT, testbed::OTHER_POD_PORT];
 
 /// The bed, and what policies know of it.
-pub(crate) struct World {
+pub(crate) struct Scene {
     pub(crate) s: Subject,
     /// By name: the object as the API server has it.
     pods: BTreeMap<String, Value>,
@@ -31,38 +39,39 @@ pub(crate) struct End {
     pub(crate) ip: IpAddr,
 }
 
-impl World {
+impl Scene {
     /// Three pods on this node, two on the other: `pod-1`, `pod-2` and `remote-1` in namespace `default`, the rest in
     /// `other`. Labels: `app` is `web`, `db`, `web`, and `web`, `db` for the remote ones; `number` is the number.
     pub(crate) fn prepare(circumstances: Circumstances) -> Result<Self> {
         let mut s = Subject::prepare(circumstances)?;
         s.args(&["--network-policy=on"]);
-        let mut world = Self {
+        let mut scene = Self {
             s,
             pods: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             policies: BTreeMap::new(),
             outside: Vec::new(),
         };
-        world.namespace("default", &[("team", "a")]);
-        world.namespace("other", &[("team", "b")]);
+        scene.namespace("default", &[("team", "a")]);
+        scene.namespace("other", &[("team", "b")]);
         let apps = ["web", "db", "web", "web", "db"];
         let homes = ["default", "default", "other", "default", "other"];
-        let pods: Vec<Pod> = world.s.bed.all_pods().into_iter().cloned().collect();
+        let pods: Vec<Pod> = scene.s.bed.all_pods().into_iter().cloned().collect();
         for ((pod, app), home) in pods.iter().zip(apps).zip(homes) {
-            world.pod(pod, home, &[("app", app), ("number", &pod.number.to_string())]);
+            scene.pod(pod, home, &[("app", app), ("number", &pod.number.to_string())]);
         }
-        world.answer_outside()?;
+        scene.answer_outside()?;
         let ranges = Family::BOTH.map(|family| format!("{}", own_range(family)));
         let ranges: Vec<&str> = ranges.iter().map(String::as_str).collect();
         let addresses = Family::BOTH.map(Family::node);
-        world.s.cluster.put_other("node", cluster::node(None, &addresses, &ranges));
-        Ok(world)
+        scene.s.cluster.put_other("node", cluster::node(None, &addresses, &ranges));
+        Ok(scene)
     }
 
     pub(crate) fn explain(&self) -> String {
         let policies = self.policies.values().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        let list = |args: &[&str]| self.s.bed.node.output(args[0], &args[1..]).unwrap_or_else(|e| format!("{e:#}"));
+        let list =
+            |args: &[&str]| self.s.bed.node.output(args[0], &args[1..]).unwrap_or_else(|e| format!("{e:#}"));
         format!(
             "--- policies\n{policies}\n{}\n--- nft\n{}\n--- ipset\n{}",
             self.s.explain(),
@@ -161,7 +170,8 @@ impl World {
     /// Writes the objects into the cluster that is served.
     pub(crate) fn write(&mut self) {
         let all = self.pods.iter().map(|(name, object)| (format!("pod {name}"), object));
-        let all = all.chain(self.namespaces.iter().map(|(name, object)| (format!("namespace {name}"), object)));
+        let all =
+            all.chain(self.namespaces.iter().map(|(name, object)| (format!("namespace {name}"), object)));
         let policies = self.policies.iter();
         let all = all.chain(policies.map(|((home, name), object)| (format!("policy {home}/{name}"), object)));
         let all: BTreeMap<String, Value> = all.map(|(name, object)| (name, object.clone())).collect();
@@ -198,6 +208,147 @@ impl World {
         result
     }
 
+    /// What comes of a TCP connection to the first port.
+    pub(crate) fn attempt(&self, from: &str, to: &str) -> Result<Outcome> {
+        let to = (self.end(to)?.ip, OUTSIDE_PORTS[0]).into();
+        self.place(&self.end(from)?).connect_briefly(Protocol::Tcp, to)
+    }
+
+    pub(crate) fn reaches(&self, from: &str, to: &str) -> Result<()> {
+        let outcome = self.attempt(from, to)?;
+        ensure!(matches!(outcome, Outcome::Answered { .. }), "{from} to {to}: {outcome}");
+        Ok(())
+    }
+
+    pub(crate) fn refuses(&self, from: &str, to: &str) -> Result<()> {
+        let outcome = self.attempt(from, to)?;
+        ensure!(outcome == Outcome::Refused, "{from} to {to}: {outcome}");
+        Ok(())
+    }
+
+    pub(crate) fn is_silent(&self, from: &str, to: &str) -> Result<()> {
+        let outcome = self.attempt(from, to)?;
+        ensure!(outcome == Outcome::Silence, "{from} to {to}: {outcome}");
+        Ok(())
+    }
+
+    /// The process logs that a connection is, or would be, denied, and by which policy.
+    pub(crate) fn is_told(&mut self, from: &str, to: &str, policy: &str) -> Result<()> {
+        let (from, to) = (self.end(from)?.ip.to_string(), self.end(to)?.ip.to_string());
+        let proxy = self.s.proxy()?;
+        await_that("the log tells of it", || {
+            let words = [from.as_str(), to.as_str(), policy];
+            Ok(proxy.log().lines().any(|line| words.iter().all(|word| line.contains(word))))
+        })
+    }
+
+    /// Who comes of a connection to the Service `web`.
+    pub(crate) fn asks_service(&self, from: &str, is: impl Fn(&Outcome) -> bool) -> Result<()> {
+        self.asks(from, self.s.web_address(), is)
+    }
+
+    /// What comes of a connection to an address is as it should be.
+    pub(crate) fn asks(&self, from: &str, to: SocketAddr, is: impl Fn(&Outcome) -> bool) -> Result<()> {
+        let outcome = self.place(&self.end(from)?).connect(Protocol::Tcp, to)?;
+        ensure!(is(&outcome), "{from} to {to}: {outcome}");
+        Ok(())
+    }
+
+    /// Opens a connection that stays.
+    pub(crate) fn converse(&self, from: &str, to: &str) -> Result<Conversation> {
+        self.place(&self.end(from)?).open((self.end(to)?.ip, OUTSIDE_PORTS[0]).into())
+    }
+
+    /// Somebody damages the rules.
+    pub(crate) fn damage(&mut self) -> Result<()> {
+        let (node, v4) = (&self.s.bed.node, self.is_v4());
+        let (program, args): (&str, &[&str]) = match (self.s.mode().name, v4) {
+            ("iptables-nft", true) => ("iptables-nft", &["-F", "KUBE-POLICY-FORWARD"]),
+            ("iptables-nft", false) => ("ip6tables-nft", &["-F", "KUBE-POLICY-FORWARD"]),
+            ("iptables-legacy", true) => ("iptables-legacy", &["-F", "KUBE-POLICY-FORWARD"]),
+            ("iptables-legacy", false) => ("ip6tables-legacy", &["-F", "KUBE-POLICY-FORWARD"]),
+            (_, true) => ("nft", &["delete", "table", "ip", "pointsman-policy"]),
+            (_, false) => ("nft", &["flush", "chain", "ip6", "pointsman-policy", "connections"]),
+        };
+        node.output(program, args).map(drop)
+    }
+
+    /// Waits until a connection is refused again.
+    pub(crate) fn await_refusal(&self, from: &str, to: &str) -> Result<()> {
+        let to = (self.end(to)?.ip, OUTSIDE_PORTS[0]).into();
+        let refused = |outcome: &Outcome| *outcome == Outcome::Refused;
+        self.place(&self.end(from)?).connect_until(Protocol::Tcp, to, REPAIR, refused).map(drop)
+    }
+
+    /// Removes whatever was programmed.
+    pub(crate) fn cleanup(&self) -> Result<()> {
+        self.s.bed.node.output(&binary()?.to_string_lossy(), &["--cleanup"]).map(drop)
+    }
+
+    /// What passes the bridge meets the rules of routed packets.
+    pub(crate) fn bridge_calls_rules(&self) -> Result<()> {
+        for family in ["iptables", "ip6tables"] {
+            self.s.bed.node.sysctl(&format!("net/bridge/bridge-nf-call-{family}"), "1")?;
+        }
+        Ok(())
+    }
+
+    /// Writes the objects for the process to find, and does not wait.
+    pub(crate) fn write_without_waiting(&mut self) -> Result<()> {
+        self.write();
+        let manifest = self.s.cluster.manifest();
+        self.s.proxy()?.write("cluster.json", &manifest)
+    }
+
+    /// Somebody connects without pause while something else is done; what came of each try.
+    pub(crate) fn while_trying(
+        &mut self,
+        from: &str,
+        to: &str,
+        meanwhile: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<Vec<Outcome>> {
+        /// Tries after something was done, at least.
+        const AFTER: usize = 5;
+        let to = (self.end(to)?.ip, OUTSIDE_PORTS[0]).into();
+        let place = self.place(&self.end(from)?);
+        let (namespace, source) = (place.namespace.again()?, place.source);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let trying = scope.spawn(|| {
+                let place = Place { namespace: &namespace, source };
+                let (mut tried, mut after) = (Vec::new(), 0);
+                while after < AFTER {
+                    after += usize::from(done.load(Ordering::Relaxed));
+                    tried.push(place.connect_briefly(Protocol::Tcp, to)?);
+                }
+                Ok(tried)
+            });
+            let result = meanwhile(self);
+            done.store(true, Ordering::Relaxed);
+            let tried = trying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            result.and(tried)
+        })
+    }
+
+    /// An address as a range of its own.
+    pub(crate) fn single(&self, address: IpAddr) -> String {
+        format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
+    }
+
+    pub(crate) fn is_v4(&self) -> bool {
+        self.family() == Family::V4
+    }
+
+    /// A range that holds both outsiders.
+    pub(crate) fn around_clients(&self) -> String {
+        (if self.is_v4() { "203.0.0.0/16" } else { "fd00:203::/32" }).to_owned()
+    }
+
+    /// All addresses of the family.
+    pub(crate) fn everything(&self) -> &'static str {
+        if self.is_v4() { "0.0.0.0/0" } else { "::/0" }
+    }
+
     /// From where somebody connects.
     pub(crate) fn place(&self, end: &End) -> Place<'_> {
         let bed = &self.s.bed;
@@ -214,7 +365,10 @@ impl World {
 
     /// Somebody by name.
     pub(crate) fn end(&self, name: &str) -> Result<End> {
-        self.ends().into_iter().find(|end| end.name == name).with_context(|| format!("nobody is called {name}"))
+        self.ends()
+            .into_iter()
+            .find(|end| end.name == name)
+            .with_context(|| format!("nobody is called {name}"))
     }
 
     /// Everybody: pods, the node, outsiders.
@@ -236,5 +390,9 @@ pub(crate) fn own_range(family: Family) -> String {
 }
 
 fn map(labels: &[(&str, &str)]) -> Value {
-    labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect::<serde_json::Map<_, _>>().into()
+    labels
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), json!(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

@@ -1,0 +1,74 @@
+//! Policies are about pods' own addresses, whichever way a connection came to them.
+
+use anyhow::Result;
+use serde_json::json;
+use testbed::{Outcome, scenarios};
+
+use crate::scene::Scene;
+
+scenarios! { Scene:
+    services_lead_to_whom_policies_allow,
+    a_pod_reaches_itself_through_a_service,
+    outsiders_come_through_node_ports,
+    a_bridge_is_no_way_round,
+}
+
+fn services_lead_to_whom_policies_allow(s: &mut Scene) -> Result<()> {
+    let (web, slice) = (s.s.web(), s.s.slice("web", &["pod-2"]));
+    s.s.cluster.put(web).put_slice(slice);
+    s.policy("default", "db", json!({ "podSelector": { "matchLabels": { "app": "db" } },
+        "ingress": [{ "from": [{ "podSelector": { "matchLabels": { "app": "web" } } }], "ports": [{ "port": "http" }] }] }));
+    s.sync()?;
+    s.asks_service("pod-1", |outcome| matches!(outcome, Outcome::Answered { .. }))?;
+    s.asks_service("pod-3", |outcome| *outcome == Outcome::Refused)?;
+    // On the way out, too.
+    s.policy("default", "out", json!({ "podSelector": { "matchLabels": { "app": "web" } }, "policyTypes": ["Egress"],
+        "egress": [{ "to": [{ "podSelector": { "matchLabels": { "app": "db" } } }], "ports": [{ "port": 9090 }] }] }));
+    s.sync()?;
+    s.asks_service("pod-1", |outcome| *outcome == Outcome::Refused)?;
+    s.policy("default", "out", json!({ "podSelector": { "matchLabels": { "app": "web" } }, "policyTypes": ["Egress"],
+        "egress": [{ "to": [{ "podSelector": { "matchLabels": { "app": "db" } } }], "ports": [{ "port": 8080 }] }] }));
+    s.sync()?;
+    s.asks_service("pod-1", |outcome| matches!(outcome, Outcome::Answered { .. }))
+}
+
+fn a_pod_reaches_itself_through_a_service(s: &mut Scene) -> Result<()> {
+    let (web, slice) = (s.s.web(), s.s.slice("web", &["pod-1"]));
+    s.s.cluster.put(web).put_slice(slice);
+    s.policy("default", "deny", json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }));
+    s.sync()?;
+    s.asks_service("pod-1", |outcome| matches!(outcome, Outcome::Answered { .. }))?;
+    s.asks_service("pod-2", |outcome| *outcome == Outcome::Refused)
+}
+
+fn outsiders_come_through_node_ports(s: &mut Scene) -> Result<()> {
+    let (web, slice) = (s.s.web().node_port(30080).external_local(), s.s.slice("web", &["pod-2"]));
+    s.s.cluster.put(web).put_slice(slice);
+    let clients = s.family().client_range();
+    s.policy(
+        "default",
+        "db",
+        json!({ "podSelector": { "matchLabels": { "app": "db" } },
+        "ingress": [{ "from": [{ "ipBlock": { "cidr": clients } }] }] }),
+    );
+    s.sync()?;
+    let to = (s.family().node(), 30080).into();
+    s.asks("client", to, |outcome| matches!(outcome, Outcome::Answered { .. }))?;
+    s.asks("foreign", to, |outcome| *outcome == Outcome::Refused)
+}
+
+/// Pods on one bridge reach each other through it; the kernel has rules look at that, too.
+fn a_bridge_is_no_way_round(s: &mut Scene) -> Result<()> {
+    s.s.use_bridge()?;
+    s.bridge_calls_rules()?;
+    s.policy(
+        "default",
+        "db",
+        json!({ "podSelector": { "matchLabels": { "app": "db" } },
+        "ingress": [{ "from": [{ "podSelector": { "matchLabels": { "app": "web" } } }] }] }),
+    );
+    s.sync()?;
+    s.reaches("pod-1", "pod-2")?;
+    s.refuses("pod-3", "pod-2")?;
+    s.holds("over a bridge")
+}

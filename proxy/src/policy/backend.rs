@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use policy::nftables::{self, Nftables};
 use policy::{Enforcer, Error, Settings};
 
@@ -41,7 +41,9 @@ impl Backend {
                     Nftables::new(settings).context("cannot enforce NetworkPolicies by nftables")?;
                 Ok(Box::new(enforcer))
             }
-            Self::Iptables => todo_ipt(settings),
+            Self::Iptables => {
+                bail!("policies cannot be enforced by iptables yet (--policy-backend=nftables)")
+            }
         }
     }
 
@@ -56,10 +58,6 @@ impl Backend {
             Self::Iptables => Ok(false),
         }
     }
-}
-
-fn todo_ipt(_settings: Settings) -> anyhow::Result<Box<dyn Enforcer>> {
-    anyhow::bail!("not there yet")
 }
 
 impl fmt::Display for Backend {

@@ -22,6 +22,9 @@ const LOGGED_PER_SECOND: u32 = 50;
 /// Bytes of a denied packet that are looked at: its headers.
 const LOGGED_BYTES: u32 = 128;
 
+/// `IPPROTO_TCP`
+const TCP: u8 = 6;
+
 /// What the rules that are always there depend on.
 pub(super) struct Style<'a> {
     pub(super) family: Family,
@@ -103,6 +106,20 @@ fn is_protocol(number: u8) -> Vec<Expr> {
     vec![Expr::Load(Load::Meta { key: MetaKey::L4Proto, into: SCRATCH }), compare(Comparison::Eq, &[number])]
 }
 
+/// A TCP segment that resets the connection. It carries nothing that a policy could be about.
+fn is_reset() -> Vec<Expr> {
+    // `struct tcphdr`: the offset of the flags, and RST among them.
+    const FLAGS: u32 = 13;
+    const RST: u8 = 4;
+    let reset = Expr::Match(Match::Bitwise {
+        register: SCRATCH,
+        mask: Bytes::from_slice(&[RST]),
+        xor: Bytes::from_slice(&[0]),
+    });
+    let flags = vec![payload(PayloadBase::Transport, FLAGS, 1), reset, compare(Comparison::Ne, &[0])];
+    [is_protocol(TCP), flags].concat()
+}
+
 fn payload(base: PayloadBase, offset: u32, len: u32) -> Expr {
     Expr::Load(Load::Payload { base, offset, len, into: SCRATCH })
 }
@@ -133,7 +150,10 @@ impl Style<'_> {
     fn output(&self) -> Vec<Rule> {
         let local = Expr::Load(Load::FibType { of: FibFlags::Saddr, into: SCRATCH });
         let is_local = vec![local, compare(Comparison::Eq, &Load::LOCAL.to_ne_bytes())];
-        let mut rules = vec![rule("a node may reach its own pods", [is_local, verdict(Verdict::Accept)])];
+        let mut rules = vec![
+            rule("a node may reach its own pods", [is_local, verdict(Verdict::Accept)]),
+            rule("resets, which say what is denied in the pod's name", [is_reset(), verdict(Verdict::Accept)]),
+        ];
         rules.extend(self.forward());
         rules
     }
@@ -200,7 +220,6 @@ impl Style<'_> {
     }
 
     fn denied(&self) -> Vec<Rule> {
-        const TCP: u8 = 6;
         let reject = |with| vec![Expr::Action(Action::Reject(with))];
         let unreachable = match self.family {
             Family::V4 => RejectWith::PortUnreachable,

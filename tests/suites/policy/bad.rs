@@ -14,7 +14,10 @@ scenarios! { Scene:
 fn a_policy_that_makes_no_sense_isolates_and_allows_nothing(s: &mut Scene) -> Result<()> {
     let rules = [
         ("cidr", json!([{ "from": [{ "ipBlock": { "cidr": "10.0.0.0/99" } }] }])),
-        ("except", json!([{ "from": [{ "ipBlock": { "cidr": "10.0.0.0/8", "except": ["11.0.0.0/9"] } }] }])),
+        (
+            "except[0]",
+            json!([{ "from": [{ "ipBlock": { "cidr": "10.0.0.0/8", "except": ["11.0.0.0/9"] } }] }]),
+        ),
         ("endPort", json!([{ "ports": [{ "port": 8080, "endPort": 80 }] }])),
         (
             "operator",

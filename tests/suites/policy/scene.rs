@@ -285,8 +285,11 @@ impl Scene {
         self.s.bed.node.output(&binary()?.to_string_lossy(), &["--cleanup"]).map(drop)
     }
 
-    /// What passes the bridge meets the rules of routed packets.
-    pub(crate) fn bridge_calls_rules(&self) -> Result<()> {
+    /// Joins pods by a bridge. What passes it meets the rules of routed packets.
+    pub(crate) fn use_bridge(&mut self) -> Result<()> {
+        self.s.use_bridge()?;
+        self.outside.clear();
+        self.answer_outside()?;
         for family in ["iptables", "ip6tables"] {
             self.s.bed.node.sysctl(&format!("net/bridge/bridge-nf-call-{family}"), "1")?;
         }

@@ -59,8 +59,7 @@ fn outsiders_come_through_node_ports(s: &mut Scene) -> Result<()> {
 
 /// Pods on one bridge reach each other through it; the kernel has rules look at that, too.
 fn a_bridge_is_no_way_round(s: &mut Scene) -> Result<()> {
-    s.s.use_bridge()?;
-    s.bridge_calls_rules()?;
+    s.use_bridge()?;
     s.policy(
         "default",
         "db",

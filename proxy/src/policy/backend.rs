@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Context;
+use policy::iptables::{self, Iptables};
 use policy::nftables::{self, Nftables};
 use policy::{Enforcer, Error, Settings};
 
@@ -41,7 +42,11 @@ impl Backend {
                     Nftables::new(settings).context("cannot enforce NetworkPolicies by nftables")?;
                 Ok(Box::new(enforcer))
             }
-            Self::Iptables => todo_ipt(settings),
+            Self::Iptables => {
+                let enforcer =
+                    Iptables::new(settings, None).context("cannot enforce NetworkPolicies by iptables")?;
+                Ok(Box::new(enforcer))
+            }
         }
     }
 
@@ -53,13 +58,11 @@ impl Backend {
                 Err(Error::Kernel(kernel::Error::Unsupported { .. })) => Ok(false),
                 removed => removed.context("cannot remove policies' nftables tables"),
             },
-            Self::Iptables => Ok(false),
+            Self::Iptables => {
+                iptables::cleanup().context("cannot remove policies' chains and sets of iptables")
+            }
         }
     }
-}
-
-fn todo_ipt(_settings: Settings) -> anyhow::Result<Box<dyn Enforcer>> {
-    anyhow::bail!("not there yet")
 }
 
 impl fmt::Display for Backend {

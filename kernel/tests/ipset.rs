@@ -10,8 +10,14 @@ use kernel::Error;
 use kernel::ipset::{Edit, Entry, Header, Ipsets, Kind, Set};
 use testbed::suite::{Test, run};
 
-const KINDS: [Kind; 5] =
-    [Kind::HashIp, Kind::HashIpPort, Kind::HashIpPortIp, Kind::HashIpPortNet, Kind::BitmapPort];
+const KINDS: [Kind; 6] = [
+    Kind::HashIp,
+    Kind::HashIpPort,
+    Kind::HashIpPortIp,
+    Kind::HashIpPortNet,
+    Kind::HashNet,
+    Kind::BitmapPort,
+];
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const SCTP: u8 = 132;
@@ -86,6 +92,7 @@ fn entries(kind: Kind, ipv6: bool) -> Vec<Entry> {
                 prefix,
             })
             .collect(),
+        Kind::HashNet => nets.map(|(net, prefix)| Entry::Net { net, prefix }).collect(),
         Kind::BitmapPort => [0, 1, 30000, u16::MAX].map(Entry::Port).to_vec(),
     }
 }

@@ -9,6 +9,7 @@ mod clauses;
 mod compiler;
 mod digest;
 mod enforcer;
+pub mod iptables;
 mod members;
 pub mod nftables;
 pub mod object;

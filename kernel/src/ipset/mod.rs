@@ -4,7 +4,7 @@
 //! it. There are no transactions: every message takes effect by itself, in the order sent. What takes the place of
 //! a transaction is to fill a set under another name and to [`swap`](Ipsets::swap) the two.
 //!
-//! Only the kinds that kube-proxy uses are known, and of them only what it uses: no time-outs, counters, comments or
+//! Only the kinds that kube-proxy uses and `hash:net` are known, and of them only what it uses: no time-outs, counters, comments or
 //! ranges. Sets that others made are listed by [`Ipsets::headers`] all the same.
 
 mod complaint;

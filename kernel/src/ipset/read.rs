@@ -38,7 +38,10 @@ pub(super) fn range(message: &Message<'_>, (oldest, newest): (u16, u16)) -> Opti
 fn entry(of: Attributes<'_>) -> Option<Entry> {
     let port = || Some(u16::from_be_bytes(of.get(data::PORT)?.try_into().ok()?));
     let Some(address) = ip(of, data::IP) else { return port().map(Entry::Port) };
-    let Some(port) = port() else { return Some(Entry::Ip(address)) };
+    let Some(port) = port() else {
+        let net = |prefix| Entry::Net { net: address, prefix };
+        return Some(byte(of, data::CIDR).map_or(Entry::Ip(address), net));
+    };
     let protocol = byte(of, data::PROTO)?;
     Some(match (ip(of, data::IP2), byte(of, data::CIDR2)) {
         (None, _) => Entry::IpPort { address, protocol, port },
@@ -72,6 +75,7 @@ mod tests {
         prop_oneof![
             any::<IpAddr>().prop_map(Entry::Ip),
             any::<u16>().prop_map(Entry::Port),
+            (any::<IpAddr>(), any::<u8>()).prop_map(|(net, prefix)| Entry::Net { net, prefix }),
             port.clone().prop_map(|(address, protocol, port)| Entry::IpPort { address, protocol, port }),
             (port.clone(), any::<IpAddr>()).prop_map(|((address, protocol, port), other)| {
                 Entry::IpPortIp { address, protocol, port, other }

@@ -15,13 +15,21 @@ pub enum Kind {
     HashIpPortIp,
     /// `hash:ip,port,net`
     HashIpPortNet,
+    /// `hash:net`
+    HashNet,
     /// `bitmap:port`
     BitmapPort,
 }
 
 impl Kind {
-    const ALL: [Self; 5] =
-        [Self::HashIp, Self::HashIpPort, Self::HashIpPortIp, Self::HashIpPortNet, Self::BitmapPort];
+    const ALL: [Self; 6] = [
+        Self::HashIp,
+        Self::HashIpPort,
+        Self::HashIpPortIp,
+        Self::HashIpPortNet,
+        Self::HashNet,
+        Self::BitmapPort,
+    ];
 
     /// As ipset and the kernel name it.
     #[must_use]
@@ -31,6 +39,7 @@ impl Kind {
             Self::HashIpPort => "hash:ip,port",
             Self::HashIpPortIp => "hash:ip,port,ip",
             Self::HashIpPortNet => "hash:ip,port,net",
+            Self::HashNet => "hash:net",
             Self::BitmapPort => "bitmap:port",
         }
     }
@@ -43,7 +52,7 @@ impl Kind {
     pub(super) fn known_revision(self) -> u8 {
         match self {
             Self::HashIp | Self::HashIpPortIp => 6,
-            Self::HashIpPort => 7,
+            Self::HashIpPort | Self::HashNet => 7,
             Self::HashIpPortNet => 8,
             Self::BitmapPort => 3,
         }
@@ -56,6 +65,7 @@ impl Kind {
             Self::HashIpPort => "sets of type hash:ip,port (module ip_set_hash_ipport)",
             Self::HashIpPortIp => "sets of type hash:ip,port,ip (module ip_set_hash_ipportip)",
             Self::HashIpPortNet => "sets of type hash:ip,port,net (module ip_set_hash_ipportnet)",
+            Self::HashNet => "sets of type hash:net (module ip_set_hash_net)",
             Self::BitmapPort => "sets of type bitmap:port (module ip_set_bitmap_port)",
         }
     }
@@ -145,6 +155,13 @@ pub enum Entry {
         /// Length of its prefix, at least 1: the kernel refuses the network of all addresses, which takes two halves.
         prefix: u8,
     },
+    /// Of a `hash:net`.
+    Net {
+        /// Network. The kernel clears the bits beyond the prefix.
+        net: IpAddr,
+        /// Length of its prefix, at least 1: the kernel refuses the network of all addresses, which takes two halves.
+        prefix: u8,
+    },
     /// Of a `bitmap:port`.
     Port(u16),
 }
@@ -159,12 +176,22 @@ impl fmt::Display for Entry {
                 write!(f, "{address},{}:{port},{other}", Protocol(protocol))
             }
             Self::IpPortNet { address, protocol, port, net, prefix } => {
-                write!(f, "{address},{}:{port},{net}", Protocol(protocol))?;
-                let host = if net.is_ipv4() { 32 } else { 128 };
-                if prefix == host { Ok(()) } else { write!(f, "/{prefix}") }
+                write!(f, "{address},{}:{port},{}", Protocol(protocol), Net(net, prefix))
             }
+            Self::Net { net, prefix } => Net(net, prefix).fmt(f),
             Self::Port(port) => write!(f, "{port}"),
         }
+    }
+}
+
+/// A network, shown as an address if it is one.
+struct Net(IpAddr, u8);
+
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(net, prefix) = self;
+        let host = if net.is_ipv4() { 32 } else { 128 };
+        if *prefix == host { write!(f, "{net}") } else { write!(f, "{net}/{prefix}") }
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) mod attr {
 /// `IPSET_ATTR_*` within the data of a set or an entry.
 pub(super) mod data {
     pub(in super::super) const IP: u16 = 1;
+    pub(in super::super) const CIDR: u16 = 3;
     pub(in super::super) const PORT: u16 = 4;
     pub(in super::super) const PORT_TO: u16 = 5;
     pub(in super::super) const PROTO: u16 = 7;

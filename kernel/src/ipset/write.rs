@@ -87,6 +87,10 @@ pub(super) fn entry(w: &mut Writer, entry: &Entry) {
             ip(w, data::IP2, net);
             w.attribute(data::CIDR2, &[prefix]);
         }
+        Entry::Net { net, prefix } => {
+            ip(w, data::IP, net);
+            w.attribute(data::CIDR, &[prefix]);
+        }
         Entry::Port(port) => be16(w, data::PORT, port),
     }
 }

@@ -5,6 +5,7 @@
 //! write, those of the other do not see. Start reading at [`Iptables`].
 
 mod choose;
+mod comment;
 mod complaint;
 mod lock;
 mod own;
@@ -22,6 +23,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use choose::choose;
+pub use comment::{comment, plain};
 pub use complaint::OffendingLine;
 pub use lock::Lock;
 use lock::LockState;
@@ -207,6 +209,18 @@ impl Iptables {
         self.run_save(Some(table), |_, line| each(line))
     }
 
+    /// As [`Self::save`], each rule with how many packets it has matched since it was made.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn count(&self, table: Table, mut each: impl FnMut(SavedLine<'_>, u64)) -> Result<(), Error> {
+        self.run_listing(Some(table), &["-c"], |_, line| {
+            if let Some((packets, line)) = save::counted(line) {
+                each(line, packets);
+            }
+        })
+    }
+
     /// Lists all tables that exist and creates none. Tables other than those of [`Table`] are left out, and those with
     /// rules that are not of iptables' making.
     ///
@@ -226,7 +240,7 @@ impl Iptables {
     /// # Errors
     /// As [`Self::save`].
     pub fn list_all(&self, each: impl FnMut(&str, &str)) -> Result<(), Error> {
-        self.run_listing(None, each)
+        self.run_listing(None, &[], each)
     }
 
     /// How large a table of the legacy back end is, without listing it. The table is created if it does not exist.

@@ -1,7 +1,7 @@
 //! Which processes changed iptables on our behalf.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How many are remembered: process ids are used again, though not soon.
 const REMEMBERED: usize = 1024;
@@ -20,6 +20,13 @@ struct Process {
 }
 
 impl OwnProcesses {
+    /// Those that anybody in this program ran, whoever else they are counted among.
+    #[must_use]
+    pub fn of_this_program() -> Self {
+        static ALL: OnceLock<OwnProcesses> = OnceLock::new();
+        ALL.get_or_init(Self::default).clone()
+    }
+
     /// Whether a process of this id was one of the last 1024.
     #[must_use]
     pub fn contains(&self, pid: u32) -> bool {

@@ -28,8 +28,10 @@ fn has_nft_tables(family: Family) -> Result<bool, Error> {
 }
 
 fn has_legacy_tables(ipv6: bool) -> Result<bool, Error> {
-    let file = if ipv6 { "/proc/net/ip6_tables_names" } else { "/proc/net/ip_tables_names" };
-    match fs::read_to_string(file) {
+    let file = if ipv6 { "ip6_tables_names" } else { "ip_tables_names" };
+    // Those of the network namespace that this very thread is in.
+    let file = format!("/proc/thread-self/net/{file}");
+    match fs::read_to_string(&file) {
         Ok(names) => Ok(names.lines().any(|name| Table::named(name).is_some())),
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(cause) => Err(Error::io(format!("read {file}"), cause)),

@@ -10,7 +10,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use super::complaint::{self, Outcome};
-use super::{Iptables, lock};
+use super::{Iptables, OwnProcesses, lock};
 use crate::Error;
 
 /// How much of what a program says on stderr is kept, in bytes; the rest is read and dropped.
@@ -43,7 +43,9 @@ impl Iptables {
         let failed = |cause| Error::io(format!("run {program}"), cause);
         let mut child = command.spawn().map_err(failed)?;
         // Before it has the script, so that whoever hears of the change knows already that it is ours.
-        self.own.register(child.id(), program);
+        for processes in [&self.own, &OwnProcesses::of_this_program()] {
+            processes.register(child.id(), program);
+        }
         let (fed, said) = converse(&mut child, script);
         let status = child.wait().map_err(failed)?;
         if status.success() {

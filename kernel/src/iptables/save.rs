@@ -36,6 +36,13 @@ impl<'a> SavedLine<'a> {
     }
 }
 
+/// Reads a rule with its packets out of `[12:345] -A KUBE-SERVICES …`.
+pub(super) fn counted(line: &str) -> Option<(u64, SavedLine<'_>)> {
+    let (counters, rule) = line.strip_prefix('[')?.split_once("] ")?;
+    let (packets, _) = counters.split_once(':')?;
+    Some((packets.parse().ok()?, SavedLine::parse(rule)?))
+}
+
 impl Iptables {
     /// Lists one table or all that exist, each line with the name of its table.
     pub(super) fn run_save(
@@ -43,7 +50,7 @@ impl Iptables {
         table: Option<Table>,
         mut each: impl FnMut(&str, SavedLine<'_>),
     ) -> Result<(), Error> {
-        self.run_listing(table, |name, line| {
+        self.run_listing(table, &[], |name, line| {
             if let Some(saved) = SavedLine::parse(line) {
                 each(name, saved);
             }
@@ -54,9 +61,11 @@ impl Iptables {
     pub(super) fn run_listing(
         &self,
         table: Option<Table>,
+        args: &[&str],
         each: impl FnMut(&str, &str),
     ) -> Result<(), Error> {
         let mut command = self.save.command();
+        command.args(args);
         if let Some(table) = table {
             command.args(["-t", table.as_str()]);
         }
@@ -147,6 +156,13 @@ mod tests {
             ]
         );
         assert_eq!(foreign, None);
+    }
+
+    #[test]
+    fn rules_are_told_with_their_packets() {
+        let rule = SavedLine::Rule { chain: "KUBE-A", rule: "-j RETURN" };
+        assert_eq!(counted("[12:345] -A KUBE-A -j RETURN"), Some((12, rule)));
+        assert_eq!(counted(":KUBE-A - [12:345]"), None);
     }
 
     #[test]

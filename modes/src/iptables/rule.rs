@@ -1,17 +1,14 @@
 //! Rules as text, in the very form in which `iptables-save` prints them, so that what is there can be compared with what
 //! should be.
 
-use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 use std::net::IpAddr;
 
 use endpoint_cache::{Family, Protocol};
 use ipnet::IpNet;
+use kernel::iptables::comment;
 
 use crate::context::{Context, Detector};
-
-/// Longest comment that the kernel takes, in bytes (`XT_MAX_COMMENT_LEN`, less the terminating zero).
-const COMMENT_MOST: usize = 255;
 
 /// Whether something must match or must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +59,7 @@ impl Rule {
     }
 
     pub(crate) fn comment(self, text: impl Display) -> Self {
-        let text = text.to_string();
-        let text = plain(&text);
-        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        match !text.is_empty() && text.bytes().all(is_word) {
-            true => self.with(format_args!("-m comment --comment {text}")),
-            false => self.with(format_args!("-m comment --comment \"{text}\"")),
-        }
+        self.with(comment(&text.to_string()))
     }
 
     /// Loads the extension of the protocol, which the save format names even where nothing of it is asked for.
@@ -121,16 +112,6 @@ impl Rule {
         }
         text
     }
-}
-
-/// What may stand in a comment, or in a line of a script: one line without quotes or anything unprintable, cut to what
-/// the kernel takes.
-pub(crate) fn plain(text: &str) -> Cow<'_, str> {
-    let allowed = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\'' | '\\');
-    if text.len() <= COMMENT_MOST && text.chars().all(allowed) {
-        return Cow::Borrowed(text);
-    }
-    text.chars().map(|c| if allowed(c) { c } else { '_' }).take(COMMENT_MOST).collect()
 }
 
 /// `REJECT` with the error that a closed port would answer with.
@@ -203,13 +184,5 @@ mod tests {
         let expected =
             "! -s 10.0.0.0/8 -d 172.30.0.1/32 -p tcp -m comment --comment \"a/b c\" -m tcp --dport 80 -j X";
         assert_eq!(rule.jump("X"), expected);
-    }
-
-    #[test]
-    fn nothing_gets_out_of_a_comment() {
-        let rule = Rule::new().comment("a\" -j ACCEPT\n-X\\ '\u{1f682}").jump("X");
-        assert_eq!(rule, "-m comment --comment \"a_ -j ACCEPT_-X_ __\" -j X");
-        assert_eq!(Rule::new().comment("plain-word_1").jump("X"), "-m comment --comment plain-word_1 -j X");
-        assert!(Rule::new().comment("long".repeat(100)).jump("X").len() < 300);
     }
 }

@@ -2,12 +2,11 @@
 
 use std::fmt::{self, Display, Write};
 
-use kernel::iptables::Table;
+use kernel::iptables::{Table, plain};
 
 use super::base::Shared;
 use super::layout::{FixedChain, Hook};
 use super::names::ChainName;
-use super::rule::plain;
 use super::service::OwnChain;
 
 /// Parts of a script. Tables are separate transactions, so it matters which goes first.

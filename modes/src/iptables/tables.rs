@@ -25,9 +25,7 @@ pub(crate) struct Tables {
     pub(crate) size: Size,
     /// What our own changes have left, for the legacy back end.
     pub(crate) sizes: Sizes,
-    /// Our own changes, for the nft back end.
-    own: OwnProcesses,
-    /// When the last full sync began, likewise.
+    /// When the last full sync began, for the nft back end.
     began: Option<Began>,
     /// Transactions so far.
     commits: u32,
@@ -44,9 +42,9 @@ impl Tables {
             Some(backend) => backend,
             None => kernel::iptables::choose()?,
         };
-        let (mut families, own) = (Vec::new(), OwnProcesses::default());
+        let mut families = Vec::new();
         for family in Family::BOTH.into_iter().filter(|family| settings.enables(*family)) {
-            let programs = Programs::find(backend, family == Family::V6)?.counted_among(own.clone());
+            let programs = Programs::find(backend, family == Family::V6)?;
             // Whether the table can be had; it is small, whatever the services.
             match programs.save(Table::Mangle, |_| {}) {
                 Ok(()) => families.push((family, programs)),
@@ -55,8 +53,7 @@ impl Tables {
             }
         }
         tracing::info!(%backend, "iptables");
-        let tables =
-            Self { backend, size: size(backend), sizes: Sizes::default(), own, began: None, commits: 0 };
+        let tables = Self { backend, size: size(backend), sizes: Sizes::default(), began: None, commits: 0 };
         Ok((tables, families))
     }
 
@@ -128,7 +125,9 @@ impl Tables {
             let family = if programs.ipv6() { NftFamily::Ip6 } else { NftFamily::Ip };
             Table::ALL.map(|table| NftTable { family, name: table.as_str().to_owned() })
         });
-        let monitor = Monitor::open_for_mentions(tables.collect(), "KUBE-", self.own.clone())?;
+        // What else this program has in iptables, network policies, is written without touching what is a mode's.
+        let own = OwnProcesses::of_this_program();
+        let monitor = Monitor::open_for_mentions(tables.collect(), "KUBE-", own)?;
         Ok(Box::new(News::new(monitor, self.began, &mut Nftables::open()?, self.commits)?))
     }
 }

@@ -35,6 +35,14 @@ impl Generations {
         generations
     }
 
+    /// The same, with an earlier one that goes on for so long from now.
+    pub(crate) fn with_draining(mut self, number: u32, now: Instant, time: Duration) -> Self {
+        if (1..=self.last()).contains(&number) && number != self.current {
+            self.draining.push((number, now + at_most_a_day(time)));
+        }
+        self
+    }
+
     /// The generation that a mark bears; 0 if none.
     pub(crate) fn number(mask: u32, mark: u32) -> u32 {
         (mark & mask) >> mask.trailing_zeros()
@@ -121,6 +129,16 @@ mod tests {
         assert_eq!(generations.alive(), [0x10]);
         assert_eq!(Generations::only(MASK, 16).alive(), [0x10]);
         assert_eq!(Generations::number(MASK, 0xab_cd_ef_50), 5);
+    }
+
+    #[test]
+    fn what_drained_before_drains_on() {
+        let (now, time) = (Instant::now(), Duration::from_secs(10));
+        let generations = Generations::only(MASK, 3);
+        let generations =
+            [2, 3, 0, 16].into_iter().fold(generations, |all, one| all.with_draining(one, now, time));
+        assert_eq!(generations.alive(), [0x20, 0x30]);
+        assert_eq!(generations.due(), Some(now + time));
     }
 
     #[test]

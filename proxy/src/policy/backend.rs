@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use policy::iptables::{self, Iptables};
 use policy::nftables::{self, Nftables};
 use policy::{Enforcer, Error, Settings};
 
@@ -33,8 +34,12 @@ impl Backend {
         }
     }
 
-    /// Makes it ready. Nothing is programmed yet.
-    pub(super) fn open(self, settings: Settings) -> anyhow::Result<Box<dyn Enforcer>> {
+    /// Makes it ready. Nothing is programmed yet. iptables is of this variant, or of the one that the node uses.
+    pub(super) fn open(
+        self,
+        settings: Settings,
+        variant: Option<kernel::iptables::Backend>,
+    ) -> anyhow::Result<Box<dyn Enforcer>> {
         match self {
             Self::Nftables => {
                 let enforcer =
@@ -42,7 +47,8 @@ impl Backend {
                 Ok(Box::new(enforcer))
             }
             Self::Iptables => {
-                bail!("policies cannot be enforced by iptables yet (--policy-backend=nftables)")
+                let enforcer = Iptables::new(settings, variant);
+                Ok(Box::new(enforcer.context("cannot enforce NetworkPolicies by iptables")?))
             }
         }
     }
@@ -55,7 +61,9 @@ impl Backend {
                 Err(Error::Kernel(kernel::Error::Unsupported { .. })) => Ok(false),
                 removed => removed.context("cannot remove policies' nftables tables"),
             },
-            Self::Iptables => Ok(false),
+            Self::Iptables => {
+                iptables::cleanup().context("cannot remove policies' chains and sets of iptables")
+            }
         }
     }
 }

@@ -46,6 +46,7 @@ pub(crate) struct Asked {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) notices: Option<Outlet>,
     backend: Backend,
+    iptables: Option<kernel::iptables::Backend>,
     settings: Settings,
 }
 
@@ -68,6 +69,7 @@ impl Asked {
             telemetry: Arc::clone(telemetry),
             notices: None,
             backend: Backend::of(cli.policy.policy_backend, options.mode),
+            iptables: cli.iptables_backend.0,
             settings: cli.policy.settings(families),
         })
     }
@@ -77,7 +79,7 @@ impl Asked {
     /// # Errors
     /// When the source cannot be opened, or the kernel cannot do what is asked for.
     fn prepare(self) -> anyhow::Result<Prepared> {
-        let Self { origin, node_name, watch_silence, telemetry, notices, backend, settings } = self;
+        let Self { origin, node_name, watch_silence, telemetry, notices, backend, iptables, settings } = self;
         let source: Box<dyn Source<Update>> = match &origin {
             Origin::Manifests(path) => Box::new(Manifests::open(path)?),
             Origin::Kubernetes(access) => {
@@ -85,7 +87,7 @@ impl Asked {
                 Box::new(Kubernetes::open(access, &node_name, watch_silence, telemetry)?)
             }
         };
-        let enforcer = backend.open(settings.clone())?;
+        let enforcer = backend.open(settings.clone(), iptables)?;
         let audit = settings.audit;
         telemetry.policies.are_enforced(Enforced { by: enforcer.name(), audit });
         tracing::info!(by = enforcer.name(), audit, "enforcing NetworkPolicies");

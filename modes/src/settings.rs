@@ -10,6 +10,9 @@ pub struct Settings {
     pub ipv4: bool,
     /// Program IPv6.
     pub ipv6: bool,
+    /// Whether NetworkPolicies are enforced (`--network-policy`): in userspace mode, whose address an endpoint is to see is
+    /// carried under it, or not at all.
+    pub policies: bool,
     /// Bit of the packet mark that asks for masquerading, 0 to 31 (`--iptables-masquerade-bit`).
     pub masquerade_bit: u8,
     /// Masquerade everything sent to a ClusterIP (`--masquerade-all`).
@@ -40,6 +43,7 @@ impl Default for Settings {
         Self {
             ipv4: true,
             ipv6: true,
+            policies: false,
             masquerade_bit: 14,
             masquerade_all: false,
             detect_local: DetectLocal::ClusterCidr(Vec::new()),

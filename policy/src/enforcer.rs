@@ -13,6 +13,12 @@ pub trait Enforcer: Send {
     /// `nftables` or `iptables`.
     fn name(&self) -> &'static str;
 
+    /// Whether there are rules in the kernel already, of this process or of an earlier one.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    fn is_in_force(&mut self) -> Result<bool, Error>;
+
     /// Brings the kernel to `program`, whatever it holds: the first thing to call, and what to call after anything failed
     /// or somebody else changed what is ours. There is no moment in which less is denied than before and after.
     ///

@@ -119,6 +119,7 @@ impl Captured {
             complained: false,
         });
         let families = families.collect();
+        let as_client_or_not_at_all = settings.policies;
         let (inner, led_by, tables): (Box<dyn Mode>, _, _) = match led_by {
             LedBy::Nftables => {
                 (Box::new(Nftables::new(settings)?), led_by, Tables::Nftables(Connection::open()?))
@@ -132,7 +133,7 @@ impl Captured {
         let protocols = [Protocol::Tcp, Protocol::Udp];
         let realms = Family::BOTH.into_iter().flat_map(|family| protocols.map(|it| (family, it)));
         let ports = realms.map(|realm| (realm, Ports::new(options.ports.clone()))).collect();
-        let forward = forward::Options { mark: Some(BORROWED), ..options.forward };
+        let forward = forward::Options { mark: Some(BORROWED), as_client_or_not_at_all, ..options.forward };
         let forwarder = Arc::new(Forwarder::start(forward)?);
         // Until the first sync, the kernel leads by what an earlier process has left.
         forwarder.hold_back();

@@ -51,7 +51,7 @@ use std::time::Instant;
 
 use endpoint_cache::Family;
 use kernel::ipset::Ipsets;
-use kernel::iptables::{Backend, Iptables as Programs, OwnProcesses, Table};
+use kernel::iptables::{Backend, Iptables as Programs, OwnProcesses, SavedLine, Table};
 use kernel::nft::Monitor;
 
 pub use self::cleanup::cleanup;
@@ -118,6 +118,15 @@ impl Iptables {
 impl Enforcer for Iptables {
     fn name(&self) -> &'static str {
         "iptables"
+    }
+
+    fn is_in_force(&mut self) -> Result<bool, Error> {
+        let mut found = false;
+        for family in &self.families {
+            let entry = SavedLine::Chain(names::FORWARD);
+            family.programs.save(Table::Filter, |line| found |= line == entry)?;
+        }
+        Ok(found)
     }
 
     fn resync(&mut self, program: &Program) -> Result<Report, Error> {

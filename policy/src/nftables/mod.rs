@@ -159,6 +159,10 @@ impl Enforcer for Nftables {
         "nftables"
     }
 
+    fn is_in_force(&mut self) -> Result<bool, Error> {
+        Ok(self.installed_generations()?.is_some())
+    }
+
     fn resync(&mut self, program: &Program) -> Result<Report, Error> {
         let known = self.generations.take();
         let installed = self.installed_generations()?;

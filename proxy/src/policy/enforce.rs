@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use endpoint_cache::Problem;
 use endpoint_cache::object::Kind;
-use policy::{Compiler, Delta, Enforcer, Error, Report, Settings, UnknownPods, Update};
+use policy::{Compiler, Delta, Enforcer, Error, Program, Report, Settings, UnknownPods, Update};
 
 use super::damage;
 use super::denials;
@@ -67,6 +67,8 @@ pub(super) struct PolicyLoop {
     notices: Option<Outlet>,
     /// Whether addresses of no known pod are to be denied.
     denies_unknown: bool,
+    /// Whether it was seen to that pods are closed until all is known.
+    is_closed: bool,
     /// Whether nothing is denied.
     audit: bool,
     after_first_sync: Option<Box<dyn FnOnce() + Send>>,
@@ -99,6 +101,7 @@ impl PolicyLoop {
             telemetry,
             notices: None,
             denies_unknown: false,
+            is_closed: false,
             audit: false,
             after_first_sync: None,
         }
@@ -130,6 +133,8 @@ impl PolicyLoop {
                 && let Some(inbox) = inbox.take()
             {
                 self.watch(inbox);
+                // What others did before anybody listened was not heard.
+                self.look_again(Instant::now());
                 if let Some(work) = self.after_first_sync.take() {
                     work();
                 }
@@ -212,11 +217,13 @@ impl PolicyLoop {
     pub(super) fn turn(&mut self, now: Instant) -> Option<Duration> {
         if matches!(self.phase, Phase::InForce) && self.check_at.is_some_and(|due| due <= now) {
             self.check_at = Some(now + BETWEEN_CHECKUPS);
-            self.damage = Some(UNSEEN.to_owned());
-            self.phase = Phase::Resync { due: now };
+            self.look_again(now);
         }
         match self.phase {
-            Phase::Gated => return None,
+            Phase::Gated => {
+                self.close_until_known();
+                return None;
+            }
             Phase::Resync { due } if now < due => return Some(due - now),
             Phase::Resync { .. } => self.resync(now),
             Phase::InForce if self.changed => self.apply(now),
@@ -230,6 +237,35 @@ impl PolicyLoop {
             Phase::InForce => [self.enforcer.due(), self.count_at, self.check_at].into_iter().flatten().min(),
         };
         due.map(|due| due.saturating_duration_since(now))
+    }
+
+    /// Compares everything, though nobody is known to have changed anything.
+    fn look_again(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::InForce) {
+            self.damage = Some(UNSEEN.to_owned());
+            self.phase = Phase::Resync { due: now };
+        }
+    }
+
+    /// A node that has just started has pods before it has policies. They are closed until all is known, from when it is
+    /// known which addresses are theirs.
+    fn close_until_known(&mut self) {
+        let ranges = self.compiler.program().ranges.clone();
+        if self.is_closed || !self.denies_unknown || self.audit || ranges.is_empty() {
+            return;
+        }
+        self.is_closed = true;
+        let closed = match self.enforcer.is_in_force() {
+            Ok(true) => return,
+            Ok(false) => self.enforcer.resync(&Program { ranges, ..Program::default() }).map(drop),
+            Err(error) => Err(error),
+        };
+        match closed {
+            Ok(()) => {
+                tracing::info!("no policies were in force: this node's pods are closed until all is known");
+            }
+            Err(error) => tracing::warn!("this node's pods are open until all is known: {error}"),
+        }
     }
 
     fn resync(&mut self, now: Instant) {
@@ -301,7 +337,10 @@ impl PolicyLoop {
         self.serial += 1;
         self.telemetry.policies.synced(extent, duration);
         let changes = delta.policies.len() + delta.sets.len() + delta.subjects.len() + delta.pods.len();
-        self.log(changes, report, duration);
+        // A look that found all well is nobody's news.
+        if self.changed || report.operations > 0 || self.serial == 1 || self.backoff.failures() > 0 {
+            self.log(changes, report, duration);
+        }
         if let Some(damage) = self.damage.take()
             && report.operations > 0
             && (changes == 0 || damage != UNSEEN)
@@ -341,6 +380,7 @@ impl PolicyLoop {
         let awaited = self.serial == 1 || self.backoff.failures() > 0;
         let Report { operations, judged_anew } = report;
         let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
+        let what = if self.changed || self.serial == 1 { "policies enforced" } else { "policies put right" };
         macro_rules! log {
             ($level:ident) => {
                 tracing::$level!(
@@ -349,7 +389,7 @@ impl PolicyLoop {
                     judged_anew,
                     duration_ms,
                     serial = self.serial,
-                    "policies enforced"
+                    "{what}"
                 )
             };
         }

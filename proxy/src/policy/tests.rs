@@ -20,6 +20,8 @@ struct Record {
     due: Option<Instant>,
     /// Whether it hears of what others change.
     hears: bool,
+    /// Whether an earlier process left rules.
+    in_force: bool,
     /// Where each call is told.
     told: Option<Sender<String>>,
 }
@@ -46,7 +48,14 @@ impl Enforcer for Recorder {
         "recorder"
     }
 
+    fn is_in_force(&mut self) -> Result<bool, Error> {
+        Ok(self.0.lock().unwrap().in_force)
+    }
+
     fn resync(&mut self, program: &Program) -> Result<Report, Error> {
+        if !program.ranges.is_empty() && program.pods.is_empty() {
+            return self.record("close".to_owned());
+        }
         self.record(format!("resync {}", program.subjects.len()))
     }
 
@@ -313,4 +322,42 @@ fn a_mark_that_somebody_else_uses_is_refused() {
     assert!(check_mark(0x3c00, &usual).is_ok());
     let error = check_mark(0x3c00, &options(&["--proxy-mode=userspace"])).unwrap_err().to_string();
     assert!(error.contains("userspace"), "{error}");
+}
+
+fn own_node() -> Update {
+    Update::Node(endpoint_cache::object::Node {
+        metadata: endpoint_cache::object::Metadata { name: "node".to_owned(), ..Default::default() },
+        spec: endpoint_cache::object::NodeSpec {
+            pod_cidrs: vec!["10.1.0.0/24".to_owned()],
+            ..Default::default()
+        },
+        ..Default::default()
+    })
+}
+
+/// A node that has just started has pods, and no rules of an earlier process.
+#[test]
+fn pods_are_closed_until_they_are_known_if_nothing_is_in_force() {
+    let mut bench = Bench::new();
+    bench.policy_loop = bench.policy_loop.with_settings(&Settings::default());
+    bench.take([own_node()]);
+    bench.turn();
+    bench.turn();
+    assert_eq!(bench.calls(), ["close"]);
+}
+
+#[test]
+fn what_an_earlier_process_left_is_in_force_until_all_is_known() {
+    for settings in [
+        Settings::default(),
+        Settings { unknown_pods: policy::UnknownPods::Allow, ..Settings::default() },
+        Settings { audit: true, ..Settings::default() },
+    ] {
+        let mut bench = Bench::new();
+        bench.record.lock().unwrap().in_force = settings == Settings::default();
+        bench.policy_loop = bench.policy_loop.with_settings(&settings);
+        bench.take([own_node()]);
+        bench.turn();
+        assert_eq!(bench.calls(), [""; 0]);
+    }
 }

@@ -36,6 +36,7 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     let options = &loaded.options;
     let mut settings = options.settings.clone();
     settings.ipv6 = kernel_has_ipv6();
+    settings.policies = cli.network_policy == Switch::On;
     let node_name = options.node_name()?;
     let telemetry = Telemetry::new(options.stale_after);
     let origin = options.origin(&cli);

@@ -42,6 +42,9 @@ pub struct Options {
     pub connect_timeouts: Vec<Duration>,
     /// The mark of packets that bear a client's address ([`SourceAddress`](super::SourceAddress)), so that answers can be led back here.
     pub mark: Option<u32>,
+    /// Whether a client whose address is to be borne is refused if it cannot be, instead of being carried under the node's
+    /// address, which may reach whom the client may not.
+    pub as_client_or_not_at_all: bool,
 }
 
 impl Options {
@@ -73,6 +76,7 @@ impl Default for Options {
             udp_idle: Duration::from_secs(30),
             connect_timeouts: [250, 500, 1000, 2000].map(Duration::from_millis).to_vec(),
             mark: None,
+            as_client_or_not_at_all: false,
         }
     }
 }

@@ -396,6 +396,7 @@ fn connect(choice: &Choice, client: SocketAddr, tools: &mut Tools) -> io::Result
     if choice.as_client {
         match Stream::connect(peer, &tools.shared.options.origin_of(client)) {
             Ok(stream) => return Ok(stream),
+            Err(error) if tools.shared.options.as_client_or_not_at_all => return Err(error),
             Err(error) => tracing::debug!(%client, %peer, "cannot bear the client's address: {error}"),
         }
     }

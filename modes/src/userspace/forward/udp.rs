@@ -126,9 +126,12 @@ impl Sessions {
         let Opened { entrance, door } = opened;
         let choice = entrance.choose(client.ip(), tried, tools.shared.options.balancing, tools.now)?;
         let peer = choice.endpoint.address();
-        let as_client = tools.shared.options.origin_of(client);
-        let socket = choice.as_client.then(|| Datagrams::connect(peer, &as_client).ok()).flatten();
-        let socket = socket.map_or_else(|| Datagrams::connect(peer, &Origin::default()), Ok);
+        let options = &tools.shared.options;
+        let as_client = choice.as_client.then(|| Datagrams::connect(peer, &options.origin_of(client)));
+        let socket = match as_client {
+            Some(result) if result.is_ok() || options.as_client_or_not_at_all => result,
+            _ => Datagrams::connect(peer, &Origin::default()),
+        };
         let socket =
             socket.inspect_err(|error| tracing::debug!(%peer, "cannot begin a session: {error}")).ok()?;
         let generation = self.generation;

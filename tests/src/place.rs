@@ -363,8 +363,10 @@ fn read_answer(line: &str) -> Result<Outcome> {
 
 fn outcome_of(error: io::Error, to: SocketAddr) -> Result<Outcome> {
     match error.kind() {
+        // `NotConnected`: reset before anybody looked.
         io::ErrorKind::ConnectionRefused
         | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::NotConnected
         | io::ErrorKind::PermissionDenied => Ok(Outcome::Refused),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Ok(Outcome::Unreachable),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Ok(Outcome::Silence),

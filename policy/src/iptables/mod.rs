@@ -67,6 +67,8 @@ pub struct Iptables {
     families: Vec<Programmed>,
     ipsets: Ipsets,
     own: OwnProcesses,
+    /// How large we left the tables of iptables-legacy.
+    sizes: watch::Sizes,
     /// Listens from the beginning, until somebody wants to hear.
     monitor: Option<Monitor>,
 }
@@ -93,7 +95,15 @@ impl Iptables {
         }
         let monitor = watch::listen(backend, &own)?;
         tracing::info!(%backend, "network policies by iptables");
-        Ok(Self { settings, backend, families, ipsets: Ipsets::open()?, own, monitor })
+        Ok(Self {
+            settings,
+            backend,
+            families,
+            ipsets: Ipsets::open()?,
+            own,
+            sizes: watch::Sizes::default(),
+            monitor,
+        })
     }
 
     /// The back end in use.
@@ -110,7 +120,17 @@ impl Iptables {
         let mut report = Report::default();
         let mut means =
             Means { settings: &self.settings, now, ipsets: &mut self.ipsets, report: &mut report };
-        self.families.iter_mut().try_for_each(|family| work(family, &mut means))?;
+        for family in &mut self.families {
+            if self.backend == Backend::Nft {
+                work(family, &mut means)?;
+                continue;
+            }
+            // So that nobody changes what was read until it is put right. iptables-nft has no such lock.
+            let programs = family.programs.clone();
+            let _lock = programs.lock()?;
+            work(family, &mut means)?;
+            self.sizes.note(&programs)?;
+        }
         Ok(report)
     }
 }
@@ -130,13 +150,7 @@ impl Enforcer for Iptables {
     }
 
     fn resync(&mut self, program: &Program) -> Result<Report, Error> {
-        let is_legacy = self.backend == Backend::Legacy;
-        self.each(Instant::now(), |family, means| {
-            // So that nobody changes what was read until it is put right. iptables-nft has no such lock.
-            let programs = family.programs.clone();
-            let _lock = if is_legacy { Some(programs.lock()?) } else { None };
-            family.resync(program, means)
-        })
+        self.each(Instant::now(), |family, means| family.resync(program, means))
     }
 
     fn apply(&mut self, program: &Program, delta: &Delta) -> Result<Report, Error> {
@@ -152,6 +166,10 @@ impl Enforcer for Iptables {
     }
 
     fn watch(&mut self) -> Result<Option<Box<dyn Watch>>, Error> {
+        if self.backend == Backend::Legacy {
+            let families = self.families.iter().map(|family| family.programs.clone()).collect();
+            return Ok(Some(Box::new(watch::Look { sizes: self.sizes.clone(), families })));
+        }
         let monitor = match self.monitor.take() {
             Some(monitor) => Some(monitor),
             None => watch::listen(self.backend, &self.own)?,

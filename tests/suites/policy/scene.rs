@@ -16,6 +16,9 @@ use testbed::{
 /// What the loop of policies logs when they are in force.
 const ENFORCED: &str = "policies enforced";
 
+/// Where policies enforced by iptables begin.
+const IPTABLES_ENTRY: &str = "KUBE-POLICY-FORWARD";
+
 /// How soon what others damage is to be repaired.
 const REPAIR: Duration = Duration::from_secs(5);
 
@@ -194,7 +197,23 @@ impl Scene {
         self.s.launch()?;
         let proxy = self.s.proxy()?;
         proxy.await_line_with("synced changes")?;
-        proxy.await_line_with(ENFORCED).map(drop)
+        proxy.await_line_with(ENFORCED)?;
+        self.await_first()
+    }
+
+    /// Waits until policies come before the proxy's rules, which may have come later, and accept what goes on.
+    fn await_first(&self) -> Result<()> {
+        let program = match (self.s.mode().name, self.is_v4()) {
+            ("iptables-nft", true) => "iptables-nft",
+            ("iptables-nft", false) => "ip6tables-nft",
+            ("iptables-legacy", true) => "iptables-legacy",
+            ("iptables-legacy", false) => "ip6tables-legacy",
+            _ => return Ok(()),
+        };
+        await_that("policies come first", || {
+            let rules = self.s.bed.node.output(program, &["-S", "FORWARD"])?;
+            Ok(rules.lines().nth(1).is_some_and(|rule| rule.contains(IPTABLES_ENTRY)))
+        })
     }
 
     /// Starts the process again after it ended, on what the objects are by now.
@@ -263,10 +282,10 @@ impl Scene {
     pub(crate) fn damage(&mut self) -> Result<()> {
         let (node, v4) = (&self.s.bed.node, self.is_v4());
         let (program, args): (&str, &[&str]) = match (self.s.mode().name, v4) {
-            ("iptables-nft", true) => ("iptables-nft", &["-F", "KUBE-POLICY-FORWARD"]),
-            ("iptables-nft", false) => ("ip6tables-nft", &["-F", "KUBE-POLICY-FORWARD"]),
-            ("iptables-legacy", true) => ("iptables-legacy", &["-F", "KUBE-POLICY-FORWARD"]),
-            ("iptables-legacy", false) => ("ip6tables-legacy", &["-F", "KUBE-POLICY-FORWARD"]),
+            ("iptables-nft", true) => ("iptables-nft", &["-F", IPTABLES_ENTRY]),
+            ("iptables-nft", false) => ("ip6tables-nft", &["-F", IPTABLES_ENTRY]),
+            ("iptables-legacy", true) => ("iptables-legacy", &["-F", IPTABLES_ENTRY]),
+            ("iptables-legacy", false) => ("ip6tables-legacy", &["-F", IPTABLES_ENTRY]),
             (_, true) => ("nft", &["delete", "table", "ip", "pointsman-policy"]),
             (_, false) => ("nft", &["flush", "chain", "ip6", "pointsman-policy", "connections"]),
         };

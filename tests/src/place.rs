@@ -206,7 +206,7 @@ impl Conversation {
     fn open(protocol: Protocol, source: Option<SocketAddr>, to: SocketAddr) -> Result<Self> {
         ensure!(protocol != Protocol::Udp, "UDP knows no connections");
         let stream = stream(protocol, source, to, ANSWER)?;
-        let with = match greeting(&stream)? {
+        let with = match greeting(&stream, to)? {
             Outcome::Answered { by, .. } => by,
             other => bail!("a connection to {to}: {other}"),
         };
@@ -282,7 +282,7 @@ fn attempt(
 ) -> Result<Outcome> {
     match protocol {
         Protocol::Tcp | Protocol::Sctp => match stream(protocol, source, to, patience) {
-            Ok(stream) => greeting(&stream),
+            Ok(stream) => greeting(&stream, to),
             Err(error) => outcome_of(error, to),
         },
         Protocol::Udp => ask(&socket(protocol, source, to)?, to, patience),
@@ -333,11 +333,11 @@ fn stream(
     Ok(socket.into())
 }
 
-fn greeting(stream: &TcpStream) -> Result<Outcome> {
+fn greeting(stream: &TcpStream, to: SocketAddr) -> Result<Outcome> {
     let mut line = String::new();
     match BufReader::new(stream).read_line(&mut line) {
         Ok(_) => read_answer(&line),
-        Err(error) => outcome_of(error, stream.peer_addr()?),
+        Err(error) => outcome_of(error, to),
     }
 }
 
@@ -363,10 +363,8 @@ fn read_answer(line: &str) -> Result<Outcome> {
 
 fn outcome_of(error: io::Error, to: SocketAddr) -> Result<Outcome> {
     match error.kind() {
-        // `NotConnected`: reset before anybody looked.
         io::ErrorKind::ConnectionRefused
         | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::NotConnected
         | io::ErrorKind::PermissionDenied => Ok(Outcome::Refused),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Ok(Outcome::Unreachable),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Ok(Outcome::Silence),

@@ -181,7 +181,7 @@ impl Enforcer for Nftables {
         }
         let generations = match in_force {
             Some(mut generations) => {
-                if generations.advance(Established::Cut, Instant::now()).begins_anew {
+                if generations.advance(self.settings.established, Instant::now()).begins_anew {
                     self.forget_marks()?;
                 }
                 generations

@@ -28,6 +28,7 @@ const USUAL: &[(&str, &str)] = &[
     ("tests-packets", "nftables::ipv4::a_"),
     ("tests-packets", "ipvs::ipv4::a_"),
     ("tests-userspace", "userspace::ipv4::"),
+    ("tests-policy", "ipvs::ipv4::"),
     ("tests-trace", "ipvs::ipv4::"),
     ("tests-live", "ipvs::ipv4::"),
     ("tests-diff", "ipvs::ipv4::"),

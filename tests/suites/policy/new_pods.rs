@@ -46,7 +46,7 @@ fn a_new_pod_is_never_open(s: &mut Scene) -> Result<()> {
     s.sync()?;
     for _ in 0..20 {
         s.put_pod(pod.clone());
-        let tried = s.while_trying("pod-1", "client", |s| s.sync())?;
+        let tried = s.while_trying("pod-1", "client", Scene::sync)?;
         ensure!(!tried.iter().any(|outcome| matches!(outcome, Outcome::Answered { .. })), "it got through");
         ensure!(tried.len() > 3, "it was tried {} times", tried.len());
         s.reaches("pod-1", "pod-2")?;

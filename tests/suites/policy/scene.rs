@@ -64,7 +64,7 @@ impl Scene {
             scene.pod(pod, home, &[("app", app), ("number", &pod.number.to_string())]);
         }
         scene.answer_outside()?;
-        let ranges = Family::BOTH.map(|family| format!("{}", own_range(family)));
+        let ranges = Family::BOTH.map(own_range);
         let ranges: Vec<&str> = ranges.iter().map(String::as_str).collect();
         let addresses = Family::BOTH.map(Family::node);
         scene.s.cluster.put_other("node", cluster::node(None, &addresses, &ranges));
@@ -143,8 +143,9 @@ impl Scene {
 
     /// Adds or replaces a policy.
     pub(crate) fn policy(&mut self, namespace: &str, name: &str, spec: Value) -> &mut Self {
-        let object = json!({ "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-            "metadata": { "name": name, "namespace": namespace }, "spec": spec });
+        let mut object = json!({ "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": { "name": name, "namespace": namespace } });
+        object["spec"] = spec;
         self.policies.insert((namespace.to_owned(), name.to_owned()), object);
         self
     }

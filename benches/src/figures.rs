@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::thousands;
+
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Figure {
@@ -13,6 +15,8 @@ pub enum Figure {
     Size(f64),
     /// So many times as much.
     Ratio(f64),
+    /// So many.
+    Count(usize),
 }
 
 /// What one run measured: who, what, and how much.
@@ -30,10 +34,30 @@ impl Figures {
         self.0.push((who.to_owned(), what.to_owned(), Figure::Size(bytes)));
     }
 
+    /// Adds a number of things.
+    pub fn add_count(&mut self, who: &str, what: &str, count: usize) {
+        self.0.push((who.to_owned(), what.to_owned(), Figure::Count(count)));
+    }
+
+    /// Adds how many times as much something is.
+    pub fn add_times(&mut self, who: &str, what: &str, times: f64) {
+        self.0.push((who.to_owned(), what.to_owned(), Figure::Ratio(times)));
+    }
+
+    /// Adds what another run measured.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Who, what, and how much, in the order in which they were added.
+    #[must_use]
+    pub fn all(&self) -> &[(String, String, Figure)] {
+        &self.0
+    }
+
     /// Adds how many times as long one thing takes as another.
     pub fn add_ratio(&mut self, who: &str, what: &str, time: Duration, other: Duration) {
-        let ratio = time.as_secs_f64() / other.as_secs_f64();
-        self.0.push((who.to_owned(), what.to_owned(), Figure::Ratio(ratio)));
+        self.add_times(who, what, time.as_secs_f64() / other.as_secs_f64());
     }
 }
 
@@ -62,6 +86,7 @@ impl std::fmt::Display for Figure {
             Self::Time(seconds) => write!(f, "{} s", digits(seconds)),
             Self::Size(bytes) => write!(f, "{} MB", digits(bytes / 1e6)),
             Self::Ratio(ratio) => write!(f, "{} x", digits(ratio)),
+            Self::Count(count) => f.write_str(&thousands(count as f64)),
         }
     }
 }

@@ -86,7 +86,7 @@ impl Report {
     pub fn times(&self, who: &str, what: &str) -> Vec<(f64, f64)> {
         let time = |size: &u32| match self.figures.get(&(who.to_owned(), what.to_owned(), *size))? {
             Figure::Time(seconds) => Some((f64::from(*size), *seconds)),
-            Figure::Size(_) | Figure::Ratio(_) => None,
+            Figure::Size(_) | Figure::Ratio(_) | Figure::Count(_) => None,
         };
         self.sizes.iter().filter_map(time).collect()
     }

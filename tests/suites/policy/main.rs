@@ -14,6 +14,7 @@ mod restarts;
 mod scene;
 mod services;
 mod talker;
+mod tools;
 
 /// What the API says, straight from the objects: the compiler is held against it, too.
 #[path = "../../../policy/tests/semantics/oracle.rs"]
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         services::SCENARIOS,
         new_pods::SCENARIOS,
         restarts::SCENARIOS,
+        tools::SCENARIOS,
     ];
     run_everywhere(modes(), &tables, Scene::prepare, Scene::explain)
 }

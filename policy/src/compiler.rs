@@ -15,6 +15,7 @@ use crate::pod::Pod;
 use crate::policy::{Direction, Policy};
 use crate::program::{Change, Clauses, Delta, PolicyKey, Profile, Program, SetKey};
 use crate::selector::{Labels, Namespaces};
+use crate::snapshot::Snapshot;
 use crate::update::Update;
 
 /// The objects of a cluster, and what they ask of one node.
@@ -154,6 +155,41 @@ impl Compiler {
         let all = self.pods.iter().flat_map(|(namespace, pods)| pods.iter().map(move |pod| (namespace, pod)));
         let there = all.filter(|(_, (_, pod))| pod.addresses.contains(&address));
         there.map(|(namespace, (name, _))| ObjectName::new(namespace, name)).min()
+    }
+
+    /// All that it knows, to be asked about elsewhere.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let pods = self.pods.iter().flat_map(|(namespace, pods)| {
+            pods.iter().map(move |(name, pod)| (ObjectName::new(namespace, name), pod.clone()))
+        });
+        let policies = self.policies.values().flat_map(BTreeMap::values);
+        let mut snapshot = Snapshot {
+            namespaces: self.namespaces.iter().map(|(name, labels)| (name.clone(), labels.clone())).collect(),
+            pods: pods.collect(),
+            policies: policies.cloned().collect(),
+            ranges: self.program.ranges.clone(),
+        };
+        snapshot.pods.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        snapshot.policies.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        snapshot
+    }
+
+    /// One that knows what a snapshot holds, with every node's pods for its own.
+    pub(crate) fn of_snapshot(snapshot: &Snapshot) -> Self {
+        let mut compiler = Self::of_every_node();
+        for (name, labels) in &snapshot.namespaces {
+            compiler.set_namespace(name, Some(labels.clone()));
+        }
+        for (name, pod) in &snapshot.pods {
+            compiler.set_pod(name, Some(Pod { is_local: true, ..pod.clone() }));
+        }
+        for policy in &snapshot.policies {
+            compiler.set_policy(&policy.name, Some(policy.clone()));
+        }
+        compiler.set_ranges(snapshot.ranges.clone());
+        drop(compiler.take_delta());
+        compiler
     }
 
     fn pod(&self, name: &ObjectName) -> Option<&Pod> {

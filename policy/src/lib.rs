@@ -19,6 +19,7 @@ mod program;
 mod ranges;
 mod selector;
 mod settings;
+mod snapshot;
 mod update;
 mod verdict;
 
@@ -31,5 +32,6 @@ pub use program::{
 };
 pub use selector::{Labels, Namespaces, PodSelector, Selector};
 pub use settings::{Denied, Established, LEAST_MARK_BITS, LOG_GROUP, MARK_MASK, Settings, UnknownPods};
+pub use snapshot::{PodFacts, Snapshot};
 pub use update::Update;
 pub use verdict::{Connection, Side, Verdict};

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use endpoint_cache::{Protocol, parse_address};
+use serde::{Deserialize, Serialize};
 
 use crate::object::{ContainerPort, Pod as Written};
 use crate::selector::Labels;
 
 /// A pod with a network of its own, that runs or is about to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pod {
     pub(crate) labels: Labels,
     /// In ascending order.
@@ -24,7 +25,7 @@ pub(crate) struct Pod {
 }
 
 /// A port by its name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct NamedPort {
     pub(crate) name: Arc<str>,
     pub(crate) protocol: Protocol,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use endpoint_cache::object::ObjectName;
 use endpoint_cache::{Protocol, parse_range};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::object::{
     IpBlock, LabelSelector, NetworkPolicy, NetworkPolicyPort, Peer as WrittenPeer, PortOrName,
@@ -13,7 +14,8 @@ use crate::ranges::subtract;
 use crate::selector::{Fault, Labels, Namespaces, PodSelector, Selector};
 
 /// Which way connections go, as seen from the pod that a policy isolates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Into the pod.
     Ingress,
@@ -45,7 +47,7 @@ pub struct Mistake {
 }
 
 /// A NetworkPolicy, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// Namespace and name.
     pub name: ObjectName,
@@ -58,7 +60,7 @@ pub struct Policy {
 }
 
 /// One of a policy's rules: any of the peers, at any of the ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// Who; `None` for anybody.
     pub peers: Option<Vec<Peer>>,
@@ -67,7 +69,7 @@ pub struct Rule {
 }
 
 /// Who is at the other end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Peer {
     /// Pods.
     Pods(PodSelector),
@@ -76,7 +78,7 @@ pub enum Peer {
 }
 
 /// Ports of the pod that is connected to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Port {
     /// Every port of a protocol.
     Every(Protocol),

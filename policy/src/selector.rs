@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::object::LabelSelector;
 
 /// Labels of a pod or namespace.
@@ -12,11 +14,11 @@ pub type Labels = BTreeMap<String, String>;
 /// Which labels an object must have: all of the requirements. None select everything.
 ///
 /// Displays as kubectl writes selectors: `app=web,tier in (a,b),!old`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Selector(Arc<[Requirement]>);
 
 /// One requirement.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 enum Requirement {
     /// The label has one of these values.
     In(Box<str>, BTreeSet<Box<str>>),
@@ -158,7 +160,7 @@ fn is_word(word: &str, is_letter: fn(u8) -> bool, marks: &[u8]) -> bool {
 }
 
 /// Which pods: of these namespaces, with these labels. Displays as `namespace: selector`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PodSelector {
     /// The namespaces.
     pub namespaces: Namespaces,
@@ -167,7 +169,7 @@ pub struct PodSelector {
 }
 
 /// Which namespaces.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Namespaces {
     /// All, known or not.
     All,

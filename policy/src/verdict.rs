@@ -80,7 +80,9 @@ impl Program {
         }
     }
 
-    fn side(&self, direction: Direction, connection: &Connection) -> Side {
+    /// The judgement of one side. A pod's connections with itself are not to be asked for.
+    #[must_use]
+    pub fn side(&self, direction: Direction, connection: &Connection) -> Side {
         let (own, other) = match direction {
             Direction::Ingress => (connection.destination, connection.source),
             Direction::Egress => (connection.source, connection.destination),

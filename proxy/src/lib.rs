@@ -62,6 +62,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return diff::main(cli, flags);
     }
     if let Some(Command::Policy(command)) = &cli.command {
+        if let Some(tool) = &command.tool {
+            return policy::tools::main(tool, cli.socket.as_deref());
+        }
         let command = (**command).clone();
         return done(policies_alone(&command.into_alone(cli)));
     }

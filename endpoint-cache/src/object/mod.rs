@@ -69,7 +69,7 @@ impl Metadata {
 pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// Namespace and name of an object. Displays as `namespace/name`, or `name` for what has no namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ObjectName {
     /// Namespace; empty for cluster-scoped objects.
     pub namespace: Arc<str>,

@@ -56,6 +56,8 @@ use kernel::nft::Monitor;
 
 pub use self::cleanup::cleanup;
 use self::family::{Means, Programmed, Tally};
+pub use self::names::is_own_chain;
+pub use self::rules::asks_whether_to_itself;
 use crate::enforcer::{Counts, Enforcer, Error, Report, Watch};
 use crate::program::{Delta, Program};
 use crate::settings::Settings;

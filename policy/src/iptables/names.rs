@@ -73,7 +73,8 @@ pub(super) fn policy_chain(key: &PolicyKey, way: Way) -> String {
 }
 
 /// Whether a chain is ours. kube-router's have capital letters in their hashes.
-pub(super) fn is_own_chain(name: &str) -> bool {
+#[must_use]
+pub fn is_own_chain(name: &str) -> bool {
     let fixed = [FORWARD, OUTPUT, ALLOW, DENY, UNKNOWN, Way::Original.dispatch(), Way::Reply.dispatch()];
     let prefixes = Way::BOTH.into_iter().flat_map(|way| [way.of_profile(), way.of_policy()]);
     fixed.contains(&name) || prefixes.into_iter().any(|prefix| name.strip_prefix(prefix).is_some_and(is_hash))

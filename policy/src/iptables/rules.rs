@@ -68,6 +68,12 @@ impl End {
     }
 }
 
+/// Whether a bytecode of the extension `bpf` is the question of ours whether a pod reaches itself.
+#[must_use]
+pub fn asks_whether_to_itself(bytecode: &str) -> bool {
+    [TO_ITSELF_V4, TO_ITSELF_V6].contains(&bytecode)
+}
+
 /// What rules depend on beside policies.
 pub(super) struct Style<'a> {
     pub(super) family: Family,

@@ -23,7 +23,8 @@ pub(super) fn comment(text: &str) -> String {
 }
 
 /// Our table of an address family.
-pub(super) fn table(family: Family) -> Table {
+#[must_use]
+pub fn table(family: Family) -> Table {
     let family = match family {
         Family::V4 => nft::Family::Ip,
         Family::V6 => nft::Family::Ip6,

@@ -46,7 +46,8 @@ use kernel::nft::{Batch, Monitor, Nftables as Connection};
 
 use self::content::Content;
 pub(crate) use self::generations::Generations;
-use self::layout::{chain, policy_chain, profile_chain, table};
+pub use self::layout::table;
+use self::layout::{chain, policy_chain, profile_chain};
 use self::rules::Style;
 use crate::enforcer::{Counts, Enforcer, Error, Report, Watch};
 use crate::program::{Delta, PolicyKey, Profile, Program};

@@ -11,7 +11,7 @@ mod world;
 use endpoint_cache::object::{Kind, ObjectRef};
 use enforced::Enforced;
 use generate::{OWN_NODE, Step};
-use policy::{Compiler, Connection, Program, Update};
+use policy::{Compiler, Connection, Program, Snapshot, Update};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -130,6 +130,22 @@ impl<'a> Life<'a> {
     }
 }
 
+/// What a snapshot leads to, once it was written and read.
+fn restored(compiler: &Compiler) -> Compiler {
+    let written = serde_json::to_vec(&compiler.snapshot()).expect("it can be written");
+    let read: Snapshot = serde_json::from_slice(&written).expect("it can be read");
+    assert_eq!(read, compiler.snapshot());
+    read.of_every_node()
+}
+
+fn assert_restored_everywhere(world: &World, compiler: &Compiler) {
+    let mut everywhere = Compiler::of_every_node();
+    world.objects().for_each(|object| everywhere.apply(object.clone()));
+    everywhere.take_delta();
+    let everywhere = Program { ranges: compiler.program().ranges.clone(), ..everywhere.program().clone() };
+    assert_eq!(*restored(compiler).program(), everywhere);
+}
+
 #[test]
 fn changes_lead_where_a_fresh_start_would() {
     let probes = generate::probes();
@@ -144,6 +160,7 @@ fn changes_lead_where_a_fresh_start_would() {
         assert_eq!(program, compiled(life.world.objects().rev()).program());
         Enforced::of(program).assert_closed();
         assert_verdicts(&life.world, program, &probes);
+        assert_restored_everywhere(&life.world, &life.compiler);
         Ok(())
     });
     let Judged { in_need, without_need, deltas } = judged.into_inner();

@@ -32,7 +32,9 @@ pub use self::get::{ExplainFlags, GetFlags, GetKind};
 pub use self::live::LiveFlags;
 pub(crate) use self::live::filter as followed;
 pub use self::logging::LoggingFlags;
-pub use self::policy::{PolicyBackend, PolicyCommand, PolicyFlags, Switch};
+pub use self::policy::{
+    CheckFlags, PolicyBackend, PolicyCommand, PolicyFlags, PolicyTool, ProtocolWord, Switch, WhatIfFlags,
+};
 pub use self::status::{Output, StatusFlags};
 pub use self::trace::TraceFlags;
 pub use self::userspace::{Entry, UserspaceFlags};
@@ -214,7 +216,7 @@ pub enum Command {
     /// Open connections to a Service, and show how they are spread over its endpoints, how long they take and what
     /// fails.
     Fanout(FanoutFlags),
-    /// Enforce NetworkPolicies alone, beside whatever proxy this node has.
+    /// Enforce NetworkPolicies alone, beside whatever proxy this node has; or, by check and what-if, ask about them.
     Policy(Box<PolicyCommand>),
     /// Answer connections and datagrams with the address and name of who answers: a server for `fanout`.
     Respond(RespondFlags),

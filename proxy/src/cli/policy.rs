@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use endpoint_cache::Family;
+use clap::{Args, Subcommand, ValueEnum};
+use endpoint_cache::{Family, Protocol};
 use policy::{Denied, Established, LEAST_MARK_BITS, Settings, UnknownPods};
 
-use super::{Cli, ConfiguredFlags, IptablesBackend, KERNEL, LoggingFlags, SOURCE, backend, duration};
+use super::{Cli, ConfiguredFlags, IptablesBackend, KERNEL, LoggingFlags, Output, SOURCE, backend, duration};
 
 /// What help texts have these flags under.
 pub(super) const HEADING: &str = "NetworkPolicy";
@@ -154,7 +154,12 @@ fn mark_mask(text: &str) -> Result<u32, String> {
 
 /// What `pointsman policy` is told: what tells it where objects come from, and how policies are enforced.
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, after_help = TOOLS)]
 pub struct PolicyCommand {
+    /// To ask about policies instead.
+    #[command(subcommand)]
+    pub tool: Option<PolicyTool>,
+
     /// A folder of manifests (Pods, Namespaces, NetworkPolicies, Nodes and lists of them), or one file.
     #[arg(long, value_name = "PATH", help_heading = SOURCE)]
     pub manifests: Option<PathBuf>,
@@ -188,8 +193,16 @@ impl PolicyCommand {
     /// The command line of a process that does this, and no proxy's work.
     #[must_use]
     pub fn into_alone(self, cli: Cli) -> Cli {
-        let Self { manifests, master, watch_silence, mut configured, iptables_backend, policy, logging } =
-            self;
+        let Self {
+            tool: _,
+            manifests,
+            master,
+            watch_silence,
+            mut configured,
+            iptables_backend,
+            policy,
+            logging,
+        } = self;
         configured.healthz_bind_address.get_or_insert_with(|| HEALTH_ALONE.to_owned());
         configured.metrics_bind_address.get_or_insert_with(|| METRICS_ALONE.to_owned());
         Cli {
@@ -203,6 +216,97 @@ impl PolicyCommand {
             network_policy: Switch::On,
             logging,
             ..cli
+        }
+    }
+}
+
+const TOOLS: &str = "\
+Examples: may that pod connect there? What would these policies change?
+
+  pointsman policy check --from shop/web --to shop/db:postgres
+  pointsman policy what-if -f new.yaml --delete shop/old";
+
+const CHECK: &str = "\
+Examples: of the pods of the cluster, by name and by address:
+
+  pointsman policy check --from shop/web --to shop/db:5432
+  pointsman policy check --from 192.0.2.7 --to 10.244.1.3:dns --protocol udp
+
+Exit status: 0 if it is allowed, 1 if it is denied, 2 if that cannot be told.";
+
+const WHAT_IF: &str = "\
+Example: before policies are applied, and one deleted:
+
+  pointsman policy what-if -f new.yaml --delete shop/old
+
+Exit status: 0 if nothing would change, 1 if something would, 2 if that cannot be
+told. Nothing is changed.";
+
+/// Questions about policies.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PolicyTool {
+    /// Show whether a connection is allowed: by which policy and rule, or by the absence of which.
+    Check(CheckFlags),
+    /// Show which connections, and which pairs of pods, other policies would cut or newly allow.
+    WhatIf(WhatIfFlags),
+}
+
+/// What `pointsman policy check` is told.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = CHECK)]
+pub struct CheckFlags {
+    /// Who connects: a pod, NAME or NAMESPACE/NAME, or an address.
+    #[arg(long, value_name = "POD|IP")]
+    pub from: String,
+    /// Who is connected to, and at which port, by number or by the name that the pod gives it.
+    #[arg(long, value_name = "POD:PORT|IP:PORT")]
+    pub to: String,
+    /// By what.
+    #[arg(long, value_name = "NAME", value_enum, default_value = "tcp")]
+    pub protocol: ProtocolWord,
+    /// Ask these manifests (Pods, Namespaces and NetworkPolicies) in place of the process that runs on this machine.
+    #[arg(long, value_name = "PATH")]
+    pub manifests: Option<PathBuf>,
+    /// How to print it.
+    #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// What `pointsman policy what-if` is told.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = WHAT_IF)]
+pub struct WhatIfFlags {
+    /// Policies that would be added or changed: a file of manifests, or a folder of such.
+    #[arg(short, long = "filename", value_name = "PATH", required_unless_present = "delete")]
+    pub files: Vec<PathBuf>,
+    /// A policy that would be deleted, NAME or NAMESPACE/NAME.
+    #[arg(long, value_name = "POLICY")]
+    pub delete: Vec<String>,
+    /// Ask these manifests (Pods, Namespaces and NetworkPolicies) in place of the process that runs on this machine.
+    #[arg(long, value_name = "PATH")]
+    pub manifests: Option<PathBuf>,
+    /// How to print it; `wide` with more rows.
+    #[arg(short, long, value_name = "FORM", value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Words of `--protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolWord {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+    /// SCTP
+    Sctp,
+}
+
+impl From<ProtocolWord> for Protocol {
+    fn from(word: ProtocolWord) -> Self {
+        match word {
+            ProtocolWord::Tcp => Self::Tcp,
+            ProtocolWord::Udp => Self::Udp,
+            ProtocolWord::Sctp => Self::Sctp,
         }
     }
 }

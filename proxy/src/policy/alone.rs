@@ -36,6 +36,7 @@ pub(crate) fn run(cli: &Cli, loaded: &Loaded) -> anyhow::Result<()> {
         asked.notices = Some(Outlet::start(access.clone(), &node).context("cannot post events")?);
     }
     run::set_oom_score(options);
+    let policies = Arc::clone(&asked.desk);
     let prepared = asked.prepare()?;
     let inbox = prepared.inbox.clone();
     signals::watch(move || {
@@ -59,6 +60,7 @@ pub(crate) fn run(cli: &Cli, loaded: &Loaded) -> anyhow::Result<()> {
         in_force: Arc::new(InForce::new(loaded.configuration.clone())),
         flags: cli.flags.clone(),
         desk: Desk::closed(),
+        policies,
     };
     telemetry::serve(endpoints, reporter)?;
     tracing::info!(node, %origin, "started, for NetworkPolicies alone");

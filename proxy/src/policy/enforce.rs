@@ -15,6 +15,7 @@ use policy::{Compiler, Delta, Enforcer, Error, Program, Report, Settings, Unknow
 use super::damage;
 use super::denials;
 use super::input::{Inbox, Input, PENDING};
+use super::view::PolicyView;
 use crate::backoff::Backoff;
 use crate::source::Event;
 use crate::source::kubernetes::{About, News, Outlet};
@@ -155,10 +156,25 @@ impl PolicyLoop {
                     Input::Failed(error) => return Outcome::SourceFailed(error),
                     Input::Damaged(what) => self.damaged(what, Instant::now()),
                     Input::Denied(denial) => denials::tell(&denial, &self.compiler, self.audit),
+                    // Whoever asked may have gone.
+                    Input::Ask(answer) => drop(answer.send(self.view())),
                     Input::Stop => return Outcome::Stopped,
                 }
             }
         }
+    }
+
+    /// All that is known, once it is all that the source has.
+    fn view(&self) -> Result<PolicyView, String> {
+        if matches!(self.phase, Phase::Gated) {
+            return Err("not all objects are known yet: ask again in a while".to_owned());
+        }
+        Ok(PolicyView {
+            node: None,
+            audit: self.audit,
+            denies_unknown: self.denies_unknown,
+            snapshot: self.compiler.snapshot(),
+        })
     }
 
     /// Hears of what others change, or looks now and then.

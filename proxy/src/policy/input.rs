@@ -3,8 +3,10 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use policy::Update;
+use tokio::sync::oneshot;
 
 use super::denials::Denial;
+use super::view::PolicyView;
 use crate::source::{Event, Listener};
 
 /// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
@@ -21,6 +23,8 @@ pub(super) enum Input {
     Damaged(String),
     /// A packet was denied.
     Denied(Denial),
+    /// Somebody wants to know all that is known.
+    Ask(oneshot::Sender<Result<PolicyView, String>>),
     /// The loop is to end.
     Stop,
 }

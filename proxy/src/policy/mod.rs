@@ -1,17 +1,21 @@
 //! NetworkPolicies in this process: a source, a loop and an enforcer of their own, beside the proxy's or alone.
 //!
 //! Nothing is shared with the proxy but what tells of the process, so that neither waits for the other. `enforce` is the
-//! loop; `backend` chooses what it drives; `alone` is `pointsman policy`.
+//! loop; `backend` chooses what it drives; `alone` is `pointsman policy`; `tools` are what people ask it, who are told a
+//! `view` at the `desk`.
 
 mod alone;
 mod backend;
 mod damage;
 mod denials;
+mod desk;
 mod enforce;
 mod input;
 mod leftovers;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tools;
+mod view;
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -24,7 +28,9 @@ use modes::userspace::captured::{BORROWED, LED_BACK};
 use policy::{Compiler, Settings, Update};
 
 pub(crate) use self::alone::run as run_alone;
+pub(crate) use self::desk::Desk;
 pub(crate) use self::leftovers::{cleanup, retire};
+pub(crate) use self::view::PolicyView;
 use crate::BadUsage;
 use crate::cli::Cli;
 use crate::mode::ModeName;
@@ -45,6 +51,7 @@ pub(crate) struct Asked {
     pub(crate) watch_silence: Duration,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) notices: Option<Outlet>,
+    pub(crate) desk: Arc<Desk>,
     backend: Backend,
     iptables: Option<kernel::iptables::Backend>,
     settings: Settings,
@@ -68,6 +75,7 @@ impl Asked {
             watch_silence: cli.watch_silence,
             telemetry: Arc::clone(telemetry),
             notices: None,
+            desk: Arc::default(),
             backend: Backend::of(cli.policy.policy_backend, options.mode),
             iptables: cli.iptables_backend.0,
             settings: cli.policy.settings(families),
@@ -79,7 +87,8 @@ impl Asked {
     /// # Errors
     /// When the source cannot be opened, or the kernel cannot do what is asked for.
     fn prepare(self) -> anyhow::Result<Prepared> {
-        let Self { origin, node_name, watch_silence, telemetry, notices, backend, iptables, settings } = self;
+        let Self { origin, node_name, watch_silence, telemetry, notices, desk, backend, iptables, settings } =
+            self;
         let source: Box<dyn Source<Update>> = match &origin {
             Origin::Manifests(path) => Box::new(Manifests::open(path)?),
             Origin::Kubernetes(access) => {
@@ -96,6 +105,7 @@ impl Asked {
             .with_settings(&settings)
             .after_first_sync(move || leftovers::retire_other(backend));
         let (inbox, inputs) = channel();
+        desk.open(inbox.clone());
         if (settings.log_denied || audit)
             && let Err(error) = denials::listen(inbox.clone())
         {

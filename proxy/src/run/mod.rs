@@ -89,6 +89,7 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     .context("cannot watch for signals")?;
     let (_socket, status) = status_socket(&cli).unzip();
     let in_force = Arc::new(InForce::new(loaded.configuration.clone()));
+    let policy_desk = Arc::new(policy::Desk::default());
     let reporter = Reporter {
         mode: mode.name(),
         node: node_name.clone(),
@@ -97,6 +98,7 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
         in_force: Arc::clone(&in_force),
         flags: cli.flags.clone(),
         desk: Desk::new(inbox.clone()),
+        policies: Arc::clone(&policy_desk),
     };
     let endpoints = telemetry::Endpoints {
         health: options.healthz,
@@ -115,6 +117,7 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
             let families = Family::BOTH.into_iter().filter(|family| settings.enables(*family)).collect();
             let mut asked = policy::Asked::of(&cli, options, families, &telemetry)?;
             asked.notices.clone_from(&events);
+            asked.desk = policy_desk;
             let inbox = inbox.clone();
             let failed = move |error| {
                 inbox.put(Input::Failed(error));

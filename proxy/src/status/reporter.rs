@@ -12,6 +12,7 @@ use super::{Endpoint, InForce, Objects, Policies, Status, SyncReport, Target};
 use crate::cli::Flag;
 use crate::diff::Diff;
 use crate::manual::VERSION;
+use crate::policy::{self, PolicyView};
 use crate::telemetry::{Sync, Telemetry};
 use crate::view::{Desk, SettingsView, View};
 
@@ -32,6 +33,8 @@ pub(crate) struct Reporter {
     pub(crate) flags: Vec<Flag>,
     /// Where the sync loop is asked.
     pub(crate) desk: Desk,
+    /// Where the loop of policies is asked.
+    pub(crate) policies: Arc<policy::Desk>,
 }
 
 impl Reporter {
@@ -63,6 +66,14 @@ impl Reporter {
     /// When the sync loop does not answer in time, or the kernel cannot be read.
     pub(crate) async fn diff(&self) -> anyhow::Result<Diff> {
         Ok(Diff::of(self.mode, self.desk.compare().await?))
+    }
+
+    /// The pods, namespaces and policies that it knows now. Takes the policy loop's time, in proportion to how many there are.
+    ///
+    /// # Errors
+    /// When policies are not enforced, or the policy loop does not answer in time.
+    pub(crate) async fn policy_view(&self) -> anyhow::Result<PolicyView> {
+        Ok(PolicyView { node: Some(self.node.clone()), ..self.policies.ask().await? })
     }
 
     /// How it stands now.

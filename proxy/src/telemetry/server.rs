@@ -13,6 +13,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::spawn_blocking;
 
@@ -36,7 +37,7 @@ pub(crate) struct Endpoints {
     pub(crate) health: Option<SocketAddr>,
     /// `/metrics`, `/proxyMode`, `/configz`, `/flagz`, `/statusz` and a bare `/healthz`
     pub(crate) metrics: Option<SocketAddr>,
-    /// `/status`, `/view` and `/diff`
+    /// `/status`, `/view`, `/policies` and `/diff`
     pub(crate) status: Option<StdUnixListener>,
     /// Whether an address that is taken is an error (`--bind-address-hard-fail`), and not tried again until it is free.
     pub(crate) hard_fail: bool,
@@ -155,6 +156,7 @@ fn answers(
     let reporter = Arc::clone(reporter);
     move |request| match (role, request.method(), request.uri().path()) {
         (Role::Status, &Method::GET, "/view") => Box::pin(answer_view(Arc::clone(&reporter))),
+        (Role::Status, &Method::GET, "/policies") => Box::pin(answer_policies(Arc::clone(&reporter))),
         (Role::Status, &Method::GET, "/diff") => Box::pin(answer_diff(Arc::clone(&reporter))),
         _ => Box::pin(ready(answer(request, role, &reporter, page.as_deref()))),
     }
@@ -170,7 +172,18 @@ async fn answer_diff(reporter: Arc<Reporter>) -> Response<Full<Bytes>> {
 
 /// What only the sync loop knows is waited for.
 async fn answer_view(reporter: Arc<Reporter>) -> Response<Full<Bytes>> {
-    let view = match reporter.view().await {
+    respond_at_leisure(reporter.view().await).await
+}
+
+/// What only the policy loop knows is waited for.
+async fn answer_policies(reporter: Arc<Reporter>) -> Response<Full<Bytes>> {
+    respond_at_leisure(reporter.policy_view().await).await
+}
+
+async fn respond_at_leisure<T: Serialize + Send + 'static>(
+    answer: anyhow::Result<T>,
+) -> Response<Full<Bytes>> {
+    let view = match answer {
         Ok(view) => view,
         Err(error) => return respond(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{error:#}\n")),
     };

@@ -2,7 +2,7 @@
 //! believes to have programmed.
 //!
 //! `query` reads the question, `target` and `surroundings` make packets of it, `walks` has each mode's evaluator walk them
-//! through the rules, `diagnose` says what is the matter, `report` is what is told, and `table` shows it to people. A
+//! through the rules, `policies` adds what policies say, `diagnose` says what is the matter, `report` is what is told, and `table` shows it to people. A
 //! running process is asked for the Services that it knows: without it, only names and reasons are missing.
 
 mod connections;
@@ -13,6 +13,7 @@ mod ipvs;
 mod live;
 mod model;
 mod nftables;
+mod policies;
 mod query;
 mod report;
 mod surroundings;
@@ -28,6 +29,7 @@ use endpoint_cache::Protocol;
 
 use crate::cli::{self, TraceFlags};
 use crate::output;
+use crate::policy::tools::{self, Cluster};
 use crate::status::Status;
 use crate::view::View;
 use crate::view::lookup::{self, Named};
@@ -42,12 +44,18 @@ use self::target::{Target, Which};
 struct Known {
     view: Result<View, String>,
     status: Option<Status>,
+    /// What policies say; `None` where none are enforced.
+    policies: Option<Result<Cluster, String>>,
 }
 
 impl Known {
     fn ask(socket: Option<&str>) -> Self {
         let view = crate::view::client::ask(socket).map_err(|error| format!("{error:#}"));
-        Self { view, status: crate::status::ask(socket).ok() }
+        let status = crate::status::ask(socket).ok();
+        let enforces = status.as_ref().is_some_and(|status| status.policies.is_some());
+        let policies =
+            enforces.then(|| tools::cluster(socket).map_err(|error| format!("policies: {error:#}")));
+        Self { view, status, policies }
     }
 }
 

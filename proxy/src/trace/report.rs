@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::diagnose::Finding;
 use super::model::Step;
+use crate::policy::tools::Judgement;
 
 /// Everything that is told. Fields may be added.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,6 +54,9 @@ pub(super) struct Trace {
     pub(super) steps: Vec<Step>,
     /// What may become of it then; the shares add up to 1.
     pub(super) ways: Vec<WayReport>,
+    /// What policies say of it, for each that it may reach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) policies: Vec<Judgement>,
     /// Connections that are there already, and stay with their endpoints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) existing: Vec<ExistingReport>,

@@ -35,6 +35,10 @@ fn of_trace(trace: &Trace, look: Look) -> String {
         text += "\n";
         text += &of_ways(trace, look);
     }
+    if !trace.policies.is_empty() {
+        text += "\n";
+        text += &of_policies(trace, look);
+    }
     if !trace.existing.is_empty() {
         text += "\n";
         text += &of_existing(trace, look);
@@ -166,6 +170,30 @@ fn of_way(way: &WayReport, all: &[WayReport]) -> Vec<Cell> {
         Cell::new(plain(turning(way, all))),
         Cell::new(plain(way.difference.as_deref().unwrap_or_default())).fg(Color::Red),
     ]
+}
+
+fn of_policies(trace: &Trace, look: Look) -> String {
+    let shown = if look.wide { trace.policies.len() } else { trace.policies.len().min(MOST) };
+    let mut table = table(&["to", "policies", "because"]);
+    for judgement in &trace.policies[..shown] {
+        let to = match &judgement.to.pod {
+            Some(pod) => format!("{}:{} ({})", judgement.to.address, judgement.port, plain(pod)),
+            None => format!("{}:{}", judgement.to.address, judgement.port),
+        };
+        let (word, colour) = match judgement.allowed {
+            true => ("allow it", Color::Green),
+            false => ("deny it", Color::Red),
+        };
+        let sides = judgement.sides.iter().filter(|side| judgement.allowed || !side.allowed);
+        let because: Vec<_> =
+            sides.map(|side| format!("{}: {}", side.direction.as_str(), side.says)).collect();
+        table.add_row([Cell::new(to), Cell::new(word).fg(colour), Cell::new(plain(&because.join("; ")))]);
+    }
+    let mut text = finish(table, look.colour) + "\n";
+    if shown < trace.policies.len() {
+        let _ = writeln!(text, "and {} more; all of them with -o wide", trace.policies.len() - shown);
+    }
+    text
 }
 
 fn of_existing(trace: &Trace, look: Look) -> String {

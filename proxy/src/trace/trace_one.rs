@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::connections::{self, Existing};
 use super::diagnose::{self, Case, Facts};
 use super::model::{End, Origin, Packet, Step, Surroundings, Way};
+use super::policies::{self, Said};
 use super::query::Query;
 use super::report::{ExistingReport, Outcome, Trace, WayReport};
 use super::surroundings::Node;
@@ -27,6 +28,9 @@ pub(super) fn trace(query: &Query, target: Target, known: &Known, node: &Node) -
     let is_local = node.is_local(to.ip());
     let view = known.view.as_ref().map_err(String::as_str);
     let frontend = view.ok().and_then(|view| frontend::find(view, to, protocol, is_local));
+    // The forwarder's connections are this node's own, which policies always allow.
+    let policies =
+        if is_carried { Said::default() } else { policies::say(known, &packet, &mut walks, frontend) };
     let case = Case {
         packet: &packet,
         rules: walks.rules,
@@ -41,6 +45,7 @@ pub(super) fn trace(query: &Query, target: Target, known: &Known, node: &Node) -
             forwards: node.forwards(to.is_ipv4()).filter(|_| !is_carried),
             ..facts(&packet, &walks, frontend, node)
         },
+        policies: &policies,
     };
     let findings = diagnose::findings(&case);
     let sight = Sight { packet: &packet, frontend, node, is_carried };
@@ -56,6 +61,7 @@ pub(super) fn trace(query: &Query, target: Target, known: &Known, node: &Node) -
         also_there: walks.also_there,
         steps,
         ways,
+        policies: policies.judged,
         existing: existing.iter().map(told).collect(),
         findings,
         unknown: walks.walk.unknown,

@@ -14,6 +14,7 @@ mod restarts;
 mod scene;
 mod services;
 mod talker;
+mod tools;
 
 /// What the API says, straight from the objects: the compiler is held against it, too.
 #[path = "../../../policy/tests/semantics/oracle.rs"]
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         services::SCENARIOS,
         new_pods::SCENARIOS,
         restarts::SCENARIOS,
+        tools::SCENARIOS,
     ];
     // Beside the other modes, nftables enforces as it does beside its own; what differs is how connections come about.
     let carried = [established::SCENARIOS, services::SCENARIOS];

@@ -64,6 +64,20 @@ pub(crate) struct Manifests<U> {
     vanished: HashMap<Arc<Path>, (Instant, u32)>,
 }
 
+/// All that a folder of manifests, or one file, holds now, and what of it cannot be used: `file:line: reason`.
+///
+/// # Errors
+/// When it is not there, or cannot be read.
+pub(crate) fn read_once<U: Vocabulary>(path: &Path) -> io::Result<(Vec<U>, Vec<String>)> {
+    let place = Place::find(path)?;
+    let (mut inventory, mut all) = (Inventory::default(), Vec::new());
+    for file in place.list()?.0 {
+        inventory.take_first(&file, place.read(&file), &mut |updates| all.extend(updates));
+    }
+    let problems = inventory.take_problems().iter().map(ToString::to_string).collect();
+    Ok((all, problems))
+}
+
 impl<U: Vocabulary> Manifests<U> {
     /// Begins to watch a folder of manifests, or one file.
     ///

@@ -22,7 +22,7 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
 }
 
 /// The endpoints that the policies allow for some client: under a Local policy those here, or, for some, all.
-pub(super) fn allowed(frontend: &Frontend<'_>, ipv4: bool) -> Vec<BTreeSet<SocketAddr>> {
+pub(in crate::trace) fn allowed(frontend: &Frontend<'_>, ipv4: bool) -> Vec<BTreeSet<SocketAddr>> {
     let of = |is_used: fn(&EndpointView) -> bool| -> BTreeSet<SocketAddr> {
         let endpoints = frontend.port.endpoints.iter().filter(|endpoint| is_used(endpoint));
         endpoints.map(|endpoint| endpoint.address).filter(|address| address.is_ipv4() == ipv4).collect()

@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod node;
+mod policies;
 mod stops;
 #[cfg(test)]
 mod tests;
@@ -13,11 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::connections::Existing;
 use super::model::{End, Packet, Way};
+use super::policies::Said;
 use crate::status::Status;
 use crate::view::frontend::{self, Frontend};
 use crate::view::{ServiceView, View};
 
-pub(super) use endpoints::difference;
+pub(super) use endpoints::{allowed, difference};
 
 /// What is the matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub(super) enum Matter {
     OnlyTerminating,
     OtherFamily,
     OtherMode,
+    PolicyDenied,
+    PolicyDrift,
     PortNameMismatch,
     Refused,
     SourceRange,
@@ -119,6 +123,8 @@ pub(super) struct Case<'a> {
     pub(super) status: Option<&'a Status>,
     pub(super) existing: &'a [Existing],
     pub(super) facts: Facts,
+    /// What policies say.
+    pub(super) policies: &'a Said,
 }
 
 impl Case<'_> {
@@ -136,6 +142,7 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut findings = stops::findings(case);
     findings.extend(endpoints::findings(case));
     findings.extend(node::findings(case));
+    findings.extend(policies::findings(case));
     findings.sort_by_key(|finding| !finding.stops);
     findings
 }

@@ -14,7 +14,8 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     if let Some(finding) = anothers(case) {
         return vec![finding];
     }
-    if case.ways.is_empty() || case.endpoints().next().is_some() {
+    let is_policies = case.policies.stopped > 0;
+    if case.ways.is_empty() || case.endpoints().next().is_some() || is_policies {
         return Vec::new();
     }
     let Ok(_) = case.view else { return vec![by_end(case)] };

@@ -1,8 +1,10 @@
 //! What is diagnosed, case by case. That it is what packets meet, the suites `trace` and `packets` tell.
 
 use endpoint_cache::Protocol;
+use serde_json::json;
 
 use super::*;
+use crate::policy::tools::Judgement;
 use crate::trace::model::Origin;
 use crate::view::frontend;
 use crate::view::{EndpointView, PortView};
@@ -48,6 +50,11 @@ fn to(last: u8) -> End {
 
 /// What is found when a pod connects to the ClusterIP, and rules lead to these ends.
 fn found(service: ServiceView, ends: &[End], existing: &[Existing]) -> Vec<Finding> {
+    found_with(service, ends, existing, &Said::default())
+}
+
+/// The same where policies are enforced, and say this.
+fn found_with(service: ServiceView, ends: &[End], existing: &[Existing], policies: &Said) -> Vec<Finding> {
     let view = View { services: vec![service], ..View::default() };
     let packet = Packet {
         source: [10, 0, 0, 9].into(),
@@ -67,6 +74,7 @@ fn found(service: ServiceView, ends: &[End], existing: &[Existing]) -> Vec<Findi
         status: None,
         existing,
         facts: Facts { forwards: Some(true), ..Facts::default() },
+        policies,
     };
     findings(&case)
 }
@@ -149,4 +157,36 @@ fn datagrams_that_go_elsewhere_are_found() {
 fn names_are_written_with_dashes() {
     assert_eq!(serde_json::to_value(Matter::NotANodePort).unwrap(), "not-a-node-port");
     assert_eq!(serde_json::to_value(Matter::NoRouteToEndpoint).unwrap(), "no-route-to-endpoint");
+}
+
+/// What policies say of a pod's connection to one of this node's.
+fn judged(last: u8, allowed: bool) -> Judgement {
+    let side = |direction: &str, allowed: bool| {
+        json!({ "direction": direction, "allowed": allowed, "because": if allowed { "rule" } else { "noRule" },
+            "isolatedBy": ["demo/guard"], "enforcedHere": true, "says": "demo/guard says so" })
+    };
+    let judgement = json!({ "from": { "address": "10.0.0.9" }, "to": { "address": format!("10.0.0.{last}") },
+        "port": 8080, "protocol": "tcp", "allowed": allowed,
+        "sides": [side("egress", true), side("ingress", allowed)] });
+    serde_json::from_value(judgement).unwrap()
+}
+
+#[test]
+fn what_policies_deny_is_told_and_whether_rules_do_the_same() {
+    let web = || service(vec![endpoint(1, true), endpoint(2, true)]);
+    let of = |ends: &[End], judged: Vec<Judgement>, stopped: usize, comparable: bool| {
+        found_with(web(), ends, &[], &Said { judged, stopped, comparable })
+    };
+    let allowed = || vec![judged(1, true), judged(2, true)];
+    assert_eq!(of(&[to(1), to(2)], allowed(), 0, true), []);
+    let some = of(&[to(1), End::Rejected], vec![judged(1, true), judged(2, false)], 1, true);
+    assert_eq!(names(&some), [Matter::Drift, Matter::PolicyDenied]);
+    let denied = || vec![judged(1, false), judged(2, false)];
+    let all = of(&[End::Rejected], denied(), 2, true);
+    assert_eq!(names(&all), [Matter::PolicyDenied], "{all:?}");
+    assert!(all[0].stops && all[0].look_at.contains("demo/guard"), "{all:?}");
+    // The rules let pass what is denied, or the other way round.
+    assert_eq!(names(&of(&[to(1), to(2)], denied(), 0, true)), [Matter::PolicyDenied, Matter::PolicyDrift]);
+    assert_eq!(names(&of(&[to(1), to(2)], denied(), 0, false)), [Matter::PolicyDenied]);
+    assert_eq!(names(&of(&[End::Rejected], allowed(), 2, true)), [Matter::PolicyDrift]);
 }

@@ -84,6 +84,7 @@ impl World<'_> {
                 let found = self.kept.set(name)?.and_then(|set| set.contains(sides, packet));
                 found.map_or_else(|| Answer::Unknown(format!("--match-set {name}")), Answer::from)
             }
+            Test::ToItself => (packet.source == packet.destination.ip()).into(),
             Test::Constant(yes) => (*yes).into(),
             Test::Unknown(what) => Answer::Unknown(what.clone()),
         })

@@ -39,6 +39,8 @@ impl Set {
         // The source's port is not known.
         Some(match (self.kind, sides) {
             (Kind::HashIp, [one]) => self.has(Entry::Ip(address(*one))),
+            (Kind::HashNet, [one]) => networks(address(*one))
+                .any(|net| self.has(Entry::Net { net: net.network(), prefix: net.prefix_len() })),
             (Kind::BitmapPort, [Side::Destination]) => self.has(Entry::Port(port)),
             (Kind::HashIpPort, [one, Side::Destination]) => {
                 self.has(Entry::IpPort { address: address(*one), protocol, port })

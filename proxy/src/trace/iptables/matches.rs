@@ -57,6 +57,8 @@ pub(super) enum Test {
     Recent(Recent),
     /// `--match-set`, with what is looked up of each dimension.
     Set(String, Vec<Side>),
+    /// Whether it goes back to who sent it.
+    ToItself,
     /// The first packet of any connection that is asked about is such.
     Constant(bool),
     /// Nothing can be told of it: how it reads.
@@ -89,6 +91,7 @@ pub(super) fn of(extension: Option<&str>, options: &[Given<'_>]) -> Vec<Match> {
         Some("connmark") => each(options, |given| mark(given, Test::ConnectionMark)),
         Some("iprange") => each(options, between),
         Some("set") => each(options, set),
+        Some("bpf") => each(options, to_itself),
         Some("physdev") => each(options, bridged),
         Some("statistic") => statistic(options).map(|found| vec![found]),
         Some("recent") => recent(options).map(|found| vec![found]),
@@ -215,6 +218,12 @@ fn set(given: &Given<'_>) -> Option<Test> {
         ("--update-counters" | "--update-subcounters", []) => Some(Test::Constant(!given.negated)),
         _ => None,
     }
+}
+
+/// The one program that is known here is that of the rules of policies.
+fn to_itself(given: &Given<'_>) -> Option<Test> {
+    let is_known = given.name == "--bytecode" && policy::iptables::asks_whether_to_itself(given.value()?);
+    is_known.then_some(Test::ToItself)
 }
 
 /// What is routed is not bridged.

@@ -68,7 +68,7 @@ fn present(family: Family) -> anyhow::Result<Option<Vec<KernelTable>>> {
     if !present.contains(&frontends) {
         return Ok(None);
     }
-    let ours = [frontends, modes::userspace::nftables_table(family)];
+    let ours = [frontends, modes::userspace::nftables_table(family), policy::nftables::table(family)];
     let ours = ours.into_iter().filter(|table| present.contains(table));
     Ok(Some(ours.map(KernelTable::read).collect::<anyhow::Result<_>>()?))
 }

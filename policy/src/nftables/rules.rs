@@ -161,7 +161,10 @@ impl Style<'_> {
         let is_local = vec![local, compare(Comparison::Eq, &Load::LOCAL.to_ne_bytes())];
         let mut rules = vec![
             rule("a node may reach its own pods", [is_local, verdict(Verdict::Accept)]),
-            rule("resets, which say what is denied in the pod's name", [is_reset(), verdict(Verdict::Accept)]),
+            rule(
+                "resets, which say what is denied in the pod's name",
+                [is_reset(), verdict(Verdict::Accept)],
+            ),
         ];
         rules.extend(Self::to_judges());
         rules

@@ -67,7 +67,11 @@ impl Network {
             Node::Blank => None,
             Node::Tracking => {
                 // That a rule somewhere asks for it is enough.
-                middle.feed("nft", &["-f", "-"], "table ip tracking { chain unused { ct state new; } }")?;
+                middle.feed(
+                    "nft",
+                    &["-f", "-"],
+                    "table ip tracking {\nchain unused {\nct state new\n}\n}\n",
+                )?;
                 None
             }
             Node::Policies(of_server) => Some(middle.run(|| enforce(of, of_server))??),

@@ -1,8 +1,8 @@
 //! What the benchmarks measure on and with: clusters of a given size, proxies on a node, and tables of figures.
 //!
 //! The benchmarks themselves are in `benches/`, a file for each thing measured: `cargo bench -p benches`. Those of whole
-//! clusters are programs, a folder for each: `scale/`, `fanout/`, `iptables/`, `ipvs/`, `userspace/` and
-//! `soak/`.
+//! clusters are programs, a folder for each: `scale/`, `fanout/`, `iptables/`, `ipvs/`, `userspace/`,
+//! `policy/` and `soak/`.
 
 pub mod cluster;
 pub mod contender;

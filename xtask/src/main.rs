@@ -37,7 +37,7 @@ enum Chore {
     /// Check dependencies for known holes. Downloads the advisory database.
     Audit,
     /// Run the benchmarks; `scale` or `iptables` alone runs those of whole clusters, as root, `fanout` how modes spread
-    /// connections over endpoints, `userspace` that of userspace mode beside other proxies, and `ipvs` that of IPVS mode, in the virtual machine: `cargo xtask bench scale --help`.
+    /// connections over endpoints, `userspace` that of userspace mode beside other proxies, `policy` that of network policies, and `ipvs` that of IPVS mode, in the virtual machine: `cargo xtask bench scale --help`.
     /// `soak` measures nothing: it lets Services come and go under traffic, and fails if anything fails or leaks.
     Bench(Passed),
 }
@@ -121,7 +121,7 @@ fn test_everything() -> Result<()> {
 
 fn bench(args: &[String]) -> Result<()> {
     let of_clusters =
-        |first: &str| ["scale", "fanout", "iptables", "ipvs", "userspace", "soak"].contains(&first);
+        |first: &str| ["scale", "fanout", "iptables", "ipvs", "userspace", "policy", "soak"].contains(&first);
     let Some((program, args)) = args.split_first().filter(|(first, _)| of_clusters(first)) else {
         return cargo(&["bench", "--package", "benches"], args);
     };

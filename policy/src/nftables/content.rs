@@ -199,8 +199,10 @@ fn remove_chains_and_sets(batch: &mut Batch, delta: &Delta) {
 
 /// Connections that are allowed from now on bear another mark, and those with `dead` marks are judged anew.
 pub(super) fn advance(batch: &mut Batch, style: &Style<'_>, dead: &[u32]) {
-    batch.flush_chain(chain::ALLOWED);
-    style.allowed().iter().for_each(|rule| batch.add_rule(chain::ALLOWED, rule));
+    for (chain, rules) in [(chain::ALLOWED, style.allowed()), (chain::FORWARD, style.forward())] {
+        batch.flush_chain(chain);
+        rules.iter().for_each(|rule| batch.add_rule(chain, rule));
+    }
     bury(batch, dead);
     batch.add_elements(Fixed::Generations.name(), &[elements::generation(style.mark)]);
 }

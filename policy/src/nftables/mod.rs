@@ -10,7 +10,8 @@
 //! What is forwarded, or sent by this node under somebody else's address, comes to the chain `connections`:
 //!
 //! - Connections that were allowed bear a mark: the *generation* of the rules that allowed them. If that is in the set
-//!   `generations`, the packet passes. This is all that most packets meet. When something is allowed no longer, the same
+//!   `generations`, the packet passes. What is forwarded and bears the last one passes before it comes there, by the first
+//!   rule of `forward`, which is all that most packets meet. When something is allowed no longer, the same
 //!   transaction that says so begins another generation and ends the one before (or lets it drain): every connection is
 //!   judged once more by its next packet, without anybody looking through conntrack.
 //! - Others are judged. `egress-subjects` leads from the client's address to the chain of its *profile*, the policies that

@@ -139,11 +139,20 @@ impl Style<'_> {
         ]
     }
 
-    fn forward(&self) -> Vec<Rule> {
+    /// Most packets meet only the first rule: it tells the generation in force without a lookup.
+    pub(super) fn forward(&self) -> Vec<Rule> {
+        let is_current = compare(Comparison::Eq, &self.mark.to_ne_bytes());
+        let parts = [self.generation(), vec![is_current], verdict(Verdict::Accept)];
+        let mut rules = vec![rule("connections that were allowed of late", parts)];
+        rules.extend(Self::to_judges());
+        rules
+    }
+
+    fn to_judges() -> [Rule; 2] {
         let jump = verdict(Verdict::Jump(chain::CONNECTIONS.to_owned()));
         // Every way through the rules ends in a verdict. Only a packet that came while they were replaced, and was led to
         // a chain that is newer than itself, comes here.
-        vec![rule("", [jump]), rule("met rules that were being replaced", [verdict(Verdict::Drop)])]
+        [rule("", [jump]), rule("met rules that were being replaced", [verdict(Verdict::Drop)])]
     }
 
     /// A process of this node, or IPVS, may send under a pod's address.
@@ -157,7 +166,7 @@ impl Style<'_> {
                 [is_reset(), verdict(Verdict::Accept)],
             ),
         ];
-        rules.extend(self.forward());
+        rules.extend(Self::to_judges());
         rules
     }
 
@@ -194,13 +203,16 @@ impl Style<'_> {
 
     /// The mark says that the connection was allowed by rules that still are in force.
     fn judged(&self) -> Rule {
-        let mark =
-            vec![Expr::Load(Load::Ct { key: CtKey::Mark, into: SCRATCH }), masked(self.settings.mark_mask)];
         let is_judged = match self.settings.established {
             Established::Keep => compare(Comparison::Ne, &[0; 4]),
             Established::Cut | Established::Drain(_) => contains(Fixed::Generations.name(), false),
         };
-        rule("connections that were allowed", [mark, vec![is_judged], verdict(Verdict::Accept)])
+        rule("connections that were allowed", [self.generation(), vec![is_judged], verdict(Verdict::Accept)])
+    }
+
+    /// The bits of the connection's mark that tell its generation.
+    fn generation(&self) -> Vec<Expr> {
+        vec![Expr::Load(Load::Ct { key: CtKey::Mark, into: SCRATCH }), masked(self.settings.mark_mask)]
     }
 
     fn judge_servers(&self) -> Vec<Rule> {

@@ -1,7 +1,7 @@
 //! The `pointsman` binary's inside: command line, configuration, sources of objects, and the loop that programs the
 //! node.
 //!
-//! Data flows one way: a [`source`] hands objects to the sync loop, which owns the cache and the mode and turns
+//! Data flows one way: a `source` hands objects to the sync loop, which owns the cache and the mode and turns
 //! what changed into one kernel transaction. This crate decides nothing about Services and knows nothing of nftables;
 //! it wires the parts that do. Start reading at [`main`], then `run.rs`.
 

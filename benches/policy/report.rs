@@ -81,9 +81,9 @@ less is allowed than before. Packets go between two pods of the node, by veth an
 those through a node without policies. There conntrack is at work, as it is wherever a proxy is. Their figures are
 medians of rounds: the time without policies, and how many times as long the same took with them in the same round.
 
-iptables misses two aims. A change of anything but sets takes a run of `iptables-restore` for each family, and each run
-reads the whole table and, with iptables-legacy, writes it; only a pod that is added elsewhere does without. And a packet
-that is let pass still meets more rules, each of which counts it.
+iptables misses two aims. A change of rules, and any that allows less (which begins another generation, in a rule), takes
+a run of `iptables-restore` for each family, and that is nearly all the time it takes; what only adds to sets does
+without. And a packet of a connection that was allowed meets more rules.
 ";
 
 /// The table, in one of two styles.

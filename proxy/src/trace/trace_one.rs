@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::connections::{self, Existing};
 use super::diagnose::{self, Case, Facts};
 use super::model::{End, Origin, Packet, Step, Surroundings, Way};
-use super::policies::{self, Said};
+use super::policies;
 use super::query::Query;
 use super::report::{ExistingReport, Outcome, Trace, WayReport};
 use super::surroundings::Node;
@@ -28,9 +28,9 @@ pub(super) fn trace(query: &Query, target: Target, known: &Known, node: &Node) -
     let is_local = node.is_local(to.ip());
     let view = known.view.as_ref().map_err(String::as_str);
     let frontend = view.ok().and_then(|view| frontend::find(view, to, protocol, is_local));
-    // The forwarder's connections are this node's own, which policies always allow.
-    let policies =
-        if is_carried { Said::default() } else { policies::say(known, &packet, &mut walks, frontend) };
+    let mut policies = policies::say(known, &packet, &mut walks, frontend);
+    // The forwarder keeps a client's address where it can, which the rules that were walked through do not tell.
+    policies.comparable &= !is_carried;
     let case = Case {
         packet: &packet,
         rules: walks.rules,

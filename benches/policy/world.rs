@@ -139,7 +139,7 @@ fn policy(number: u32) -> Value {
         spec["egress"] = json!([{ "to": [peer] }, { "to": neighbours },
             { "ports": [{ "port": 53, "protocol": "UDP" }, { "port": 53 }] }]);
     }
-    named(namespace, &format!("policy-{sort}"), spec)
+    named(namespace, &format!("policy-{sort}"), &spec)
 }
 
 /// Who is at the other end: by labels in the same namespace, in others, namespaces alone, or blocks.
@@ -173,10 +173,10 @@ pub(crate) fn more(pod: u32, name: &str, port: u16) -> Value {
         "policyTypes": ["Ingress"],
         "ingress": [{ "from": [peer(pod / SHARE)], "ports": [{ "port": port }] }],
     });
-    named(pod % NAMESPACES, name, spec)
+    named(pod % NAMESPACES, name, &spec)
 }
 
-fn named(namespace: u32, name: &str, spec: Value) -> Value {
+fn named(namespace: u32, name: &str, spec: &Value) -> Value {
     json!({ "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": { "name": name, "namespace": format!("namespace-{namespace}") }, "spec": spec })
 }

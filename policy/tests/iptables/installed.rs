@@ -5,7 +5,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use kernel::iptables::Backend;
 use policy::{Enforcer, Settings};
 use serde_json::json;
 
@@ -142,18 +141,15 @@ fn others(field: &mut Field) -> Result<()> {
 fn heard(field: &mut Field) -> Result<()> {
     let enforcer = &mut field.enforcer;
     let watch = field.bed.node.run(|| enforcer.watch())??;
-    let Some(mut watch) = watch else {
-        ensure!(field.backend == Backend::Legacy, "nothing is heard");
-        return Ok(());
-    };
-    ensure!(field.backend == Backend::Nft);
+    let Some(mut watch) = watch else { bail!("there is nothing to hear") };
     // What we do ourselves is not told.
     everything(field)?;
     let (sender, told) = mpsc::channel();
-    thread::spawn(move || sender.send(watch.next_damage()));
+    let node = field.bed.node.again()?;
+    thread::spawn(move || sender.send(node.run(|| watch.next_damage())));
     field.tool().run(&["-F", "KUBE-POLICY-ORIGINAL"])?;
     let Ok(damage) = told.recv_timeout(Duration::from_secs(10)) else { bail!("nothing is heard") };
-    let (damage, program) = (damage?, field.tool().program(""));
+    let (damage, program) = (damage??, field.tool().program(""));
     let name = &program[..program.len().min(15)];
     ensure!(damage.contains(name), "{damage:?} is not {name}'s");
     Ok(())

@@ -99,19 +99,20 @@ fn demo() -> Result<()> {
 /// Tests run the real binary, which has to be built first, in the profile that they run in.
 fn test(args: &[String]) -> Result<()> {
     setup::packages()?;
-    let profile: Vec<String> = args.iter().filter(|arg| *arg == "--release").cloned().collect();
-    cargo(&["build", "--package", "pointsman"], &profile)?;
-    let named = args.iter().any(|arg| arg == "-p" || arg.starts_with("--package"));
     if args.is_empty() {
         return test_everything();
     }
+    let profile: Vec<String> = args.iter().filter(|arg| *arg == "--release").cloned().collect();
+    cargo(&["build", "--package", "pointsman"], &profile)?;
+    let named = args.iter().any(|arg| arg == "-p" || arg.starts_with("--package"));
     cargo(if named { &["test"] } else { &["test", "--workspace"] }, args)
 }
 
-/// The soak mostly waits, so it runs beside the tests; not while they are built, since that replaces what it runs.
+/// Binaries are built together with tests: by themselves, their dependencies have other features, and most of them would be
+/// built twice. The soak mostly waits, so it runs beside the tests; not while they are built, since that replaces what it
+/// runs.
 fn test_everything() -> Result<()> {
-    cargo(&["test", "--workspace", "--no-run"], &[])?;
-    cargo(&["build", "--workspace", "--bin", "soak"], &[])?;
+    cargo(&["build", "--workspace", "--bins", "--tests"], &[])?;
     let soak = shell::beside("soak", &["--minutes", "2", "--busy"])?;
     // One run tells of everything that fails.
     let tested = cargo(&["test", "--workspace", "--no-fail-fast"], &[]);

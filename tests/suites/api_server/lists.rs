@@ -195,7 +195,7 @@ pub(super) fn unknown_paths() -> Result<()> {
     server.put(cluster::service_cidr("kubernetes", &["10.0.0.0/16"]))?;
     ensure!(names(&client.get(cidrs)?.body) == ["kubernetes"], "no ServiceCIDRs");
     client.refused("/api/v1/nodes/none", 404, "NotFound")?;
-    for path in ["/api/v1/pods", "/api/v1", "/api/v1/namespaces/test/nodes", "/x"] {
+    for path in ["/api/v1/secrets", "/api/v1", "/api/v1/namespaces/test/nodes", "/x"] {
         ensure!(client.get(path)?.code == 404, "{path} exists");
     }
     let posted = client.ask("POST", SERVICES, PATIENCE)?;

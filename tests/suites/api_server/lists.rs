@@ -200,7 +200,10 @@ pub(super) fn unknown_paths() -> Result<()> {
     }
     let posted = client.ask("POST", SERVICES, PATIENCE)?;
     ensure!(posted.code == 405 && posted.body["reason"] == "MethodNotAllowed", "{}", posted.body);
-    ensure!(server.put(json!({ "kind": "Pod", "metadata": { "name": "a" } })).is_err(), "a Pod was taken");
+    ensure!(
+        server.put(json!({ "kind": "Secret", "metadata": { "name": "a" } })).is_err(),
+        "a Secret was taken"
+    );
     let (_server, client) = start_with(Options { service_cidrs: false, ..Options::default() })?;
     ensure!(client.get(cidrs)?.code == 404, "ServiceCIDRs on an older server");
     ensure!(client.get("/apis/discovery.k8s.io/v1/endpointslices")?.code == 200, "no EndpointSlices");

@@ -73,13 +73,7 @@ fn main() -> ExitCode {
         (true, false) => hand_over(&cli),
         (true, true) => measure(&cli),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("fanout: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    benches::end("fanout", result)
 }
 
 fn measure_all(cli: &Cli) -> Result<()> {

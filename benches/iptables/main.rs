@@ -70,13 +70,7 @@ fn main() -> ExitCode {
         Some(measurement) => measure(&cli, measurement),
         None => measure_all(&cli),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("iptables: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    benches::end("iptables", result)
 }
 
 fn measure_all(cli: &Cli) -> Result<()> {

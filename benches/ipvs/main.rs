@@ -85,13 +85,7 @@ fn main() -> ExitCode {
         (Some(step), false) => hand_over(step),
         (Some(step), true) => measure(step),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ipvs: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    benches::end("ipvs", result)
 }
 
 fn measure_all(cli: &Cli) -> Result<()> {

@@ -77,13 +77,7 @@ fn main() -> ExitCode {
         Some(measurement) => measure(&cli, measurement),
         None => measure_all(&cli),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("policy: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    benches::end("policy", result)
 }
 
 fn measure_all(cli: &Cli) -> Result<()> {

@@ -62,13 +62,7 @@ fn main() -> ExitCode {
         Some(measurement) => measure(&cli, measurement),
         None => measure_all(&cli),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("scale: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    benches::end("scale", result)
 }
 
 fn measure_all(cli: &Cli) -> Result<()> {

@@ -12,3 +12,16 @@ pub mod machine;
 pub mod objects;
 pub mod process;
 pub mod report;
+
+use std::process::ExitCode;
+
+/// How a benchmark ends: one that failed says why, and by what steps it came to that.
+pub fn end(name: &str, result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -71,13 +71,7 @@ fn main() -> ExitCode {
         None if cli.measure => measure(&cli),
         None => measure_all(&cli),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("userspace: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    benches::end("userspace", result)
 }
 
 fn measure_all(cli: &Cli) -> Result<()> {

@@ -12,11 +12,11 @@ use endpoint_cache::Problem;
 use endpoint_cache::object::Kind;
 use policy::{Compiler, Delta, Enforcer, Error, Program, Report, Settings, UnknownPods, Update};
 
-use super::damage;
 use super::denials;
 use super::input::{Inbox, Input, PENDING};
 use super::view::PolicyView;
 use crate::backoff::Backoff;
+use crate::disturbances;
 use crate::source::Event;
 use crate::source::kubernetes::{About, News, Outlet};
 use crate::telemetry::{Extent, Known, Telemetry};
@@ -181,7 +181,12 @@ impl PolicyLoop {
     pub(super) fn watch(&mut self, inbox: Inbox) {
         let heard = self.enforcer.watch().map_err(anyhow::Error::from);
         let watched = heard.and_then(|watch| match watch {
-            Some(watch) => damage::watch(watch, inbox).map(|()| true),
+            Some(mut watch) => {
+                let missed = "changes that others make to policies' rules are not noticed any longer";
+                let next = move || watch.next_damage();
+                let hand_on = move |what| inbox.put(Input::Damaged(what));
+                disturbances::listen("policy-damage", missed, next, hand_on).map(|()| true)
+            }
             None => Ok(false),
         });
         let watched = watched.unwrap_or_else(|error| {

@@ -6,7 +6,6 @@
 
 mod alone;
 mod backend;
-mod damage;
 mod denials;
 mod desk;
 mod enforce;

@@ -9,6 +9,7 @@ mod clauses;
 mod compiler;
 mod digest;
 mod enforcer;
+mod generations;
 pub mod iptables;
 mod members;
 pub mod nftables;

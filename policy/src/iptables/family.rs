@@ -19,7 +19,7 @@ use super::script::Script;
 use super::sets::FilledSet;
 use super::whole::Whole;
 use crate::enforcer::{Counts, Error, Report};
-use crate::nftables::Generations;
+use crate::generations::Generations;
 use crate::program::{Delta, PolicyKey, Profile, Program};
 use crate::settings::{Established, Settings};
 

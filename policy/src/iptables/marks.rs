@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::nftables::Generations;
+use crate::generations::Generations;
 use crate::settings::{Established, Settings};
 
 /// What matches connections with a mark.

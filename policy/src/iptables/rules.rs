@@ -6,7 +6,7 @@ use kernel::iptables::comment;
 
 use super::names::{ALLOW, DENY, FORWARD, OUTPUT, UNKNOWN, Way};
 use super::{marks, names, sets};
-use crate::nftables::Generations;
+use crate::generations::Generations;
 use crate::policy::Direction;
 use crate::program::{Clause, PolicyKey, PortMatch, Profile};
 use crate::settings::{Denied, LOG_GROUP, Settings, UnknownPods};

@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::rules::{Style, hooks};
 use super::script::Script;
 use super::whole::Whole;
-use crate::nftables::Generations;
+use crate::generations::Generations;
 use crate::settings::{Denied, Settings, UnknownPods};
 use crate::{Compiler, Update};
 

@@ -29,11 +29,10 @@
 //! # Where things are
 //!
 //! `layout` names every set and chain, `rules` holds the rules, `elements` the elements, `content` writes them all, or a
-//! change. `generations` counts. All these are pure. `installed` reads the kernel, and this file brings all together.
+//! change. All these are pure. `installed` reads the kernel, and this file brings all together.
 
 mod content;
 mod elements;
-mod generations;
 mod installed;
 mod layout;
 mod rules;
@@ -46,11 +45,11 @@ use kernel::conntrack::Conntrack;
 use kernel::nft::{Batch, Monitor, Nftables as Connection};
 
 use self::content::Content;
-pub(crate) use self::generations::Generations;
 pub use self::layout::table;
 use self::layout::{chain, policy_chain, profile_chain};
 use self::rules::Style;
 use crate::enforcer::{Counts, Enforcer, Error, Report, Watch};
+use crate::generations::Generations;
 use crate::program::{Delta, PolicyKey, Profile, Program};
 use crate::settings::{Established, Settings};
 

@@ -10,16 +10,15 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use testbed::mode::{IPTABLES_LEGACY, IPTABLES_NFT, IPVS, NFTABLES};
-use testbed::suite::run_everywhere;
-use testbed::{Mode, Subject, binary, vm};
+use testbed::mode::IPTABLES_LEGACY;
+use testbed::suite::{everywhere, modes, run};
+use testbed::{Subject, binary};
 
 fn main() -> ExitCode {
     // Userspace mode's own endpoint is the forwarder.
-    const MODES: &[Mode] = &[NFTABLES, IPTABLES_NFT, IPTABLES_LEGACY, IPVS];
-    let of_hosts = MODES.len() - 1;
-    let modes = if vm::is_guest() { MODES } else { &MODES[..of_hosts] };
-    run_everywhere(modes, &[following::SCENARIOS, ends::SCENARIOS], Subject::prepare, Subject::explain)
+    let modes = modes().iter().filter(|mode| !mode.is_userspace());
+    let tables = [following::SCENARIOS, ends::SCENARIOS];
+    run(everywhere(modes, &tables, Subject::prepare, Subject::explain))
 }
 
 /// One that runs on the node.

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use testbed::scenarios;
 
-use crate::scene::Scene;
+use crate::scene::{Scene, only_web};
 
 scenarios! { Scene:
     a_pod_changes_its_labels,
@@ -18,12 +18,7 @@ scenarios! { Scene:
 }
 
 fn a_pod_changes_its_labels(s: &mut Scene) -> Result<()> {
-    s.policy(
-        "default",
-        "db",
-        json!({ "podSelector": { "matchLabels": { "app": "db" } },
-        "ingress": [{ "from": [{ "podSelector": { "matchLabels": { "app": "web" } } }] }] }),
-    );
+    s.policy("default", "db", only_web());
     s.sync()?;
     s.reaches("pod-1", "pod-2")?;
     s.set_label("pod-1", "app", "batch");
@@ -70,12 +65,7 @@ fn a_namespace_changes_its_labels(s: &mut Scene) -> Result<()> {
 }
 
 fn an_address_goes_to_another_pod(s: &mut Scene) -> Result<()> {
-    s.policy(
-        "default",
-        "db",
-        json!({ "podSelector": { "matchLabels": { "app": "db" } },
-        "ingress": [{ "from": [{ "podSelector": { "matchLabels": { "app": "web" } } }] }] }),
-    );
+    s.policy("default", "db", only_web());
     s.sync()?;
     s.reaches("pod-1", "pod-2")?;
     let mut next = s.delete_pod("pod-1");
@@ -100,12 +90,7 @@ fn an_address_goes_to_another_pod(s: &mut Scene) -> Result<()> {
 }
 
 fn a_pod_that_has_ended_is_nobody(s: &mut Scene) -> Result<()> {
-    s.policy(
-        "default",
-        "db",
-        json!({ "podSelector": { "matchLabels": { "app": "db" } },
-        "ingress": [{ "from": [{ "podSelector": { "matchLabels": { "app": "web" } } }] }] }),
-    );
+    s.policy("default", "db", only_web());
     s.sync()?;
     s.reaches("remote-1", "pod-2")?;
     s.object("remote-1")["status"]["phase"] = json!("Succeeded");

@@ -404,6 +404,12 @@ impl Scene {
     }
 }
 
+/// Only pods with `app: web` may come to those with `app: db`.
+pub(crate) fn only_web() -> Value {
+    json!({ "podSelector": { "matchLabels": { "app": "db" } },
+        "ingress": [{ "from": [{ "podSelector": { "matchLabels": { "app": "web" } } }] }] })
+}
+
 /// The range of this node's pods' addresses on the bed.
 pub(crate) fn own_range(family: Family) -> String {
     match family {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 use testbed::{Outcome, scenarios};
 
-use crate::scene::Scene;
+use crate::scene::{Scene, only_web};
 
 scenarios! { Scene:
     services_lead_to_whom_policies_allow,
@@ -65,12 +65,7 @@ fn outsiders_come_through_node_ports(s: &mut Scene) -> Result<()> {
 /// Pods on one bridge reach each other through it; the kernel has rules look at that, too.
 fn a_bridge_is_no_way_round(s: &mut Scene) -> Result<()> {
     s.use_bridge()?;
-    s.policy(
-        "default",
-        "db",
-        json!({ "podSelector": { "matchLabels": { "app": "db" } },
-        "ingress": [{ "from": [{ "podSelector": { "matchLabels": { "app": "web" } } }] }] }),
-    );
+    s.policy("default", "db", only_web());
     s.sync()?;
     s.reaches("pod-1", "pod-2")?;
     s.refuses("pod-3", "pod-2")?;

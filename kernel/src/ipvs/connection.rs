@@ -1,6 +1,6 @@
 //! The way to the kernel.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use nix::errno::Errno;
@@ -14,6 +14,9 @@ use crate::netlink::{Protocol, Refusal, Socket, Writer};
 
 /// Changes sent at a time, so that their answers fit the receive buffer even where it may not be enlarged.
 const PIPELINE: usize = 256;
+
+/// How often virtual servers are listed once more, until a list is as the one before.
+const LISTS: usize = 16;
 
 /// Where schedulers are tried: an address for documentation (RFC 5737), as kube-proxy does.
 const TRIED_AT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 0);
@@ -38,34 +41,39 @@ impl Ipvs {
         Ok(Self { socket, requests })
     }
 
-    /// All virtual servers, in no order, each once. IPVS does not notice what others change while it lists, in any
-    /// network namespace: one that was there all the time may be missing then.
+    /// All virtual servers, in no order, each once. IPVS goes on by position while it lists, and what others add and
+    /// remove meanwhile, in any network namespace, shifts that: what it lists counts when it lists it twice.
     ///
     /// Its module may have been unloaded, when there were none, and loaded again: it has another number then, and this
     /// is where we learn of it. Until then, everything else is refused.
     ///
     /// # Errors
-    /// When they cannot be read. [`Error::Unsupported`] when IPVS was unloaded for good.
+    /// When they cannot be read. [`Error::KeepsChanging`] when no two lists agree. [`Error::Unsupported`] when IPVS was
+    /// unloaded for good.
     pub fn servers(&mut self) -> Result<Vec<Server>, Error> {
-        match self.list_servers() {
+        let mut before = match self.list_servers() {
             Err(Error::Refused { errno: Errno::ENOENT, .. }) => {
                 self.requests = Requests(family(&mut self.socket)?);
-                self.list_servers()
+                self.list_servers()?
             }
-            listed => listed,
+            listed => listed?,
+        };
+        for _ in 0..LISTS {
+            let listed = self.list_servers()?;
+            if listed == before {
+                return Ok(listed.into_values().collect());
+            }
+            before = listed;
         }
+        Err(Error::KeepsChanging { what: "the list of virtual servers".to_owned() })
     }
 
-    fn list_servers(&mut self) -> Result<Vec<Server>, Error> {
+    fn list_servers(&mut self) -> Result<HashMap<Frontend, Server>, Error> {
         let requests = self.requests;
         let request = |sequence| requests.list(command::GET_SERVICE, sequence, |_| {});
-        let mut listed = self
-            .socket
-            .dump("virtual servers", request, |message, found| found.extend(read::server(message)))?;
-        // It goes on by position, which others' changes shift.
-        let mut seen = HashSet::new();
-        listed.retain(|server: &Server| seen.insert(server.frontend));
-        Ok(listed)
+        self.socket.dump_into("virtual servers", request, |message, found: &mut HashMap<_, _>| {
+            found.extend(read::server(message).map(|server| (server.frontend, server)));
+        })
     }
 
     /// One virtual server, if it exists.

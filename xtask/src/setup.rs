@@ -9,11 +9,13 @@ use anyhow::{Result, bail};
 use crate::shell;
 
 /// Debian packages, and what needs them.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 16] = [
     ("binutils", "what the virtual machine runs is stripped"),
+    ("bird2", "the pod network speaks BGP by BIRD"),
     ("busybox-static", "the virtual machine's shell"),
     ("chromium-headless-shell", "tests look at the status page in a real browser"),
     ("conntrack", "tests look at which flows are tracked"),
+    ("containernetworking-plugins", "our CNI plugins are run together with the reference ones"),
     ("faketime", "tests let the clock jump"),
     ("fonts-dejavu-core", "the browser has nothing to write with otherwise"),
     ("iproute2", "the test-bed joins namespaces by veth pairs and routes with `ip`"),

@@ -1,0 +1,3 @@
+//! The CNI plugin `pointsman-cni`.
+
+fn main() {}

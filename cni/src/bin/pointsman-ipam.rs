@@ -1,0 +1,3 @@
+//! The CNI plugin `pointsman-ipam`.
+
+fn main() {}

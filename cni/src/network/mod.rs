@@ -1,0 +1,1 @@
+//! What joins the nodes: from Node objects to routes, neighbours and forwarding entries.

@@ -1,0 +1,1 @@
+//! The verbs: ADD, DEL, CHECK, GC, STATUS and VERSION.

@@ -18,6 +18,7 @@ pub mod ipvs;
 pub mod link;
 mod mac;
 mod netlink;
+pub mod neighbour;
 pub mod nflog;
 pub mod nft;
 mod packet;

@@ -18,6 +18,7 @@ pub mod iptables;
 pub mod ipvs;
 pub mod link;
 mod mac;
+pub mod neighbour;
 mod netlink;
 pub mod netns;
 pub mod nflog;

@@ -185,6 +185,7 @@ impl Node {
         self.host.ip(&format!("link add pod0 type veth peer name eth0 netns {}", self.pod.name()))?;
         self.host.ip("link set pod0 up\naddr add fe80::1/64 dev pod0 nodad")?;
         self.host.sysctl("net/ipv4/conf/pod0/proxy_arp", "1")?;
+        self.host.sysctl("net/ipv4/neigh/pod0/proxy_delay", "0")?;
         self.pod
             .ip(&format!("link set eth0 up\naddr add {v4}/32 dev eth0\naddr add {v6}/128 dev eth0 nodad"))?;
         self.pod.ip("route add 169.254.1.1 dev eth0\nroute add default via 169.254.1.1 dev eth0")?;

@@ -243,6 +243,8 @@ fn down() -> Result<()> {
     let node = &mut cluster.nodes[0];
     let heard = listen(node)?;
     node.host.ip("link set eth0 down\nlink set eth0 up\naddr replace 2001:db8::1/64 dev eth0 nodad")?;
+    // The other routes are those of whoever runs the underlay.
+    node.host.ip("route add default via 192.0.2.254\nroute add default via 2001:db8::fe")?;
     await_damage(&heard)?;
     let report = node.resync()?;
     ensure!(report.operations == 2 && report.refused.is_empty(), "{report:?}");

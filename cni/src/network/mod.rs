@@ -30,6 +30,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod uplink;
+mod ways;
 
 pub use announcement::Announcement;
 pub use applier::{Applier, Error, Report, cleanup};

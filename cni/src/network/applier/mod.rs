@@ -132,23 +132,35 @@ impl Applier {
     /// failed or somebody else changed what is ours. What is right already is left alone.
     ///
     /// # Errors
-    /// When the kernel cannot be read, or a device cannot be made. See [`Report::refused`].
+    /// When the kernel cannot be read, or a device cannot be made: what does not go by that device is as desired all the
+    /// same. See [`Report::refused`].
     pub fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         self.synced = None;
         let families = self.settings.families.len();
         self.expected().set(desired, families);
         let (mut report, mut synced) = (Report::default(), Synced::default());
         report.operations += devices::parameters(desired)?;
+        let mut failed = None;
         for (family, tunnel) in &desired.tunnels {
-            let (index, operations) = devices::ensure(&mut self.links, *family, tunnel)?;
-            synced.devices.insert(*family, index);
-            report.operations += operations;
+            match devices::ensure(&mut self.links, *family, tunnel) {
+                Ok((index, operations)) => {
+                    synced.devices.insert(*family, index);
+                    report.operations += operations;
+                }
+                // What goes by other ways still does.
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
         self.expected().devices = synced.devices.clone();
         let wanted = Entries::of(desired, &synced.devices);
         let there = self.entries(&synced.devices)?;
         let routes = self.routes.list(None, None)?;
-        let (edits, sweep) = route_edits(&wanted, &routes, &synced, &mut report);
+        let (edits, mut sweep) = route_edits(&wanted, &routes, &synced, &mut report);
+        // What cannot be made anew for want of a device is left as it is.
+        let is_wanted = |destination: &IpNet| {
+            desired.ways.contains_key(destination) && !wanted.routes.contains_key(&(*destination, None))
+        };
+        sweep.retain(|edit| !is_wanted(&edit.route().destination));
         self.run_neighbours(&there.additions(&wanted), &mut report)?;
         self.run_routes(&edits, &mut synced, &mut report)?;
         self.run_routes(&sweep, &mut synced, &mut report)?;
@@ -156,6 +168,9 @@ impl Applier {
         synced.blocked.extend(report.refused.iter().map(|(destination, _)| *destination));
         report.operations += devices::remove_unwanted(&mut self.links, &self.settings, desired)?;
         report.operations += self.resync_masquerade(desired)?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         self.synced = Some(synced);
         Ok(report)
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, ensure};
-use cni::network::{Backend, MasqueradeSettings, Settings};
+use cni::network::{Backend, MasqueradeSettings, Masquerader, Settings};
 use testbed::suite::Test;
 use testbed::{Outcome, Place, Protocol};
 
@@ -19,6 +19,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("one_family_alone_works_too", one_family),
         Test::new("a_large_packet_fits_the_underlay", large),
         Test::new("what_leaves_the_cluster_has_the_nodes_address", masquerade),
+        Test::new("iptables_gives_the_nodes_address_as_well", by_iptables),
         Test::new("an_address_that_is_no_pods_is_unreachable", unassigned),
     ]
 }
@@ -144,6 +145,35 @@ fn masquerade() -> Result<()> {
     cluster.set(0, &Settings { masquerade: None, ..settings(Backend::Vxlan) })?;
     let rules = cluster.nodes[0].shows("nft list ruleset")?;
     ensure!(!rules.contains("pointsman-masq"), "{rules}");
+    Ok(())
+}
+
+/// On a node that has iptables only.
+fn by_iptables() -> Result<()> {
+    let mut cluster = Cluster::new(2, 0, &settings(Backend::Vxlan))?;
+    let node = &mut cluster.nodes[0];
+    node.host.run(cni::network::cleanup)??;
+    node.applier.masquerade_by(Masquerader::Iptables);
+    let report = node.resync()?;
+    ensure!(report.operations > 0 && report.refused.is_empty(), "{report:?}");
+    ensure!(node.resync()?.operations == 0, "written again");
+    for (v6, outside) in [(false, "192.0.2.200"), (true, "2001:db8::200")] {
+        let (own, other) = (&cluster.nodes[0], &cluster.nodes[1]);
+        let pod = own.pod_address(v6);
+        ensure!(seen(&cluster, SocketAddr::new(outside.parse()?, PORT))? == own.address(v6));
+        ensure!(seen(&cluster, SocketAddr::new(other.pod_address(v6), PORT))? == pod);
+        ensure!(seen(&cluster, SocketAddr::new(other.address(v6), PORT))? == pod);
+        ensure!(seen(&cluster, SocketAddr::new(own.address(v6), PORT))? == pod);
+    }
+    cluster.delete(1)?;
+    let node = &mut cluster.nodes[0];
+    let rules = node.shows("iptables-save -t nat")?;
+    ensure!(rules.contains("PM-MASQUERADE") && !rules.contains("192.0.2.2/32"), "{rules}");
+    node.shows("iptables -t nat -F PM-MASQUERADE")?;
+    ensure!(node.resync()?.operations > 0);
+    node.host.run(cni::network::cleanup)??;
+    let rules = node.shows("iptables-save -t nat")? + &node.shows("ip6tables-save -t nat")?;
+    ensure!(!rules.contains("PM-MASQUERADE"), "{rules}");
     Ok(())
 }
 

@@ -19,11 +19,11 @@ use endpoint_cache::Family;
 use ipnet::IpNet;
 use kernel::link::Links;
 use kernel::neighbour::Neighbours;
-use kernel::nft::{Batch, Nftables};
 use kernel::route::{MAIN, Route, RouteEdit, Routes};
 
 use self::entries::Entries;
 use super::desired::{Delta, Desired, Way};
+use super::masquerade::{Masquerader, Tool};
 use super::monitor::{Expected, Monitor};
 use super::settings::{Interface, Settings};
 use super::uplink::{Surroundings, Uplink};
@@ -61,7 +61,8 @@ pub struct Applier {
     routes: Routes,
     neighbours: Neighbours,
     /// Opened when there is something to masquerade: not every kernel has it.
-    nftables: Option<Nftables>,
+    masquerade: Option<Tool>,
+    masquerader: Masquerader,
     expected: Arc<Mutex<Expected>>,
     /// `None` until the first sync, and after one that failed.
     synced: Option<Synced>,
@@ -87,7 +88,8 @@ impl Applier {
             links: Links::open()?,
             routes: Routes::open()?,
             neighbours: Neighbours::open()?,
-            nftables: None,
+            masquerade: None,
+            masquerader: Masquerader::Auto,
             expected: Arc::default(),
             synced: None,
         })
@@ -203,8 +205,7 @@ impl Applier {
         self.run_routes(&edits, &mut synced, &mut report)?;
         self.run_neighbours(&change.removals, &mut report)?;
         if let (Some(masquerade), false) = (&desired.masquerade, delta.nodes.is_empty()) {
-            let nftables = Self::open_nftables(&mut self.nftables)?;
-            report.operations += masquerade::change(nftables, masquerade, &delta.nodes)?;
+            report.operations += self.tool()?.change(masquerade, &delta.nodes)?;
         }
         self.synced = Some(synced);
         Ok(report)
@@ -218,7 +219,14 @@ impl Applier {
         Monitor::open(self.expected.clone())
     }
 
-    /// Listens for what others change in the tables that masquerade. `None` where there are none.
+    /// Masquerades by something else than [`Masquerader::Auto`], from the next call on.
+    pub fn masquerade_by(&mut self, masquerader: Masquerader) {
+        self.masquerade = None;
+        self.masquerader = masquerader;
+    }
+
+    /// Listens for what others change in the tables that masquerade. `None` where there are none: an
+    /// [`Applier::resync`] now and then has to do.
     ///
     /// # Errors
     /// When the kernel cannot be listened to.
@@ -226,7 +234,8 @@ impl Applier {
         if self.settings.masquerade.is_none() {
             return Ok(None);
         }
-        let port = Self::open_nftables(&mut self.nftables)?.port();
+        let Tool::Nftables(connection) = self.tool()? else { return Ok(None) };
+        let port = connection.port();
         let tables = Family::BOTH.map(masquerade::table).to_vec();
         Ok(Some(kernel::nft::Monitor::open(tables, port)?))
     }
@@ -240,17 +249,17 @@ impl Applier {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open_nftables(nftables: &mut Option<Nftables>) -> Result<&mut Nftables, Error> {
-        match nftables {
+    fn tool(&mut self) -> Result<&mut Tool, Error> {
+        match &mut self.masquerade {
             Some(open) => Ok(open),
-            closed => Ok(closed.insert(Nftables::open()?)),
+            closed => Ok(closed.insert(Tool::open(self.masquerader)?)),
         }
     }
 
     fn resync_masquerade(&mut self, desired: &Desired) -> Result<usize, Error> {
         let wanted = desired.masquerade.as_ref();
-        match (wanted, Self::open_nftables(&mut self.nftables)) {
-            (_, Ok(nftables)) => Ok(masquerade::resync(nftables, wanted)?),
+        match (wanted, self.tool()) {
+            (_, Ok(tool)) => Ok(tool.resync(wanted)?),
             (None, Err(_)) => Ok(0),
             (Some(_), Err(error)) => Err(error),
         }
@@ -372,14 +381,6 @@ pub fn cleanup() -> Result<bool, Error> {
         links.remove(link.index)?;
         found = true;
     }
-    if let Ok(mut nftables) = Nftables::open() {
-        let tables = nftables.tables()?;
-        for table in Family::BOTH.map(masquerade::table).into_iter().filter(|table| tables.contains(table)) {
-            let mut batch = Batch::new(table);
-            batch.delete_table();
-            nftables.commit(batch)?;
-            found = true;
-        }
-    }
+    found |= masquerade::cleanup()?;
     Ok(found)
 }

@@ -180,6 +180,11 @@ fn cleanup() -> Result<()> {
 /// One node after the other, with connections under way and new ones all the time.
 fn switch(from: Backend, to: Backend) -> Result<()> {
     let mut cluster = Cluster::new(3, 0, &settings(from))?;
+    for node in &mut cluster.nodes {
+        // As some distributions have it: what comes by another device than answers would go by is dropped.
+        node.host.sysctl("net/ipv4/conf/all/rp_filter", "1")?;
+        node.resync()?;
+    }
     let (client, server) = (cluster.nodes[0].pod.again()?, cluster.nodes[1].pod_address(false));
     let server6 = cluster.nodes[1].pod_address(true);
     let mut longest = Duration::ZERO;

@@ -19,6 +19,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("a_route_in_the_way_is_told_of_and_ours_comes_when_it_goes", in_the_way),
         Test::new("our_own_changes_are_no_news", own),
         Test::new("pods_that_come_and_go_are_no_news", pods),
+        Test::new("a_device_that_cannot_be_made_is_in_nobody_elses_way", no_device),
+        Test::new("a_bridge_of_pods_comes_before_what_leads_nowhere", bridge),
         Test::new("the_uplink_is_heard_of", uplink),
         Test::new("an_uplink_that_was_down_gets_its_routes_back", down),
         Test::new("masquerading_that_others_change_is_repaired", masquerade),
@@ -249,6 +251,46 @@ fn down() -> Result<()> {
     let report = node.resync()?;
     ensure!(report.operations == 2 && report.refused.is_empty(), "{report:?}");
     cluster.check_all_reach_all()
+}
+
+/// Another device has VXLAN's network, under another name.
+fn no_device() -> Result<()> {
+    let mut cluster = Cluster::new(2, 0, &settings(Backend::HostGw))?;
+    let node = &mut cluster.nodes[0];
+    node.host.ip("link add other type vxlan id 1 dstport 8472 dev eth0 nolearning local 192.0.2.1")?;
+    node.host.ip("route del 10.244.2.0/24")?;
+    // The other node goes over to VXLAN, so that there is to be a device.
+    let mut object = cluster.nodes[1].object.clone();
+    for (name, value) in [("type", "vxlan"), ("data", r#"{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}"#)] {
+        object.metadata.annotations.insert(format!("flannel.alpha.coreos.com/backend-{name}"), value.into());
+    }
+    let node = &mut cluster.nodes[0];
+    node.model.apply(cni::network::Update::Node(Box::new(object)));
+    let _ = node.model.take_delta();
+    let error = node.resync().err().context("there are two devices of one network")?.to_string();
+    ensure!(error.contains("VXLAN device flannel.1"), "{error}");
+    cluster.check_all_reach_all()?;
+    cluster.nodes[0].host.ip("link del other")?;
+    ensure!(cluster.nodes[0].resync()?.refused.is_empty());
+    cluster.check_all_reach_all()
+}
+
+fn bridge() -> Result<()> {
+    let mut cluster = Cluster::new(1, 0, &settings(Backend::Vxlan))?;
+    let node = &mut cluster.nodes[0];
+    node.host.ip("link add cni0 type bridge\nlink set cni0 up")?;
+    node.host.ip("addr add 10.244.1.1/24 dev cni0\naddr add fd00:244:1::1/64 dev cni0 nodad")?;
+    for round in 0..2 {
+        for address in ["10.244.1.50", "fd00:244:1::50"] {
+            let way = node.shows(&format!("ip route get {address}"))?;
+            ensure!(way.contains("dev cni0"), "{round}: {way}");
+        }
+        // The other way round: ours comes last.
+        node.shows("ip route del unreachable 10.244.1.0/24 proto 112")?;
+        node.shows("ip -6 route del unreachable fd00:244:1::/64 proto 112")?;
+        ensure!(node.resync()?.operations == 2);
+    }
+    Ok(())
 }
 
 fn masquerade() -> Result<()> {

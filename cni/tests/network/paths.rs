@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, ensure};
-use cni::network::{Backend, MasqueradeSettings, Settings};
+use cni::network::{Backend, MasqueradeSettings, Masquerader, Settings};
 use testbed::suite::Test;
 use testbed::{Outcome, Place, Protocol};
 
@@ -19,6 +19,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("one_family_alone_works_too", one_family),
         Test::new("a_large_packet_fits_the_underlay", large),
         Test::new("what_leaves_the_cluster_has_the_nodes_address", masquerade),
+        Test::new("nobody_is_asked_by_vxlan_who_has_an_address", nobody_asked),
+        Test::new("iptables_gives_the_nodes_address_as_well", by_iptables),
         Test::new("an_address_that_is_no_pods_is_unreachable", unassigned),
     ]
 }
@@ -144,6 +146,53 @@ fn masquerade() -> Result<()> {
     cluster.set(0, &Settings { masquerade: None, ..settings(Backend::Vxlan) })?;
     let rules = cluster.nodes[0].shows("nft list ruleset")?;
     ensure!(!rules.contains("pointsman-masq"), "{rules}");
+    Ok(())
+}
+
+/// All that is to be known of neighbours is: what is sent to others goes nowhere, and not to everybody.
+fn nobody_asked() -> Result<()> {
+    let cluster = Cluster::new(2, 0, &settings(Backend::Vxlan))?;
+    cluster.count(0)?;
+    let node = &cluster.nodes[0];
+    node.host.ip("route add 10.244.99.0/24 via 10.244.99.0 dev flannel.1 onlink")?;
+    node.host.ip("route add fd00:244:99::/64 via fd00:244:99:: dev flannel-v6.1 onlink")?;
+    for address in ["10.244.99.7", "fd00:244:99::7"] {
+        let to = SocketAddr::new(address.parse()?, PORT);
+        let outcome = Place::of(&node.host).connect_briefly(Protocol::Udp, to)?;
+        ensure!(outcome != Outcome::Refused, "{to}: {outcome}");
+    }
+    ensure!(cluster.counted("vxlan")? == 0, "somebody was asked");
+    cluster.nodes[0].check_reaches(&cluster.nodes[1], false)?;
+    ensure!(cluster.counted("vxlan")? > 0);
+    Ok(())
+}
+
+/// On a node that has iptables only.
+fn by_iptables() -> Result<()> {
+    let mut cluster = Cluster::new(2, 0, &settings(Backend::Vxlan))?;
+    let node = &mut cluster.nodes[0];
+    node.host.run(cni::network::cleanup)??;
+    node.applier.masquerade_by(Masquerader::Iptables);
+    let report = node.resync()?;
+    ensure!(report.operations > 0 && report.refused.is_empty(), "{report:?}");
+    ensure!(node.resync()?.operations == 0, "written again");
+    for (v6, outside) in [(false, "192.0.2.200"), (true, "2001:db8::200")] {
+        let (own, other) = (&cluster.nodes[0], &cluster.nodes[1]);
+        let pod = own.pod_address(v6);
+        ensure!(seen(&cluster, SocketAddr::new(outside.parse()?, PORT))? == own.address(v6));
+        ensure!(seen(&cluster, SocketAddr::new(other.pod_address(v6), PORT))? == pod);
+        ensure!(seen(&cluster, SocketAddr::new(other.address(v6), PORT))? == pod);
+        ensure!(seen(&cluster, SocketAddr::new(own.address(v6), PORT))? == pod);
+    }
+    cluster.delete(1)?;
+    let node = &mut cluster.nodes[0];
+    let rules = node.shows("iptables-save -t nat")?;
+    ensure!(rules.contains("PM-MASQUERADE") && !rules.contains("192.0.2.2/32"), "{rules}");
+    node.shows("iptables -t nat -F PM-MASQUERADE")?;
+    ensure!(node.resync()?.operations > 0);
+    node.host.run(cni::network::cleanup)??;
+    let rules = node.shows("iptables-save -t nat")? + &node.shows("ip6tables-save -t nat")?;
+    ensure!(!rules.contains("PM-MASQUERADE"), "{rules}");
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub(super) fn fate(folder: &Folder, boot: &Boot, allocation: &Allocation) -> Fat
             None => fate_by_time(boot, allocation),
         },
         Owner::Container(_) => fate_by_time(boot, allocation),
+        Owner::Unreadable => Fate::Unknown,
         // Whoever writes has the lock until all is there, and now we have it.
         Owner::Nobody => Fate::NamespaceGone,
     }

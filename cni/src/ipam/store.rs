@@ -35,6 +35,8 @@ pub(super) enum Owner {
     Container(String),
     /// Nobody: whoever wrote it was killed before it said anything.
     Nobody,
+    /// What has the address's name cannot be read; a folder for one. The address is not given away.
+    Unreadable,
 }
 
 impl Owner {
@@ -55,7 +57,7 @@ impl Owner {
         match self {
             Self::Attachment(owner) => owner == attachment,
             Self::Container(owner) => *owner == attachment.container,
-            Self::Nobody => false,
+            Self::Nobody | Self::Unreadable => false,
         }
     }
 }
@@ -66,6 +68,7 @@ impl fmt::Display for Owner {
             Self::Attachment(owner) => owner.fmt(f),
             Self::Container(owner) => f.write_str(owner),
             Self::Nobody => f.write_str("nobody"),
+            Self::Unreadable => f.write_str("what cannot be read"),
         }
     }
 }
@@ -134,12 +137,13 @@ impl Folder {
             let name = entry.file_name();
             let Some(address) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
             let path = entry.path();
-            match read_little(&path) {
-                Ok(text) => allocations.push(Allocation { address, owner: Owner::parse(&text), path }),
+            let owner = match read_little(&path) {
+                Ok(text) => Owner::parse(&text),
                 // It has just been given back.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed("read", &path, &error)),
-            }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(_) => Owner::Unreadable,
+            };
+            allocations.push(Allocation { address, owner, path });
         }
         Ok(allocations)
     }

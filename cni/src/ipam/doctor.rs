@@ -74,7 +74,7 @@ pub fn examine(data_dir: &Path, state_dir: &Path) -> Result<Vec<Finding>, Error>
 /// The folders that can be networks'.
 fn networks(data_dir: &Path) -> Result<Vec<String>, Error> {
     let failed = |error: io::Error| {
-        Error::new(Code::STATE, "cannot look for networks").with(format!("{}: {error}", data_dir.display()))
+        Error::new(Code::IO, "cannot look for networks").with(format!("{}: {error}", data_dir.display()))
     };
     let listed = match fs::read_dir(data_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

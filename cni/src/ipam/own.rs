@@ -176,6 +176,7 @@ pub(crate) fn del(data_dir: &Path, network: &str, attachment: &Attachment) -> Re
     for allocation in own {
         store.release(allocation)?;
     }
+    store.sweep()?;
     store.remove_note(attachment)
 }
 

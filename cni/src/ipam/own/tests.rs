@@ -101,7 +101,7 @@ fn files_are_those_of_the_reference() {
     assert!(node.file("lock").exists());
     node.del("a");
     assert!(node.taken().is_empty());
-    assert_eq!(fs::read_dir(node.file(".pointsman")).unwrap().count(), 1, "only the boot is remembered");
+    assert_eq!(fs::read_dir(node.file(".pointsman")).unwrap().count(), 0);
 }
 
 #[test]
@@ -206,13 +206,13 @@ fn addresses_from_before_a_boot_are_free() {
     let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     fs::File::options().write(true).open(node.file("10.0.0.9")).unwrap().set_modified(past).unwrap();
     // So it would be had the kernel been started since.
-    fs::write(node.file(".pointsman/boot"), "boot:an-older-boot\n").unwrap();
+    fs::write(node.file("lock"), "boot:an-older-boot\n").unwrap();
     node.boot = Boot::current();
     assert_eq!(node.add(&ipam, "e").unwrap(), [ip("10.0.0.4")]);
     let left: Vec<_> = node.taken().into_iter().map(|(address, _)| address).collect();
     assert_eq!(left, [ip("10.0.0.4"), ip("10.0.0.10")], "what the reference took since stays");
     let notes = fs::read_dir(node.file(".pointsman")).unwrap().count();
-    assert_eq!(notes, 2, "the boot's and the new one's");
+    assert_eq!(notes, 1, "the new one's");
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn check_and_gc_go_by_the_files() {
     gc(&node.data(), "pods", &[attachment("b"), attachment("old")]).unwrap();
     let left: Vec<_> = node.taken().into_iter().map(|(address, _)| address).collect();
     assert_eq!(left, [ip("10.0.0.3"), ip("10.0.0.20")]);
-    assert_eq!(fs::read_dir(node.file(".pointsman")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(node.file(".pointsman")).unwrap().count(), 1);
     gc(&node.data(), "pods", &[]).unwrap();
     assert!(node.taken().is_empty());
     gc(&node.data(), "none", &[]).unwrap();

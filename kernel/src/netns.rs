@@ -73,7 +73,9 @@ impl Netns {
         // A path that leads to a pipe must not hold us up.
         let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
         let file = opened.map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => NotOpened::Gone { path: path.to_owned() },
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                NotOpened::Gone { path: path.to_owned() }
+            }
             _ => failed(cause),
         })?;
         let kind = fstatfs(&file).map_err(|errno| failed(errno.into()))?.filesystem_type();
@@ -106,7 +108,8 @@ impl Netns {
     /// When the kernel does not tell.
     pub fn identity(&self) -> Result<Identity, Error> {
         let metadata = self.file.metadata();
-        let metadata = metadata.map_err(|cause| Error::io(format!("look at {}", self.path.display()), cause))?;
+        let metadata =
+            metadata.map_err(|cause| Error::io(format!("look at {}", self.path.display()), cause))?;
         Ok(Identity { device: metadata.dev(), inode: metadata.ino() })
     }
 

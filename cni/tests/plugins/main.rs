@@ -5,4 +5,5 @@
 mod input;
 mod interop;
 mod ipam;
+#[cfg(test)]
 mod plugin;

@@ -15,3 +15,6 @@ pub mod ipam;
 pub mod network;
 pub mod plugin;
 pub mod spec;
+
+/// The number that tells our routes from others': every route of ours on the node has it (`ip route show proto 112`).
+pub const PROTOCOL: u8 = 112;

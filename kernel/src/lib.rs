@@ -16,6 +16,7 @@ pub mod ipset;
 pub mod iptables;
 pub mod ipvs;
 pub mod link;
+mod mac;
 mod netlink;
 pub mod nflog;
 pub mod nft;
@@ -26,3 +27,4 @@ pub mod socket;
 pub mod sysctl;
 
 pub use error::Error;
+pub use mac::{Mac, NoMac};

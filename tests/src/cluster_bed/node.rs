@@ -53,6 +53,12 @@ impl Node {
         self.number
     }
 
+    /// The network that it is on.
+    #[must_use]
+    pub fn lan(&self) -> Lan {
+        self.lan
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
 
+use super::node::Node;
 use crate::bed::Family;
 use crate::namespace::Namespace;
 use crate::responder::Responder;
@@ -137,25 +138,30 @@ impl Underlay {
         node.ip(&commands)
     }
 
-    /// Cuts a node off, or joins it again.
+    /// Cuts a node off. Its own device keeps its carrier, as behind a switch.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn cut(&self, node: &Namespace, cut: bool) -> Result<()> {
-        // The node's own device keeps its carrier, as behind a switch.
-        let [disabled, forwarding] = ["0", "3"];
-        let state = if cut { disabled } else { forwarding };
-        self.router.ip(&format!("link set {} type bridge_slave state {state}", port(node)))
+    pub fn cut_off(&self, node: &Node) -> Result<()> {
+        self.router.ip(&format!("link set {} nomaster", port(&node.namespace)))
+    }
+
+    /// Joins a node again.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn join_again(&self, node: &Node) -> Result<()> {
+        self.router.ip(&format!("link set {} master {}", port(&node.namespace), node.lan().name()))
     }
 
     /// Has all of a network carry packets of another size.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn set_mtu(&self, nodes: &[&Namespace], mtu: u32) -> Result<()> {
+    pub fn set_mtu(&self, nodes: &[Node], mtu: u32) -> Result<()> {
         for node in nodes {
-            self.router.ip(&format!("link set {} mtu {mtu}", port(node)))?;
-            node.ip(&format!("link set eth0 mtu {mtu}"))?;
+            self.router.ip(&format!("link set {} mtu {mtu}", port(&node.namespace)))?;
+            node.namespace.ip(&format!("link set eth0 mtu {mtu}"))?;
         }
         Ok(())
     }

@@ -1,9 +1,18 @@
 //! CNI plugins, called as a container runtime calls them, with real pods and real packets: ours in both data paths, and those
 //! of Debian's package `containernetworking-plugins`, by which the harness itself is tested.
 
+mod addresses;
 mod attaching;
+mod bridge;
+mod chained;
+mod checking;
+mod killed;
+mod leaving;
+mod rate;
 mod reference;
+mod routed;
 mod scene;
+mod spec;
 
 use std::process::ExitCode;
 
@@ -23,6 +32,15 @@ fn main() -> ExitCode {
     };
     table(&[Path::Reference], &Stack::ALL, reference::SCENARIOS);
     table(&Path::ALL, &Stack::ALL, attaching::SCENARIOS);
+    for scenarios in [leaving::SCENARIOS, checking::SCENARIOS, chained::SCENARIOS] {
+        table(&Path::OURS, &Stack::ALL, scenarios);
+    }
+    table(&Path::OURS, &[Stack::Dual], killed::SCENARIOS);
+    // What is asked comes before how a pod is joined.
+    table(&[Path::Routed], &[Stack::Dual], spec::SCENARIOS);
+    table(&[Path::Routed], &Stack::ALL, addresses::SCENARIOS);
+    table(&[Path::Routed], &Stack::ALL, routed::SCENARIOS);
+    table(&[Path::Bridge], &Stack::ALL, bridge::SCENARIOS);
     run(tests)
 }
 

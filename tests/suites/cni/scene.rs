@@ -6,12 +6,16 @@
 //!
 //! IPv6 alike: `fd00:192:168::` and `fd00:88::/64`.
 
-use std::net::IpAddr;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::cni::{Attachment, List, Pod, Runtime, There, node};
-use testbed::{Family, Namespace};
+use testbed::{Family, Namespace, Outcome, Place, Protocol, await_that};
+
+/// Where the daemon tells of the node's network.
+const PUBLISHED: &str = "/run/pointsman/network.json";
 
 /// How pods are joined to their node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +203,56 @@ impl Scene {
         self.there()
     }
 
+    /// Waits until nothing is there but what was there before: the kernel takes a namespace down by and by.
+    pub(crate) fn await_as(&self, before: &There) -> Result<()> {
+        let waited = await_that("all is as before", || Ok(self.must_be_as(before).is_ok()));
+        waited.or_else(|_| self.must_be_as(before))
+    }
+
+    /// Has the node's addresses run out soon.
+    pub(crate) fn small_ranges(&mut self) -> Result<()> {
+        let subnets = self.families().iter().map(|family| match family {
+            Family::V4 => json!([{ "subnet": "10.88.0.0/29" }]),
+            // The same number of pods as the other, and one less.
+            Family::V6 => {
+                json!([{ "subnet": "fd00:88::/64", "rangeStart": "fd00:88::2", "rangeEnd": "fd00:88::5" }])
+            }
+        });
+        let subnets: Vec<_> = subnets.collect();
+        self.set_ipam("ranges", json!(subnets))
+    }
+
+    /// How many pods there is room for in small ranges.
+    pub(crate) fn small(&self) -> u16 {
+        // Neither the network, nor the gateway, nor broadcast.
+        if self.stack == Stack::V4 { 5 } else { 4 }
+    }
+
+    /// Tells plugins of the node's network, as the daemon does.
+    pub(crate) fn publish(&self, mtu: u32) -> Result<()> {
+        let ranges: Vec<&str> = self.families().iter().map(|family| subnet(*family)).collect();
+        let data_path = if self.path == Path::Bridge { "bridge" } else { "routed" };
+        let published = json!({
+            "podCIDRs": ranges, "clusterCIDRs": ["10.80.0.0/12", "fd00:80::/28"], "mtu": mtu,
+            "dataPath": data_path, "backend": "vxlan",
+        });
+        self.node.run(|| fs::write(PUBLISHED, published.to_string()))??;
+        Ok(())
+    }
+
+    /// Tells plugins that the node's network is not ready.
+    pub(crate) fn unpublish(&self) -> Result<()> {
+        Ok(self.node.run(|| fs::remove_file(PUBLISHED))??)
+    }
+
+    /// Somebody outside reaches a pod.
+    pub(crate) fn outside_must_reach(&self, protocol: Protocol, to: SocketAddr, pod: &str) -> Result<()> {
+        let outcome = Place::of(&self.outside).connect(protocol, to)?;
+        let answered = matches!(&outcome, Outcome::Answered { by, .. } if by == pod);
+        ensure!(answered, "from outside to {to} over {protocol:?}: {outcome}");
+        Ok(())
+    }
+
     /// Fails unless nothing is there but what was there before.
     pub(crate) fn must_be_as(&self, before: &There) -> Result<()> {
         self.there()?.must_be_as(before)
@@ -237,4 +291,12 @@ pub(crate) fn plugin(path: Path, ranges: Value) -> Value {
             "capabilities": { "ips": true, "mac": true },
         }),
     }
+}
+
+/// What the network's plugin reads.
+pub(crate) fn configuration_of(s: &Scene) -> Vec<u8> {
+    let mut configuration = s.list.plugins.first().cloned().unwrap_or_default();
+    configuration["name"] = json!(s.list.name);
+    configuration["cniVersion"] = json!(s.list.version);
+    configuration.to_string().into_bytes()
 }

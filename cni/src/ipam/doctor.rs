@@ -1,0 +1,1 @@
+//! Who has which address, and whether anybody uses it.

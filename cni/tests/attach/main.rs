@@ -1,0 +1,12 @@
+//! Attachments against the kernel: real packets between pods, their node, and others.
+
+mod paths;
+mod scene;
+
+use std::process::ExitCode;
+
+use testbed::suite::run;
+
+fn main() -> ExitCode {
+    run(paths::tests())
+}

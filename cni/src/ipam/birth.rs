@@ -50,6 +50,8 @@ pub(crate) struct Birth {
     pub namespace: Option<(u64, u64)>,
     /// The pod, as `NAMESPACE/NAME`.
     pub pod: Option<String>,
+    /// The plugin that made it.
+    pub plugin: String,
 }
 
 /// What is known of an attachment.
@@ -73,15 +75,16 @@ impl Fate {
 }
 
 /// The kernel's numbers of a namespace: device and inode.
-pub(crate) fn namespace_of(path: &Path) -> std::io::Result<(u64, u64)> {
+fn namespace_of(path: &Path) -> std::io::Result<(u64, u64)> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl Birth {
     /// Of an attachment that is being made.
-    pub(crate) fn now(boot: &Boot, netns: Option<&Path>, pod: Option<String>) -> Self {
+    pub(crate) fn now(boot: &Boot, netns: Option<&Path>, pod: Option<String>, plugin: &str) -> Self {
         let namespace = netns.and_then(|path| namespace_of(path).ok());
-        Self { boot: boot.id.clone(), netns: netns.map(Path::to_owned), namespace, pod }
+        let netns = netns.map(Path::to_owned);
+        Self { boot: boot.id.clone(), netns, namespace, pod, plugin: plugin.to_owned() }
     }
 
     /// What has become of it.
@@ -111,7 +114,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("netns");
         fs::write(&path, "").unwrap();
-        let birth = Birth::now(&boot, Some(&path), None);
+        let birth = Birth::now(&boot, Some(&path), None, "p");
         assert_eq!(birth.fate(&boot), Fate::Alive);
         let next = Boot { id: "another".into(), began: None };
         assert_eq!(birth.fate(&next), Fate::OlderBoot);
@@ -125,7 +128,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(birth.fate(&boot), Fate::NamespaceGone);
         assert_eq!(Birth::default().fate(&boot), Fate::Unknown);
-        assert_eq!(Birth::now(&boot, None, None).fate(&boot), Fate::Unknown);
+        assert_eq!(Birth::now(&boot, None, None, "p").fate(&boot), Fate::Unknown);
     }
 
     #[test]

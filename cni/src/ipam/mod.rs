@@ -17,6 +17,6 @@ mod ranges;
 mod resolver;
 mod store;
 
-pub(crate) use birth::{Birth, Boot, Fate, namespace_of};
+pub(crate) use birth::{Birth, Boot, Fate};
 pub(crate) use own::{Lease, add, check, del, gc, status};
 pub use ranges::{Range, RangeSet};

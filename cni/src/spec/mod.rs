@@ -21,4 +21,5 @@ pub use decode::{MOST_BYTES, read};
 pub use environment::{Attachment, Command, Environment, Namespace};
 pub use error::{Code, Error};
 pub use outcome::{Address, Dns, Interface, Outcome, Route};
+pub(crate) use runtime::{asked_address, asked_mac};
 pub use version::Version;

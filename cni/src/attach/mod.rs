@@ -41,6 +41,7 @@ pub use check::check;
 pub use error::Error;
 pub use make::{add, remove};
 pub use names::host_interface_name;
+pub use ports::remove_all_ports;
 
 /// What was made, as the result of the plugin tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,9 @@ pub struct Wanted {
     pub routes: Vec<PodRoute>,
     /// Ports of the node that lead to the pod.
     pub ports: Vec<PortMapping>,
+    /// By what they do.
+    #[serde(default)]
+    pub port_mapper: PortMapper,
     /// How much it may send and receive.
     pub bandwidth: Option<Bandwidth>,
 }
@@ -140,6 +144,19 @@ pub struct PortMapping {
     /// Address of the node, if not every one.
     #[serde(rename = "hostIP")]
     pub host_ip: Option<IpAddr>,
+}
+
+/// By what ports of the node lead to pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PortMapper {
+    /// What the node has.
+    #[default]
+    Auto,
+    /// A table of ours.
+    Nftables,
+    /// Chains of ours.
+    Iptables,
 }
 
 /// How much a pod may send and receive (capability `bandwidth`). Rates in bits a second, bursts in bits; 0 is no limit.

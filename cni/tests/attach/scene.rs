@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use cni::attach::{Assigned, DataPath, Wanted, host_interface_name};
+use cni::attach::{Assigned, DataPath, PortMapper, Wanted, host_interface_name};
 use kernel::netns::Netns;
 
 /// For what surely comes.
@@ -53,6 +53,7 @@ impl Pod {
             addresses: addresses.iter().map(assigned).collect::<Result<_>>()?,
             routes: Vec::new(),
             ports: Vec::new(),
+            port_mapper: PortMapper::Auto,
             bandwidth: None,
         })
     }

@@ -48,9 +48,8 @@ impl There {
 
     /// The same without what has this in its line.
     #[must_use]
-    pub fn without(mut self, text: &str) -> Self {
-        self.lines.retain(|line| !line.contains(text));
-        self
+    pub fn without(&self, text: &str) -> Self {
+        Self { lines: self.lines.iter().filter(|line| !line.contains(text)).cloned().collect() }
     }
 
     /// What is there that has this in its line.

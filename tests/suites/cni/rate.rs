@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use testbed::Namespace;
 
 /// What goes at once at first is not counted.
-const WARM_UP: Duration = Duration::from_millis(500);
-const MEASURED: Duration = Duration::from_millis(1000);
+const WARM_UP: Duration = Duration::from_millis(250);
+const MEASURED: Duration = Duration::from_millis(750);
 
 /// Bits a second that one TCP connection carries.
 pub(crate) fn measure(from: &Namespace, to: &Namespace, at: IpAddr) -> Result<f64> {

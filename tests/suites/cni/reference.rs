@@ -47,10 +47,6 @@ fn plugins_are_chained_and_told_what_their_capabilities_name(s: &mut Scene) -> R
     pod.attachment = mapped(pod.attachment);
     s.attach(&mut pod)?;
     pod.answer()?;
-    // What a pod has of one family only, that version looks for in both.
-    if s.families().len() == 2 {
-        s.runtime.check(&s.list, &pod.attachment)?;
-    }
     for family in s.families() {
         let to = (node_address(*family), 8081).into();
         let outcome = Place::of(&s.outside).connect(Protocol::Tcp, to)?;

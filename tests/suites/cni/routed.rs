@@ -108,7 +108,7 @@ fn an_address_of_ipv6_is_ready_at_once(s: &mut Scene) -> Result<()> {
         for family in s.families() {
             s.outside_must_reach(Protocol::Tcp, (pod.ip(*family)?, testbed::cni::PORT).into(), pod.name())?;
         }
-        let told = pod.namespace.output("ip", &["-6", "address", "show", "eth0"])?;
+        let told = pod.namespace.output("ip", &["address", "show", "eth0", "scope", "global"])?;
         ensure!(!told.contains("tentative") && !told.contains("dadfailed"), "{told}");
     }
     Ok(())

@@ -130,7 +130,9 @@ impl Scene {
 
     pub(crate) fn explain(&self) -> String {
         let kernels_own = ["route: multicast", "route: local", "route: anycast", "route: broadcast"];
-        let shown = |there: There| kernels_own.into_iter().fold(there, There::without).with("").join("\n");
+        let shown = |there: There| {
+            kernels_own.into_iter().fold(there, |there, text| there.without(text)).with("").join("\n")
+        };
         let there = There::on(&self.node).map(shown);
         format!("--- what is there\n{}", there.unwrap_or_else(|error| format!("{error:#}")))
     }

@@ -96,12 +96,13 @@ fn a_version_that_is_not_known_is_refused(s: &mut Scene) -> Result<()> {
 
 fn input_that_is_no_configuration_is_refused(s: &mut Scene) -> Result<()> {
     let oversized = configuration(s, "padding", json!("x".repeat(32 << 20)));
+    let deep = "[".repeat(100_000);
     let inputs: [(&str, &[u8], &[u64]); 6] = [
         ("nothing", b"", &[6]),
         ("half an object", br#"{"cniVersion":"1.0.0","name""#, &[6]),
         ("a list", b"[]", &[6, 7]),
         ("bytes", &[0xff, 0xfe, 0, 1], &[6]),
-        ("depth", "[".repeat(100_000).as_bytes(), &[6]),
+        ("depth", deep.as_bytes(), &[6]),
         ("too much", &oversized, &[5, 6, 7]),
     ];
     for (what, input, codes) in inputs {

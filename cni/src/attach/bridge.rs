@@ -36,7 +36,8 @@ pub(super) fn ensure(
         let is_ours = bridge.alias.as_deref() == Some(ALIAS);
         gateways.iter().try_for_each(|gateway| fits(*gateway, &found, is_ours)).map_err(failed)?;
         let missing = gateways.iter().filter(|gateway| !found.iter().any(|found| is(found, **gateway)));
-        let assignment = |address: &IpNet| Assignment { link: bridge.index, address: *address, on_link: true };
+        let assignment =
+            |address: &IpNet| Assignment { link: bridge.index, address: *address, on_link: true };
         links.assign(&missing.map(assignment).collect::<Vec<_>>())?;
     }
     let change = LinkChange {

@@ -94,10 +94,12 @@ fn in_pod(wanted: &Wanted, host: Option<&Link>) -> Result<Inner, Error> {
     }
     if let (DataPath::Routed, Some(host)) = (&wanted.path, host) {
         let neighbours = Neighbours::open()?.list(link.index)?;
-        let gateways = wanted.addresses.iter().map(|assigned| wanted.gateway(family_of(assigned.address.addr())));
+        let gateways =
+            wanted.addresses.iter().map(|assigned| wanted.gateway(family_of(assigned.address.addr())));
         for gateway in gateways.flatten() {
             let knows = neighbours.iter().any(|n| n.address == gateway && Some(n.mac) == host.mac);
-            wrong.unless(knows, || format!("the pod does not know the hardware address of gateway {gateway}"));
+            wrong
+                .unless(knows, || format!("the pod does not know the hardware address of gateway {gateway}"));
         }
     }
     Ok(Inner { wrong: wrong.0, mac: link.mac })
@@ -140,12 +142,7 @@ fn on_node(
     limits(wanted, host, links, wrong)
 }
 
-fn routed(
-    wanted: &Wanted,
-    host: &Link,
-    inner: Option<kernel::Mac>,
-    wrong: &mut Wrong,
-) -> Result<(), Error> {
+fn routed(wanted: &Wanted, host: &Link, inner: Option<kernel::Mac>, wrong: &mut Wrong) -> Result<(), Error> {
     let routes = Routes::open()?.list(None, Some(crate::PROTOCOL))?;
     for route in make::host_routes(wanted, host.index) {
         wrong.unless(routes.iter().any(|found| leads_as(found, &route)), || {

@@ -23,7 +23,8 @@ pub(super) fn allow(wanted: &Wanted, links: &mut Links) -> Result<(), Error> {
 /// expires, half an hour later. Devices that listen now are told to do so all the same.
 fn keep_router_advertisements(links: &mut Links) -> Result<(), Error> {
     for link in links.list()? {
-        let listens = sysctl::get_of_link(Family::V6, &link.name, "accept_ra").is_ok_and(|value| value == "1");
+        let listens =
+            sysctl::get_of_link(Family::V6, &link.name, "accept_ra").is_ok_and(|value| value == "1");
         if listens {
             sysctl::set_of_link(Family::V6, &link.name, "accept_ra", "2")?;
         }

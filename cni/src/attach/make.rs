@@ -59,17 +59,16 @@ impl Macs {
             return Err(Error::Bad(format!("an MTU of {mtu} is too small for IPv6, which needs {MTU_V6}")));
         }
         let host = names::mac(&["host", &wanted.host_interface]);
-        let pod = match &wanted.mac {
-            None => {
-                let first = wanted.addresses.first().map(|assigned| assigned.address.addr());
-                names::pod_mac(first, &wanted.host_interface)
-            }
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|mac: &Mac| mac.is_unicast())
-                .ok_or_else(|| Error::Bad(format!("{text:?} cannot be an interface's hardware address")))?,
-        };
+        let pod =
+            match &wanted.mac {
+                None => {
+                    let first = wanted.addresses.first().map(|assigned| assigned.address.addr());
+                    names::pod_mac(first, &wanted.host_interface)
+                }
+                Some(text) => text.parse().ok().filter(|mac: &Mac| mac.is_unicast()).ok_or_else(|| {
+                    Error::Bad(format!("{text:?} cannot be an interface's hardware address"))
+                })?,
+            };
         Ok(Self { host, pod })
     }
 }
@@ -115,11 +114,8 @@ fn set_up(wanted: &Wanted, macs: &Macs, netns: &Netns, links: &mut Links) -> Res
     )?;
     bandwidth::limit(wanted, &host, links)?;
     ports::open(wanted)?;
-    let interface = |name: &str, mac: Mac| Interface {
-        name: name.to_owned(),
-        mac: mac.to_string(),
-        mtu: host.mtu,
-    };
+    let interface =
+        |name: &str, mac: Mac| Interface { name: name.to_owned(), mac: mac.to_string(), mtu: host.mtu };
     Ok(Made {
         bridge: bridge.map(|bridge| Interface {
             name: bridge.name,
@@ -132,12 +128,7 @@ fn set_up(wanted: &Wanted, macs: &Macs, netns: &Netns, links: &mut Links) -> Res
 }
 
 /// The node's end: up, without an address of its own.
-fn set_up_host(
-    wanted: &Wanted,
-    host: &Link,
-    bridge: Option<&Link>,
-    links: &mut Links,
-) -> Result<(), Error> {
+fn set_up_host(wanted: &Wanted, host: &Link, bridge: Option<&Link>, links: &mut Links) -> Result<(), Error> {
     let alias = format!("pointsman: {} of {}", wanted.interface, wanted.container);
     let change = LinkChange {
         alias: Some(&alias),

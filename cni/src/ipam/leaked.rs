@@ -14,6 +14,7 @@ pub(super) fn fate(folder: &Folder, boot: &Boot, allocation: &Allocation) -> Fat
             None => fate_by_time(boot, allocation),
         },
         Owner::Container(_) => fate_by_time(boot, allocation),
+        Owner::Unreadable => Fate::Unknown,
         // Whoever writes has the lock until all is there, and now we have it.
         Owner::Nobody => Fate::NamespaceGone,
     }
@@ -28,7 +29,7 @@ fn fate_by_time(boot: &Boot, allocation: &Allocation) -> Fate {
 /// What is taken. When the folder is used for the first time since the kernel was started, what is from before is freed.
 pub(super) fn taken(store: &Store, boot: &Boot) -> Result<Vec<Allocation>, Error> {
     let mut allocations = store.folder().allocations()?;
-    let used = store.folder().boot();
+    let used = store.boot();
     if boot.id.is_empty() || used.as_deref() == Some(&boot.id) {
         return Ok(allocations);
     }

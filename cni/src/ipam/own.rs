@@ -176,6 +176,7 @@ pub(crate) fn del(data_dir: &Path, network: &str, attachment: &Attachment) -> Re
     for allocation in own {
         store.release(allocation)?;
     }
+    store.sweep()?;
     store.remove_note(attachment)
 }
 
@@ -206,9 +207,10 @@ pub(crate) fn check(
 /// Frees what belongs to none of the attachments that are valid.
 pub(crate) fn gc(data_dir: &Path, network: &str, valid: &[Attachment]) -> Result<(), Error> {
     let Some(store) = Store::open_existing(data_dir, network)? else { return Ok(()) };
-    let is_valid = |owner: &Owner| valid.iter().any(|valid| owner.is(valid));
+    let is_garbage =
+        |owner: &Owner| *owner != Owner::Unreadable && !valid.iter().any(|valid| owner.is(valid));
     let allocations = store.folder().allocations()?;
-    for allocation in allocations.iter().filter(|allocation| !is_valid(&allocation.owner)) {
+    for allocation in allocations.iter().filter(|allocation| is_garbage(&allocation.owner)) {
         store.release(allocation)?;
     }
     let kept: Vec<_> = valid.iter().map(Attachment::file_name).collect();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -16,11 +16,12 @@ use crate::spec::{Attachment, Code, Error};
 
 /// Longer than any owner's name, and any note.
 const MOST_BYTES: u64 = 8 * 1024;
-/// What both plugins hold while they read and write.
+/// What both plugins hold while they read and write. `host-local` never looks into it, so we write down there in which
+/// boot the folder was used.
 const LOCK: &str = "lock";
 /// The folder that is ours. `host-local` compares what is in it with owners' names, and finds none.
 const OURS: &str = ".pointsman";
-const BOOT: &str = "boot";
+const BOOT: &str = "boot:";
 /// What a file is called until it is whole. There is one: who writes has the lock.
 const UNFINISHED: &str = "unfinished";
 /// Begins the names of the files that remember which address of a set was given away last.
@@ -35,6 +36,8 @@ pub(super) enum Owner {
     Container(String),
     /// Nobody: whoever wrote it was killed before it said anything.
     Nobody,
+    /// What has the address's name cannot be read; a folder for one. The address is not given away.
+    Unreadable,
 }
 
 impl Owner {
@@ -55,7 +58,7 @@ impl Owner {
         match self {
             Self::Attachment(owner) => owner == attachment,
             Self::Container(owner) => *owner == attachment.container,
-            Self::Nobody => false,
+            Self::Nobody | Self::Unreadable => false,
         }
     }
 }
@@ -66,6 +69,7 @@ impl fmt::Display for Owner {
             Self::Attachment(owner) => owner.fmt(f),
             Self::Container(owner) => f.write_str(owner),
             Self::Nobody => f.write_str("nobody"),
+            Self::Unreadable => f.write_str("what cannot be read"),
         }
     }
 }
@@ -95,11 +99,11 @@ pub(super) struct Folder(PathBuf);
 #[derive(Debug)]
 pub(super) struct Store {
     folder: Folder,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {
-    Error::new(Code::STATE, format!("cannot {doing} an address")).with(format!("{}: {error}", path.display()))
+    Error::new(Code::IO, format!("cannot {doing} an address")).with(format!("{}: {error}", path.display()))
 }
 
 fn read_little(path: &Path) -> io::Result<Vec<u8>> {
@@ -134,12 +138,13 @@ impl Folder {
             let name = entry.file_name();
             let Some(address) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
             let path = entry.path();
-            match read_little(&path) {
-                Ok(text) => allocations.push(Allocation { address, owner: Owner::parse(&text), path }),
+            let owner = match read_little(&path) {
+                Ok(text) => Owner::parse(&text),
                 // It has just been given back.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed("read", &path, &error)),
-            }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(_) => Owner::Unreadable,
+            };
+            allocations.push(Allocation { address, owner, path });
         }
         Ok(allocations)
     }
@@ -151,12 +156,6 @@ impl Folder {
 
     fn note_path(&self, attachment: &Attachment) -> PathBuf {
         self.0.join(OURS).join(attachment.file_name())
-    }
-
-    /// The boot in which the folder was last used, if we know.
-    pub(super) fn boot(&self) -> Option<String> {
-        let text = String::from_utf8(read_little(&self.0.join(OURS).join(BOOT)).ok()?).ok()?;
-        text.trim().strip_prefix("boot:").map(str::to_owned)
     }
 }
 
@@ -183,7 +182,7 @@ impl Store {
         let mut file = file.map_err(|error| failed("lock", &path, &error))?;
         loop {
             match Flock::lock(file, FlockArg::LockExclusive) {
-                Ok(lock) => return Ok(Self { folder, _lock: lock }),
+                Ok(lock) => return Ok(Self { folder, lock }),
                 Err((back, Errno::EINTR)) => file = back,
                 Err((_, error)) => return Err(failed("lock", &path, &error.into())),
             }
@@ -233,7 +232,16 @@ impl Store {
     pub(super) fn write_note(&self, attachment: &Attachment, birth: &Birth) -> Result<(), Error> {
         let path = self.folder.note_path(attachment);
         let text = serde_json::to_vec(birth).unwrap_or_default();
-        self.write_ours(&path, &text)
+        let written = match fs::write(&path, &text) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(self.folder.0.join(OURS)).and_then(|()| fs::write(&path, &text))
+            }
+            written => written,
+        };
+        written.map_err(|error| {
+            let _ = fs::remove_file(&path);
+            failed("write down", &path, &error)
+        })
     }
 
     /// Forgets where an attachment comes from.
@@ -241,33 +249,37 @@ impl Store {
         remove(&self.folder.note_path(attachment))
     }
 
-    /// Forgets all attachments but those whose notes have these names.
+    /// Forgets all attachments but those whose notes have these names, and what somebody did not finish.
     pub(super) fn keep_notes(&self, keep: impl Fn(&str) -> bool) {
         let listed = fs::read_dir(self.folder.0.join(OURS)).into_iter().flatten().flatten();
         for entry in listed {
-            let name = entry.file_name();
-            let is_note = |name: &str| name != BOOT && name != UNFINISHED;
-            if !name.to_str().is_some_and(|name| !is_note(name) || keep(name)) {
+            if !entry.file_name().to_str().is_some_and(&keep) {
                 let _ = fs::remove_file(entry.path());
             }
         }
     }
 
-    /// Remembers in which boot the folder is used.
-    pub(super) fn write_boot(&self, boot: &str) -> Result<(), Error> {
-        self.write_ours(&self.folder.0.join(OURS).join(BOOT), format!("boot:{boot}\n").as_bytes())
+    /// Removes what somebody did not finish.
+    pub(super) fn sweep(&self) -> Result<(), Error> {
+        remove(&self.folder.0.join(OURS).join(UNFINISHED))
     }
 
-    fn write_ours(&self, path: &Path, text: &[u8]) -> Result<(), Error> {
-        let written = match fs::write(path, text) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(self.folder.0.join(OURS)).and_then(|()| fs::write(path, text))
-            }
-            written => written,
-        };
-        written.map_err(|error| {
-            let _ = fs::remove_file(path);
-            failed("write down", path, &error)
-        })
+    /// The boot in which the folder was last used, if we know.
+    pub(super) fn boot(&self) -> Option<String> {
+        let mut text = String::new();
+        let mut lock: &File = &self.lock;
+        lock.rewind().ok()?;
+        lock.take(MOST_BYTES).read_to_string(&mut text).ok()?;
+        text.trim().strip_prefix(BOOT).map(str::to_owned)
+    }
+
+    /// Remembers in which boot the folder is used.
+    pub(super) fn write_boot(&self, boot: &str) -> Result<(), Error> {
+        let mut lock: &File = &self.lock;
+        let text = format!("{BOOT}{boot}\n");
+        // Shorter at first: what is read of it meanwhile, after a crash, is no boot.
+        let written =
+            lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(text.as_bytes()));
+        written.map_err(|error| failed("write down", &self.folder.0.join(LOCK), &error))
     }
 }

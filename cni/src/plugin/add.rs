@@ -188,6 +188,7 @@ fn wanted(
         addresses: chosen.ips.iter().map(assigned).collect(),
         routes: routes.map(|route| PodRoute { dst: route.dst, gw: route.gw }).collect(),
         ports: config.ports.clone(),
+        port_mapper: config.port_mapper,
         bandwidth: config.bandwidth,
     })
 }

@@ -13,6 +13,8 @@ pub(super) fn gc(request: &Request) -> Result<(), Error> {
     };
     let records = Records::of(&request.config.state_dir);
     let mut failures = Vec::new();
+    // What cannot be removed keeps its addresses: they may still lead there.
+    let mut kept = valid.clone();
     for (attachment, found) in records.list()? {
         let is_ours = match &found {
             Found::Whole(record) => record.network == request.config.name,
@@ -21,10 +23,13 @@ pub(super) fn gc(request: &Request) -> Result<(), Error> {
             Found::Torn => true,
         };
         if is_ours && !valid.contains(&attachment) {
-            failures.extend(remove(request, &records, &attachment, &found).err());
+            if let Err(error) = remove(request, &records, &attachment, &found) {
+                failures.push(error);
+                kept.push(attachment);
+            }
         }
     }
-    failures.extend(addresses::gc(request, valid).err());
+    failures.extend(addresses::gc(request, &kept).err());
     if failures.is_empty() {
         return Ok(());
     }

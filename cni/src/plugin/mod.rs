@@ -25,7 +25,7 @@ use serde_json::Value;
 use crate::network::{Published, PublishedError};
 use crate::spec::{self, Attachment, Code, Command, Config, Environment, Error, Version};
 
-pub(crate) use record::{Found, Records};
+pub(crate) use record::{Chooser, Found, Record, Records};
 
 /// What the plugin `pointsman-cni` does: it gives a pod an interface.
 #[must_use]

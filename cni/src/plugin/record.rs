@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::attach::{self, DataPath, Wanted};
+use crate::attach::{self, DataPath, PortMapper, Wanted};
 use crate::ipam::Birth;
 use crate::spec::{Attachment, Code, Error};
 
@@ -57,7 +57,7 @@ pub(crate) enum Found {
 pub(crate) struct Records(PathBuf);
 
 fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {
-    Error::new(Code::STATE, format!("cannot {doing} the record of an attachment"))
+    Error::new(Code::IO, format!("cannot {doing} the record of an attachment"))
         .with(format!("{}: {error}", path.display()))
 }
 
@@ -75,6 +75,7 @@ impl Record {
             addresses: Vec::new(),
             routes: Vec::new(),
             ports: Vec::new(),
+            port_mapper: PortMapper::default(),
             bandwidth: None,
         }
     }
@@ -188,7 +189,7 @@ impl Records {
 }
 
 fn text(record: &Record) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(record).map_err(|error| Error::new(Code::STATE, error.to_string()))
+    serde_json::to_vec(record).map_err(|error| Error::new(Code::IO, error.to_string()))
 }
 
 /// The attachment that a file is about, by its name: colons there are hyphens.

@@ -30,7 +30,8 @@ pub(super) fn status(request: &Request) -> Result<(), Error> {
     gate(request, published.as_ref())
 }
 
-/// The node's network is not, or no longer, in working order. Pods that run already feel it.
+/// The node's network is not in working order. When a daemon that runs says so, pods that run feel it. When none runs, the
+/// kernel goes on with what it has.
 fn not_ready(request: &Request) -> Error {
     let why = format!("{} is not there", request.config.network_file.display());
     let running = Records::of(&request.config.state_dir).list().is_ok_and(|all| {
@@ -43,7 +44,7 @@ fn not_ready(request: &Request) -> Error {
         };
         all.iter().any(|(_, found)| is_running(found))
     });
-    if running {
+    if running && UnixStream::connect(&request.config.gate_socket).is_ok() {
         let msg = "the node's pod network does not work, and running pods may not reach everything";
         return Error::new(Code::LIMITED_CONNECTIVITY, msg).with(why);
     }

@@ -14,7 +14,7 @@ use super::decode::{decode, nullable, object};
 use super::environment::{interface_mistake, is_identifier};
 use super::runtime::{Args, RuntimeConfig, attachments, bandwidth, ports};
 use super::{Attachment, Code, Dns, Error, Outcome, Route, Version};
-use crate::attach::{Bandwidth, PortMapping};
+use crate::attach::{Bandwidth, PortMapper, PortMapping};
 use crate::network::PUBLISHED_FILE;
 
 /// Our own IPAM, by the name of its plugin.
@@ -51,19 +51,6 @@ pub enum Gate {
     Open,
     /// Nobody is asked.
     Off,
-}
-
-/// By what ports of the node are led to pods.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PortMapper {
-    /// By what the node has.
-    #[default]
-    Auto,
-    /// By nftables.
-    Nftables,
-    /// By iptables.
-    Iptables,
 }
 
 /// Who chooses addresses.

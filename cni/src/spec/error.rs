@@ -19,7 +19,7 @@ impl Code {
     pub const UNKNOWN_CONTAINER: Self = Self(3);
     /// A variable of the environment is missing or makes no sense; it is named.
     pub const ENVIRONMENT: Self = Self(4);
-    /// The configuration could not be read.
+    /// The configuration, or what we keep on disk, could not be read or written.
     pub const IO: Self = Self(5);
     /// The configuration is not JSON, or not of the expected shape.
     pub const DECODING: Self = Self(6);
@@ -39,7 +39,7 @@ impl Code {
     pub const INTERFACE: Self = Self(102);
     /// The IPAM plugin could not be run, or its answer makes no sense.
     pub const DELEGATE: Self = Self(103);
-    /// What we keep on disk could not be read or written.
+    /// What the daemon told makes no sense, or the plugin itself is mistaken.
     pub const STATE: Self = Self(104);
     /// `CHECK` has found something that is not as `ADD` left it.
     pub const NOT_AS_MADE: Self = Self(105);

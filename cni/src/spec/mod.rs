@@ -16,8 +16,9 @@ mod runtime;
 mod version;
 
 pub use arguments::Arguments;
-pub use config::{Config, Gate, Ipam, IpamRange, Mode, OwnIpam, PortMapper};
+pub use config::{Config, Gate, Ipam, IpamRange, Mode, OwnIpam};
 pub use decode::{MOST_BYTES, read};
+pub(crate) use environment::is_identifier;
 pub use environment::{Attachment, Command, Environment, Namespace};
 pub use error::{Code, Error};
 pub use outcome::{Address, Dns, Interface, Outcome, Route};

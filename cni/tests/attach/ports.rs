@@ -47,9 +47,10 @@ fn outside() -> Result<Pod> {
     client.ip(&format!("-6 route add default via {}", NODE[1]))?;
     // The client's first packet must not wait for the carrier.
     testbed::await_that("the client reaches the node", || {
-        Ok(client.netns.run(|| std::net::TcpStream::connect((NODE[1], 9)).is_err_and(|e| {
-            e.kind() == std::io::ErrorKind::ConnectionRefused
-        }))?)
+        Ok(client.netns.run(|| {
+            std::net::TcpStream::connect((NODE[1], 9))
+                .is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
+        })?)
     })?;
     Ok(client)
 }
@@ -86,7 +87,8 @@ fn reach(path: &DataPath) -> Result<()> {
             let seen = client.ask(over, to)?.with_context(|| format!("outsiders do not reach {to}"))?;
             ensure!(seen.ip() == outsider.parse::<IpAddr>()?, "an outsider is taken for {seen}");
             b.ask(over, to)?.with_context(|| format!("a pod does not reach {to} over {over:?}"))?;
-            a.ask(over, to)?.with_context(|| format!("the pod does not reach itself by {to} over {over:?}"))?;
+            a.ask(over, to)?
+                .with_context(|| format!("the pod does not reach itself by {to} over {over:?}"))?;
             ask(over, None, to, PATIENCE)?.with_context(|| format!("the node does not reach {to}"))?;
         }
     }
@@ -140,7 +142,8 @@ fn taken() -> Result<()> {
     let (a, b) = (Pod::new("a")?, Pod::new("b")?);
     let first = with_ports(&a, &ROUTED, 2, both(None)?)?;
     add(&first)?;
-    let second = with_ports(&b, &ROUTED, 3, vec![mapping(9, "tcp", None)?, mapping(HOST_PORT, "udp", None)?])?;
+    let second =
+        with_ports(&b, &ROUTED, 3, vec![mapping(9, "tcp", None)?, mapping(HOST_PORT, "udp", None)?])?;
     let Err(error) = add(&second) else { bail!("two pods have one port") };
     let said = error.to_string();
     for part in ["8080/udp", "10.244.1.2:80", "container-a/eth0"] {
@@ -153,8 +156,7 @@ fn taken() -> Result<()> {
     check(&first)?;
     remove(&first)?;
     add(&second)?;
-    check(&second)
-        .context("the port that was freed")
+    check(&second).context("the port that was freed")
 }
 
 fn nonsense() -> Result<()> {

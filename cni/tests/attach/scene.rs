@@ -95,8 +95,7 @@ pub(crate) enum Over {
 pub(crate) const BOTH: [Over; 2] = [Over::Tcp, Over::Udp];
 
 fn unspecified(to: SocketAddr) -> SocketAddr {
-    let any: IpAddr =
-        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     SocketAddr::new(any, 0)
 }
 

@@ -44,7 +44,8 @@ impl Entry {
             for family in [Family::V4, Family::V6] {
                 let mut addresses = wanted.addresses.iter().map(|assigned| assigned.address);
                 let address = addresses.find(|address| family_of(address.addr()) == family);
-                let Some(address) = address.filter(|_| of_family.is_none_or(|wanted| wanted == family)) else {
+                let Some(address) = address.filter(|_| of_family.is_none_or(|wanted| wanted == family))
+                else {
                     continue;
                 };
                 let entry = Self {
@@ -64,7 +65,8 @@ impl Entry {
                 entries.push(entry);
             }
             if let (true, Some(address)) = (entries.len() == before, mapping.host_ip) {
-                let why = format!("port {} of {address}: the pod has no address of that family", mapping.host_port);
+                let why =
+                    format!("port {} of {address}: the pod has no address of that family", mapping.host_port);
                 return Err(Error::Bad(why));
             }
         }
@@ -103,9 +105,8 @@ impl Entry {
 
     /// Whose connections to the pod by this port get the node's address as their source.
     pub(super) fn hairpins(&self) -> Vec<Element> {
-        let loopback = self.is_of_loopback().then(|| {
-            IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8).trunc())
-        });
+        let loopback =
+            self.is_of_loopback().then(|| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8).trunc()));
         let sources = [self.neighbours].into_iter().chain(loopback);
         let element = |sources: IpNet| Element {
             key: self.hairpin(sources.network()),

@@ -1,11 +1,12 @@
 //! The table: its maps, and the rules that ask them.
 
 use kernel::nft::expr::{
-    Action, Comparison, CtKey, Expr, FibFlags, Load, Match, MetaKey, NatKind, PayloadBase, Register, SetAccess,
-    TupleDirection, TupleKey,
+    Action, Comparison, CtKey, Expr, FibFlags, Load, Match, MetaKey, NatKind, PayloadBase, Register,
+    SetAccess, TupleDirection, TupleKey,
 };
 use kernel::nft::{
-    self, Batch, Bytes, Chain, ChainType, DataType, Hook, HookPoint, MapTo, Nftables, Rule, Set, Table, Verdict,
+    self, Batch, Bytes, Chain, ChainType, DataType, Hook, HookPoint, MapTo, Nftables, Rule, Set, Table,
+    Verdict,
 };
 use kernel::route::Family;
 
@@ -113,12 +114,13 @@ pub(super) fn is_there(nft: &mut Nftables) -> Result<bool, Error> {
     let table = table();
     let found = nft.rules(&table)?;
     let chains = chains();
-    let wanted = chains.iter().flat_map(|(chain, rules)| {
-        rules.iter().map(|rule| (chain.name.as_str(), Some(rule.fingerprint())))
-    });
+    let wanted = chains
+        .iter()
+        .flat_map(|(chain, rules)| rules.iter().map(|rule| (chain.name.as_str(), Some(rule.fingerprint()))));
     let same_rules = |(chain, _): &(Chain, Vec<Rule>)| {
         let found = found.iter().filter(|rule| rule.chain == chain.name).map(|rule| rule.fingerprint);
-        let wanted = wanted.clone().filter(|(name, _)| *name == chain.name).map(|(_, fingerprint)| fingerprint);
+        let wanted =
+            wanted.clone().filter(|(name, _)| *name == chain.name).map(|(_, fingerprint)| fingerprint);
         found.eq(wanted)
     };
     if !chains.iter().all(same_rules) {
@@ -211,7 +213,11 @@ fn lead(kind: Kind, family: Family) -> Rule {
     at = at.after(DataType::InetProto.padded());
     // Where TCP, UDP and SCTP have the destination's port.
     parts.push(Expr::Load(Load::Payload { base: PayloadBase::Transport, offset: 2, len: 2, into: at }));
-    parts.push(Expr::Set(SetAccess::Lookup { map: set_name(kind, family).to_owned(), key: KEY, into: FOUND }));
+    parts.push(Expr::Set(SetAccess::Lookup {
+        map: set_name(kind, family).to_owned(),
+        key: KEY,
+        into: FOUND,
+    }));
     parts.push(Expr::Action(Action::Nat {
         kind: NatKind::Dnat,
         family: match family {
@@ -250,10 +256,8 @@ fn masquerade(family: Family) -> Rule {
 
 /// That 127.0.0.1 may leave this node is no invitation to come in by it.
 fn guard_loopback() -> Rule {
-    let from_elsewhere = vec![
-        Expr::Load(Load::Meta { key: MetaKey::IifName, into: KEY }),
-        compare(Comparison::Ne, b"lo\0"),
-    ];
+    let from_elsewhere =
+        vec![Expr::Load(Load::Meta { key: MetaKey::IifName, into: KEY }), compare(Comparison::Ne, b"lo\0")];
     let to_loopback = vec![
         address(Family::V4, FibFlags::Daddr, KEY),
         masked(&[0xff, 0, 0, 0]),

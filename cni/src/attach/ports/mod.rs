@@ -80,7 +80,8 @@ pub(super) fn close(wanted: &Wanted) -> Result<(), Error> {
     let mut ours = Vec::new();
     for entry in &entries {
         let found = nft.element(&table, entry.map(), &entry.key())?;
-        let is_ours = |found: &Element| found.data == entry.data() && found.comment.as_deref() == Some(&owner);
+        let is_ours =
+            |found: &Element| found.data == entry.data() && found.comment.as_deref() == Some(&owner);
         ours.extend(found.filter(is_ours).map(|found| (entry, found)));
     }
     let mut batch = Batch::new(table.clone());

@@ -87,7 +87,7 @@ fn in_pod(wanted: &Wanted, host: Option<&Link>) -> Result<Inner, Error> {
     }
     let routes = Routes::open()?.list(None, None)?;
     for route in wanted.pod_routes(link.index) {
-        wrong.unless(routes.iter().any(|found| leads_as(found, &route)), || {
+        wrong.unless(routes.iter().any(|found| leads_as_or_elsewhere(found, &route)), || {
             let way = route.gateway.map(|gateway| format!(" by way of {gateway}")).unwrap_or_default();
             format!("the pod's route to {}{way} is missing", route.destination)
         });
@@ -108,6 +108,12 @@ fn in_pod(wanted: &Wanted, host: Option<&Link>) -> Result<Inner, Error> {
 /// Whether a route does what another is to do, in whatever table, at whatever metric, whoever made it.
 fn leads_as(found: &Route, wanted: &Route) -> bool {
     found.destination == wanted.destination && found.gateway == wanted.gateway && found.link == wanted.link
+}
+
+/// The same, or it leads there by another interface of the pod, which was first.
+fn leads_as_or_elsewhere(found: &Route, wanted: &Route) -> bool {
+    let elsewhere = found.link != wanted.link && found.link != 0;
+    leads_as(found, wanted) || (found.destination == wanted.destination && elsewhere)
 }
 
 fn on_node(

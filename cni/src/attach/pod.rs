@@ -101,7 +101,8 @@ pub(super) fn set_up(wanted: &Wanted, link: u32, host_mac: Mac) -> Result<(), Er
         know_the_gateway(wanted, link, host_mac)?;
     }
     let mut routes = Routes::open()?;
-    let edits: Vec<_> = wanted.pod_routes(link).into_iter().map(RouteEdit::Replace).collect();
+    // Where another interface of the pod leads already, that was first.
+    let edits: Vec<_> = wanted.pod_routes(link).into_iter().map(RouteEdit::Add).collect();
     first(routes.run(&edits)?)?;
     for assigned in &wanted.addresses {
         let address = assigned.address.addr();

@@ -1,5 +1,7 @@
 //! Attachments against the kernel: real packets between pods, their node, and others.
 
+mod checks;
+mod edges;
 mod paths;
 mod ports;
 mod scene;
@@ -9,5 +11,6 @@ use std::process::ExitCode;
 use testbed::suite::run;
 
 fn main() -> ExitCode {
-    run(paths::tests().into_iter().chain(ports::tests()).collect())
+    let all = [paths::tests(), edges::tests(), checks::tests(), ports::tests()];
+    run(all.into_iter().flatten().collect())
 }

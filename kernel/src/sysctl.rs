@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::Error;
+use crate::link::is_link_name;
+use crate::route::Family;
 
 /// Reads a parameter by its dotted name, without the trailing newline.
 ///
@@ -22,6 +24,28 @@ pub fn set(name: &str, value: &str) -> Result<bool, Error> {
         return Ok(false);
     }
     write(&path(name), &format!("sysctl {name}"), value).map(|()| true)
+}
+
+/// Reads a parameter of a device, such as `accept_ra`, in the network namespace that the thread is in. A device's name
+/// may have a dot, which no dotted name can tell.
+///
+/// # Errors
+/// As [`get`]; when there can be no such device.
+pub fn get_of_link(family: Family, link: &str, name: &str) -> Result<String, Error> {
+    let (path, what) = path_of_link(family, link, name)?;
+    read(&path, &what)
+}
+
+/// As [`set`], for a parameter of a device.
+///
+/// # Errors
+/// As [`set`]; when there can be no such device.
+pub fn set_of_link(family: Family, link: &str, name: &str, value: &str) -> Result<bool, Error> {
+    if get_of_link(family, link, name)? == value {
+        return Ok(false);
+    }
+    let (path, what) = path_of_link(family, link, name)?;
+    write(&path, &what, value).map(|()| true)
 }
 
 /// Reads a parameter of a module, without the trailing newline.
@@ -63,6 +87,18 @@ fn write(path: &Path, what: &str, value: &str) -> Result<(), Error> {
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(name.replace('.', "/"))
+}
+
+fn path_of_link(family: Family, link: &str, name: &str) -> Result<(PathBuf, String), Error> {
+    let family = match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    };
+    let what = format!("sysctl net/{family}/conf/{link}/{name}");
+    if !is_link_name(link) {
+        return Err(Error::io(format!("find {what}"), io::Error::from(io::ErrorKind::InvalidInput)));
+    }
+    Ok((PathBuf::from(format!("/proc/sys/net/{family}/conf")).join(link).join(name), what))
 }
 
 fn path_of_module(module: &str, name: &str) -> PathBuf {

@@ -5,7 +5,10 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use kernel::link::{AddressEdit, Links};
-use kernel::route::{AddressRoute, Change, Family, LocalRoute, MarkRule, Routes, Way, source_towards};
+use kernel::route::{
+    AddressRoute, Change, Family, LocalRoute, MAIN, MarkRule, Route, RouteEdit, Routes, Scope, Way,
+    source_towards,
+};
 use testbed::suite::{Test, run};
 
 const MARK: u32 = 0x2000;
@@ -20,6 +23,11 @@ fn main() -> ExitCode {
         Test::new("ways_are_told_apart", ways),
         Test::new("a_refusal_names_what_was_refused", refusal),
         Test::new("an_address_may_be_local_and_not_taken_as_the_source", not_taken),
+        Test::new("routes_are_listed_as_they_were_made", listed),
+        Test::new("one_of_others_is_neither_removed_nor_made_twice", others),
+        Test::new("a_route_that_is_replaced_is_never_missing", replaced),
+        Test::new("refusals_are_told_one_by_one", one_by_one),
+        Test::new("five_thousand_routes_take_no_time", many),
         Test::new("a_passive_address_is_local_and_never_chosen", passive),
     ])
 }
@@ -204,5 +212,161 @@ fn passive() -> Result<()> {
     ensure!(v4.contains("src 192.0.2.1"), "{v4}");
     let v6 = ip("route get fd70::7")?;
     ensure!(v6.contains("src 2001:db8::1"), "{v6}");
+    Ok(())
+}
+
+const PROTOCOL: u8 = 112;
+
+/// A device with addresses, by which routes go.
+fn veth() -> Result<u32> {
+    ip("link add veth-a type veth peer name veth-b")?;
+    for command in ["link set veth-b up", "link set veth-a up", "addr add 192.0.2.1/24 dev veth-a"] {
+        ip(command)?;
+    }
+    ip("addr add 2001:db8::1/64 dev veth-a nodad")?;
+    Ok(Links::open()?.find("veth-a")?.context("no veth-a")?.index)
+}
+
+fn via(link: u32, destination: &str, gateway: &str) -> Result<Route> {
+    Ok(Route {
+        destination: destination.parse()?,
+        gateway: Some(gateway.parse()?),
+        onlink: false,
+        link,
+        source: None,
+        table: MAIN,
+        protocol: PROTOCOL,
+        scope: Scope::Universe,
+        metric: None,
+        mtu: None,
+    })
+}
+
+fn run_all(routes: &mut Routes, edits: &[RouteEdit]) -> Result<()> {
+    let refused = routes.run(edits)?;
+    ensure!(refused.is_empty(), "{refused:?}");
+    Ok(())
+}
+
+fn listed() -> Result<()> {
+    let (mut routes, link) = (Routes::open()?, veth()?);
+    let plain = via(link, "10.244.1.0/24", "192.0.2.7")?;
+    let made = [
+        plain,
+        Route { metric: Some(77), mtu: Some(1400), ..via(link, "10.244.1.0/24", "192.0.2.8")? },
+        Route { onlink: true, ..via(link, "10.244.2.0/24", "10.244.2.0")? },
+        Route {
+            source: Some("192.0.2.1".parse()?),
+            table: 11_200,
+            ..via(link, "10.244.3.0/24", "192.0.2.7")?
+        },
+        Route { gateway: None, scope: Scope::Link, ..via(link, "10.244.4.7/32", "192.0.2.7")? },
+        Route { gateway: None, link: 0, ..via(link, "10.244.0.0/24", "192.0.2.7")? },
+        via(link, "10.244.5.0/24", "2001:db8::7")?,
+        via(link, "0.0.0.0/0", "192.0.2.254")?,
+        via(link, "fd00:1::/64", "2001:db8::7")?,
+        Route { metric: Some(77), mtu: Some(1400), ..via(link, "fd00:1::/64", "2001:db8::8")? },
+        Route { onlink: true, ..via(link, "fd00:2::/64", "fd00:2::")? },
+        Route { gateway: None, ..via(link, "fd00:4::7/128", "2001:db8::7")? },
+        Route { gateway: None, link: 0, ..via(link, "fd00::/64", "2001:db8::7")? },
+    ];
+    for edit in [RouteEdit::Add, RouteEdit::Add, RouteEdit::Replace] {
+        run_all(&mut routes, &made.map(edit))?;
+        let mut found = routes.list(None, Some(PROTOCOL))?;
+        let mut wanted = made.to_vec();
+        found.sort_by_key(ToString::to_string);
+        wanted.sort_by_key(ToString::to_string);
+        ensure!(found == wanted, "{found:#?}, not {wanted:#?}");
+    }
+    let v6 = routes.list(Some(Family::V6), Some(PROTOCOL))?;
+    ensure!(v6.len() == 5, "{v6:?}");
+    let shown = ip("route show proto 112")?;
+    ensure!(shown.contains("10.244.2.0/24 via 10.244.2.0 dev veth-a onlink"), "{shown}");
+    ensure!(shown.contains("unreachable 10.244.0.0/24"), "{shown}");
+    for _ in 0..2 {
+        run_all(&mut routes, &made.map(RouteEdit::Remove))?;
+    }
+    let left = routes.list(None, Some(PROTOCOL))?;
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+fn others() -> Result<()> {
+    let (mut routes, link) = (Routes::open()?, veth()?);
+    for (destination, gateway) in [("10.244.1.0/24", "192.0.2.7"), ("fd00:1::/64", "2001:db8::7")] {
+        ip(&format!("route add {destination} via {gateway} proto static"))?;
+        let route = via(link, destination, gateway)?;
+        run_all(&mut routes, &[RouteEdit::Add(route), RouteEdit::Remove(route)])?;
+        let refused = routes.run(&[RouteEdit::Create(route)])?;
+        ensure!(matches!(&refused[..], [(0, _)]), "{refused:?}");
+        let flag = if route.destination.addr().is_ipv4() { "-4" } else { "-6" };
+        let shown = ip(&format!("{flag} route show {destination}"))?;
+        ensure!(shown.contains("proto static"), "{shown}");
+    }
+    Ok(())
+}
+
+fn replaced() -> Result<()> {
+    let (mut routes, link) = (Routes::open()?, veth()?);
+    for (destination, first, second) in
+        [("10.244.1.0/24", "192.0.2.7", "192.0.2.8"), ("fd00:1::/64", "2001:db8::7", "2001:db8::8")]
+    {
+        let to: IpAddr = destination.parse::<ipnet::IpNet>()?.addr();
+        let ways = [via(link, destination, first)?, via(link, destination, second)?];
+        run_all(&mut routes, &[RouteEdit::Create(ways[0])])?;
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| -> Result<()> {
+            let asked = scope.spawn(|| -> Result<usize> {
+                let (mut asker, mut times) = (Routes::open()?, 0);
+                while !done.load(std::sync::atomic::Ordering::Relaxed) || times == 0 {
+                    ensure!(asker.way(to, 0)?.is_some(), "{destination}: no route for a moment");
+                    times += 1;
+                }
+                Ok(times)
+            });
+            let changed = (0..200)
+                .try_for_each(|round| run_all(&mut routes, &[RouteEdit::Replace(ways[(round + 1) % 2])]));
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            asked.join().map_err(|_| anyhow::anyhow!("a panic"))??;
+            changed
+        })?;
+        let left = routes.list(None, Some(PROTOCOL))?;
+        ensure!(left == [ways[0]], "{left:?}");
+        run_all(&mut routes, &[RouteEdit::Remove(ways[0])])?;
+    }
+    Ok(())
+}
+
+fn one_by_one() -> Result<()> {
+    let (mut routes, link) = (Routes::open()?, veth()?);
+    let bad = via(link, "10.244.7.0/24", "203.0.113.7")?;
+    let mut edits: Vec<_> = (0..600)
+        .map(|n| Ok(RouteEdit::Add(via(link, &format!("10.{}.{}.0/24", n / 256, n % 256), "192.0.2.7")?)))
+        .collect::<Result<_>>()?;
+    edits[3] = RouteEdit::Add(bad);
+    edits[555] = RouteEdit::Create(bad);
+    let refused = routes.run(&edits)?;
+    let places: Vec<_> = refused.iter().map(|(at, _)| *at).collect();
+    ensure!(places == [3, 555], "{refused:?}");
+    let message = refused[0].1.to_string();
+    ensure!(message.contains("10.244.7.0/24") && message.contains("203.0.113.7"), "{message}");
+    ensure!(routes.list(None, Some(PROTOCOL))?.len() == 598);
+    Ok(())
+}
+
+fn many() -> Result<()> {
+    let (mut routes, link) = (Routes::open()?, veth()?);
+    let made: Vec<_> = (0..5000)
+        .map(|n| via(link, &format!("10.{}.{}.0/24", n / 256, n % 256), "192.0.2.7"))
+        .collect::<Result<_>>()?;
+    let start = std::time::Instant::now();
+    run_all(&mut routes, &made.iter().copied().map(RouteEdit::Create).collect::<Vec<_>>())?;
+    let added = start.elapsed();
+    let found = routes.list(Some(Family::V4), Some(PROTOCOL))?;
+    let read = start.elapsed() - added;
+    ensure!(found.len() == made.len(), "{} routes", found.len());
+    println!("5000 routes: added in {added:?}, listed in {read:?}");
+    // Far more than it takes; the machine may be busy.
+    ensure!(added.as_millis() < 1000, "5000 routes took {added:?}");
     Ok(())
 }

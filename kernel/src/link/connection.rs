@@ -24,7 +24,7 @@ const DUMMY: &str = "dummy";
 
 /// A connection to the devices of the network namespace that the process is in.
 pub struct Links {
-    socket: Socket,
+    pub(super) socket: Socket,
 }
 
 impl Links {
@@ -89,6 +89,21 @@ impl Links {
             Err(Error::Refused { errno: Errno::ENODEV | Errno::EINVAL, .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// All devices.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn list(&mut self) -> Result<Vec<Link>, Error> {
+        let request = |sequence| {
+            let mut writer = Writer::default();
+            writer.message_with(GETLINK, NLM_F_REQUEST | NLM_F_DUMP, sequence, [0; IFINFOMSG], |_| {});
+            writer
+        };
+        self.socket.dump("devices", request, |message, found| {
+            found.extend((message.kind == NEWLINK).then(|| read::link(message)).flatten());
+        })
     }
 
     /// The dummy device of a name, which is made if it is not there.
@@ -215,7 +230,7 @@ impl Links {
     }
 
     /// Sends one message that changes something.
-    fn command(
+    pub(super) fn command(
         &mut self,
         kind: u16,
         flags: u16,

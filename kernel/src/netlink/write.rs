@@ -78,6 +78,17 @@ impl Writer {
         self.attribute(kind, &value.to_be_bytes());
     }
 
+    /// A number in the host's byte order.
+    pub(crate) fn ne32(&mut self, kind: u16, value: u32) {
+        self.attribute(kind, &value.to_ne_bytes());
+    }
+
+    /// Bytes without a header of their own: a structure that an attribute begins with, before attributes within.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.pad();
+    }
+
     /// An attribute that holds attributes.
     pub(crate) fn nest(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
         let start = self.open_nest(kind);

@@ -20,7 +20,7 @@ const AFTER_ADDRESSES: u32 = 1024;
 
 /// A connection to the routing of the network namespace that the process is in.
 pub struct Routes {
-    socket: Socket,
+    pub(super) socket: Socket,
 }
 
 impl Routes {
@@ -30,6 +30,12 @@ impl Routes {
     /// When the kernel refuses the socket.
     pub fn open() -> Result<Self, Error> {
         Ok(Self { socket: Socket::open(Protocol::Route)? })
+    }
+
+    /// The connection's port: changes made through it bear this number.
+    #[must_use]
+    pub fn port(&self) -> u32 {
+        self.socket.port()
     }
 
     /// Makes or removes a rule; says whether that changed anything.
@@ -149,7 +155,7 @@ fn is_no_way(errno: Errno) -> bool {
     matches!(errno, Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EINVAL | Errno::ESRCH)
 }
 
-fn number(family: Family) -> u8 {
+pub(super) fn number(family: Family) -> u8 {
     match family {
         Family::V4 => AF_INET,
         Family::V6 => AF_INET6,
@@ -160,13 +166,13 @@ fn family_and_length(address: IpAddr) -> (u8, u8) {
     if address.is_ipv4() { (AF_INET, 32) } else { (AF_INET6, 128) }
 }
 
-fn address(writer: &mut Writer, kind: u16, address: IpAddr) {
+pub(super) fn address(writer: &mut Writer, kind: u16, address: IpAddr) {
     match address {
         IpAddr::V4(address) => writer.attribute(kind, &address.octets()),
         IpAddr::V6(address) => writer.attribute(kind, &address.octets()),
     }
 }
 
-fn host32(writer: &mut Writer, kind: u16, value: u32) {
+pub(super) fn host32(writer: &mut Writer, kind: u16, value: u32) {
     writer.attribute(kind, &value.to_ne_bytes());
 }

@@ -1,5 +1,6 @@
 //! Numbers of `linux/rtnetlink.h` and `linux/fib_rules.h`.
 
+pub(super) const AF_UNSPEC: u8 = 0;
 pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
 
@@ -22,16 +23,32 @@ pub(super) const RTA_OIF: u16 = 4;
 pub(super) const RTA_GATEWAY: u16 = 5;
 pub(super) const RTA_PRIORITY: u16 = 6;
 pub(super) const RTA_PREFSRC: u16 = 7;
+pub(super) const RTA_METRICS: u16 = 8;
 pub(super) const RTA_TABLE: u16 = 15;
 pub(super) const RTA_MARK: u16 = 16;
 pub(super) const RTA_VIA: u16 = 18;
 
+/// `RTAX_MTU`, within `RTA_METRICS`.
+pub(super) const RTAX_MTU: u16 = 2;
+/// `RTNH_F_ONLINK`, in `rtm_flags`.
+pub(super) const ONLINK: u32 = 4;
+/// `RTM_F_CLONED`, in `rtm_flags`: what was learned of a single destination.
+pub(super) const CLONED: u32 = 0x200;
+/// `IP6_RT_PRIO_USER`: the metric of IPv6 routes that are made without one.
+pub(super) const V6_METRIC: u32 = 1024;
+
 /// `RT_TABLE_LOCAL`: the table that is asked first, where the kernel notes the host's own addresses.
 pub(super) const TABLE_LOCAL: u32 = 255;
+/// `RTN_UNICAST`
+pub(super) const UNICAST: u8 = 1;
 /// `RTN_LOCAL`
 pub(super) const LOCAL: u8 = 2;
+/// `RTN_UNREACHABLE`
+pub(super) const UNREACHABLE: u8 = 7;
 /// `RTPROT_STATIC`: made by an administrator, not by the kernel or a routing daemon.
 pub(super) const STATIC: u8 = 4;
+/// `RT_SCOPE_LINK`
+pub(super) const SCOPE_LINK: u8 = 253;
 /// `RT_SCOPE_HOST`
 pub(super) const SCOPE_HOST: u8 = 254;
 

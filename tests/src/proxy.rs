@@ -229,6 +229,12 @@ impl Proxy {
         Ok((user.to_owned(), field("CapEff:").trim().to_owned()))
     }
 
+    /// The number of the process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The folder of manifests that it watches.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -117,6 +117,15 @@ impl ClusterBed {
         self.nodes.iter().try_for_each(Node::await_ready)
     }
 
+    /// Starts the daemon on a node, and does not wait.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn launch(&mut self, node: u8, args: &[&str]) -> Result<()> {
+        let found = self.nodes.iter_mut().find(|other| other.number() == node);
+        found.with_context(|| format!("there is no node {node}"))?.launch(&self.server, args)
+    }
+
     /// A pod on a node: attached by what the daemon has written for runtimes, known to the API server, and answering.
     ///
     /// # Errors

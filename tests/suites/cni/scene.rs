@@ -29,7 +29,6 @@ pub(crate) enum Path {
 }
 
 impl Path {
-    pub(crate) const ALL: [Self; 3] = [Self::Routed, Self::Bridge, Self::Reference];
     pub(crate) const OURS: [Self; 2] = [Self::Routed, Self::Bridge];
 
     pub(crate) fn name(self) -> &'static str {

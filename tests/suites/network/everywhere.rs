@@ -35,7 +35,8 @@ pub(crate) mod basic {
             }
         }
         // Nobody had to be asked for, beyond nodes themselves.
-        let asked = frames.iter().filter_map(|frame| frame.tunnelled()).any(|(_, frame)| frame.asks_for_neighbour());
+        let asked =
+            frames.iter().filter_map(|frame| frame.tunnelled()).any(|(_, frame)| frame.asks_for_neighbour());
         ensure!(!asked, "somebody asked for a neighbour in the tunnel");
         Ok(())
     }
@@ -47,7 +48,10 @@ pub(crate) mod basic {
         for family in s.families() {
             let outcome = pods[0].place().connect(Protocol::Tcp, (world(*family), WORLD_PORT).into())?;
             let seen_as = s.bed.node(1).address(*family);
-            ensure!(outcome == Outcome::Answered { by: "world".to_owned(), seen_as }, "to the world: {outcome}");
+            ensure!(
+                outcome == Outcome::Answered { by: "world".to_owned(), seen_as },
+                "to the world: {outcome}"
+            );
         }
         Ok(())
     }
@@ -102,7 +106,12 @@ fn a_node_with_another_range_is_reached_there(s: &mut Scene) -> Result<()> {
     s.bed.remove(2, &pods[1])?;
     s.bed.node_mut(2).kill()?;
     let ranges: Vec<String> = s.families().iter().map(|family| pod_cidr(*family, 22)).collect();
-    s.bed.server.patch("Node", "", "node-2", json!({ "spec": { "podCIDR": ranges[0], "podCIDRs": ranges } }))?;
+    s.bed.server.patch(
+        "Node",
+        "",
+        "node-2",
+        json!({ "spec": { "podCIDR": ranges[0], "podCIDRs": ranges } }),
+    )?;
     s.start_all()?;
     let range = ranges[0].clone();
     let old = pod_cidr(s.families()[0], 2);
@@ -115,7 +124,14 @@ fn a_node_with_another_range_is_reached_there(s: &mut Scene) -> Result<()> {
     };
     testbed::await_that("the new range is published", published)?;
     let moved = s.bed.pod(2, "moved")?;
-    ensure!(moved.ip(s.families()[0])?.to_string().starts_with(range.trim_end_matches("0/24").trim_end_matches("/64")), "{}", moved.result);
+    ensure!(
+        moved
+            .ip(s.families()[0])?
+            .to_string()
+            .starts_with(range.trim_end_matches("0/24").trim_end_matches("/64")),
+        "{}",
+        moved.result
+    );
     s.await_reach(&pods[0], &moved)?;
     s.await_reach(&moved, &pods[0])
 }

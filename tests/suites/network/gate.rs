@@ -45,7 +45,11 @@ fn the_first_packet_of_a_pod_meets_its_policies(s: &mut Scene) -> Result<()> {
                 ensure!(!matches!(outcome, Outcome::Answered { .. }), "{name} to {out}: {outcome}");
                 let back = SocketAddr::new(pod.ip(*family)?, PORT);
                 let outcome = other.place().connect_briefly(Protocol::Udp, back)?;
-                ensure!(!matches!(outcome, Outcome::Answered { .. }), "{} to {name}: {outcome}", other.name());
+                ensure!(
+                    !matches!(outcome, Outcome::Answered { .. }),
+                    "{} to {name}: {outcome}",
+                    other.name()
+                );
             }
         }
         s.bed.remove(1, &pod)?;

@@ -118,7 +118,11 @@ impl Scene {
 
     /// A pod on each node.
     pub(crate) fn pods(&self) -> Result<Vec<Pod>> {
-        self.bed.nodes().iter().map(|node| self.bed.pod(node.number(), &format!("pod-{}", node.number()))).collect()
+        self.bed
+            .nodes()
+            .iter()
+            .map(|node| self.bed.pod(node.number(), &format!("pod-{}", node.number())))
+            .collect()
     }
 
     /// Waits until a pod reaches another in every family.
@@ -130,7 +134,8 @@ impl Scene {
     pub(crate) fn await_reach_within(&self, patience: Duration, from: &Pod, to: &Pod) -> Result<()> {
         for family in self.families() {
             let address = SocketAddr::new(to.ip(*family)?, PORT);
-            let is_there = |outcome: &Outcome| matches!(outcome, Outcome::Answered { by, .. } if by == to.name());
+            let is_there =
+                |outcome: &Outcome| matches!(outcome, Outcome::Answered { by, .. } if by == to.name());
             let waited = from.place().connect_until(Protocol::Tcp, address, patience, is_there);
             waited.with_context(|| format!("{} to {}", from.name(), to.name()))?;
         }
@@ -200,14 +205,24 @@ impl Scene {
 }
 
 /// Frames between pods are in a tunnel of network 1, all of them, or none is.
-pub(crate) fn must_be_tunnelled(frames: &[Frame], one: &Pod, other: &Pod, family: Family, so: bool) -> Result<()> {
+pub(crate) fn must_be_tunnelled(
+    frames: &[Frame],
+    one: &Pod,
+    other: &Pod,
+    family: Family,
+    so: bool,
+) -> Result<()> {
     let (a, b) = (one.ip(family)?, other.ip(family)?);
     let bare = frames.iter().filter(|frame| frame.is_between(a, b)).count();
     let tunnelled: Vec<_> = frames.iter().filter_map(Frame::tunnelled).collect();
     let carried = tunnelled.iter().filter(|(_, frame)| frame.is_between(a, b)).count();
     let numbers = tunnelled.iter().all(|(number, _)| *number == 1);
     match so {
-        true => ensure!(bare == 0 && carried > 0 && numbers, "{carried} in a tunnel, {bare} bare: {}", family.name()),
+        true => ensure!(
+            bare == 0 && carried > 0 && numbers,
+            "{carried} in a tunnel, {bare} bare: {}",
+            family.name()
+        ),
         false => ensure!(carried == 0 && bare > 0, "{carried} in a tunnel, {bare} bare: {}", family.name()),
     }
     Ok(())

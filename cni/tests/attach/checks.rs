@@ -23,9 +23,17 @@ const EITHER: &[Damage] = &[
     ("tc", "qdisc del dev HOST root", "what the pod receives is not limited"),
     ("tc", "qdisc del dev HOST ingress", "what the pod sends is not limited"),
     ("tc", "qdisc del dev IFB root", "what the pod sends is not limited"),
-    ("tc", "qdisc change dev HOST root tbf rate 9mbit burst 20k latency 25ms", "what the pod receives is not limited"),
+    (
+        "tc",
+        "qdisc change dev HOST root tbf rate 9mbit burst 20k latency 25ms",
+        "what the pod receives is not limited",
+    ),
     ("ip", "link del IFB", "what the pod sends is not limited"),
-    ("nft", "flush map inet pointsman-hostport ports-4", "port 8080/tcp of the node does not lead to the pod"),
+    (
+        "nft",
+        "flush map inet pointsman-hostport ports-4",
+        "port 8080/tcp of the node does not lead to the pod",
+    ),
     ("nft", "flush chain inet pointsman-hostport output", "the rules of table inet pointsman-hostport"),
     ("nft", "delete table inet pointsman-hostport", "port 8080/tcp of the node does not lead to the pod"),
 ];
@@ -75,12 +83,7 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 fn everything(pod: &Pod, path: &DataPath) -> Result<Wanted> {
-    let port = PortMapping {
-        host_port: 8080,
-        container_port: 80,
-        protocol: "tcp".to_owned(),
-        host_ip: None,
-    };
+    let port = PortMapping { host_port: 8080, container_port: 80, protocol: "tcp".to_owned(), host_ip: None };
     let (rate, burst) = (20_000_000, 200_000);
     Ok(Wanted {
         mtu: Some(1400),
@@ -144,7 +147,10 @@ fn gone() -> Result<()> {
     drop(pod);
     ip("netns del a")?;
     let Err(error) = check(&wanted) else { bail!("all is well") };
-    ensure!(matches!(error, Error::Netns(_)) && error.to_string().contains("/run/netns/a is gone"), "{error}");
+    ensure!(
+        matches!(error, Error::Netns(_)) && error.to_string().contains("/run/netns/a is gone"),
+        "{error}"
+    );
     remove(&wanted)?;
     Ok(())
 }

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use cni::attach::{
-    Bandwidth, DataPath, Error, PodRoute, Wanted, add, check, host_interface_name, remove,
-};
+use cni::attach::{Bandwidth, DataPath, Error, PodRoute, Wanted, add, check, host_interface_name, remove};
 use testbed::suite::Test;
 
 use crate::scene::{BRIEFLY, Over, PATIENCE, Pod, ROUTED, ask, bridge, ip};
@@ -29,7 +27,9 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("bridge::without_a_gateway_there_is_no_way_out", no_gateway),
         Test::new("routed::wanted_routes_lead_by_the_gateway", || routes(&ROUTED)),
         Test::new("bridge::wanted_routes_lead_by_the_gateway", || routes(&bridge())),
-        Test::new("mtu_and_hardware_address_are_as_wanted", || sizes(&ROUTED).and_then(|()| sizes(&bridge()))),
+        Test::new("mtu_and_hardware_address_are_as_wanted", || {
+            sizes(&ROUTED).and_then(|()| sizes(&bridge()))
+        }),
         Test::new("many_pods_come_at_once", at_once),
         Test::new("routed::bandwidth_is_as_wanted", || limited(&ROUTED)),
         Test::new("bridge::bandwidth_is_as_wanted", || limited(&bridge())),
@@ -61,8 +61,7 @@ fn taken() -> Result<()> {
     add(&third).context("a second interface")?;
     check(&first)?;
     remove(&third)?;
-    check(&first)
-        .context("after the second interface went")
+    check(&first).context("after the second interface went")
 }
 
 fn left_behind() -> Result<()> {
@@ -149,13 +148,17 @@ fn no_questions() -> Result<()> {
     }
     for known in [ip("neighbour")?, a.ip("neighbour")?, b.ip("neighbour")?] {
         let of_pods: Vec<&str> = known.lines().filter(|line| !line.contains("uplink")).collect();
-        ensure!(of_pods.len() >= 2 && of_pods.iter().all(|line| line.trim_end().ends_with("PERMANENT")), "{known}");
+        ensure!(
+            of_pods.len() >= 2 && of_pods.iter().all(|line| line.trim_end().ends_with("PERMANENT")),
+            "{known}"
+        );
     }
     // Who asks all the same is told nothing, of the node's addresses neither.
     a.ip("route add 192.0.2.1 dev eth0")?;
     a.ip("route add 10.244.1.3 dev eth0")?;
     for silent in ["192.0.2.1", "10.244.1.3"] {
-        let reached = a.netns.run(|| ask(Over::Udp, None, SocketAddr::new(silent.parse()?, 80), BRIEFLY))??;
+        let reached =
+            a.netns.run(|| ask(Over::Udp, None, SocketAddr::new(silent.parse()?, 80), BRIEFLY))??;
         ensure!(reached.is_none(), "somebody answers for {silent}");
         let known = a.ip(&format!("neighbour show {silent}"))?;
         ensure!(!known.contains("lladdr"), "{known}");
@@ -172,9 +175,8 @@ fn no_spoofing() -> Result<()> {
     let sent = b.netns.run(|| -> Result<bool> {
         let server = std::net::UdpSocket::bind("10.244.1.3:80")?;
         server.set_read_timeout(Some(BRIEFLY))?;
-        let send = |from: &str| {
-            a.netns.run(|| std::net::UdpSocket::bind((from, 0))?.send_to(b"?", "10.244.1.3:80"))
-        };
+        let send =
+            |from: &str| a.netns.run(|| std::net::UdpSocket::bind((from, 0))?.send_to(b"?", "10.244.1.3:80"));
         send("10.244.1.77")??;
         let spoofed = server.recv_from(&mut [0; 8]).is_ok();
         send("10.244.1.2")??;
@@ -196,7 +198,10 @@ fn routers() -> Result<()> {
     ensure!(read("all/forwarding")?.trim() == "1", "the node does not forward");
     ensure!(read("uplink/accept_ra")?.trim() == "2", "the node listens to routers no longer");
     let host = pod.wanted(ROUTED, &ADDRESSES)?.host_interface;
-    ensure!(read(&format!("{host}/accept_ra"))?.trim() == "0", "the node listens to what the pod says of routers");
+    ensure!(
+        read(&format!("{host}/accept_ra"))?.trim() == "0",
+        "the node listens to what the pod says of routers"
+    );
     Ok(())
 }
 
@@ -289,8 +294,7 @@ fn routes(path: &DataPath) -> Result<()> {
     add(&wanted)?;
     check(&wanted)?;
     let (v4, v6) = (pod.ip("route")?, pod.ip("-6 route")?);
-    let gateways =
-        if *path == ROUTED { ["169.254.1.1", "fe80::1"] } else { ["10.244.1.1", "fd00:1::1"] };
+    let gateways = if *path == ROUTED { ["169.254.1.1", "fe80::1"] } else { ["10.244.1.1", "fd00:1::1"] };
     ensure!(v4.matches("default").count() == 1, "{v4}");
     for part in ["default", "198.51.100.0/24"] {
         ensure!(v4.contains(&format!("{part} via {} dev eth0", gateways[0])), "{v4}");
@@ -346,7 +350,11 @@ fn at_once() -> Result<()> {
 }
 
 /// Bits a second from whom calls `send` to who listens, as the receiver sees it.
-fn rate(listener: &TcpListener, send: impl FnOnce() -> Result<TcpStream> + Send, bytes: usize) -> Result<f64> {
+fn rate(
+    listener: &TcpListener,
+    send: impl FnOnce() -> Result<TcpStream> + Send,
+    bytes: usize,
+) -> Result<f64> {
     std::thread::scope(|scope| {
         scope.spawn(move || -> Result<()> {
             let mut stream = send()?;

@@ -21,6 +21,7 @@ mod mac;
 pub mod neighbour;
 mod netlink;
 pub mod netns;
+pub mod network;
 pub mod nflog;
 pub mod nft;
 mod packet;

@@ -8,7 +8,7 @@ use kernel::Mac;
 use serde_json::json;
 
 /// What comes before every name.
-const PREFIX: &str = "flannel.alpha.coreos.com/";
+pub(super) const PREFIX: &str = "flannel.alpha.coreos.com/";
 
 /// What a node tells the others about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,11 +18,16 @@
 mod announcement;
 mod applier;
 pub mod bird;
+mod claims;
 mod desired;
 mod monitor;
+mod node;
 mod nodes;
+mod own;
 mod published;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod uplink;
 
 pub use announcement::Announcement;

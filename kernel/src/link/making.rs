@@ -166,7 +166,7 @@ impl Links {
     }
 }
 
-fn write_end(w: &mut Writer, end: &End<'_>) {
+pub(super) fn write_end(w: &mut Writer, end: &End<'_>) {
     w.string(IFLA_IFNAME, end.name);
     w.attribute(IFLA_ADDRESS, &end.mac.0);
     if let Some(mtu) = end.mtu {
@@ -174,7 +174,7 @@ fn write_end(w: &mut Writer, end: &End<'_>) {
     }
 }
 
-fn write_kind(w: &mut Writer, kind: &str, data: impl FnOnce(&mut Writer)) {
+pub(super) fn write_kind(w: &mut Writer, kind: &str, data: impl FnOnce(&mut Writer)) {
     w.nest(IFLA_LINKINFO, |w| {
         w.string(IFLA_INFO_KIND, kind);
         w.nest(IFLA_INFO_DATA, data);
@@ -235,7 +235,7 @@ fn write_address(writer: &mut Writer, kind: u16, flags: u16, sequence: u32, want
     });
 }
 
-fn check_name(name: &str, operation: impl Fn() -> String) -> Result<(), Error> {
+pub(super) fn check_name(name: &str, operation: impl Fn() -> String) -> Result<(), Error> {
     if is_link_name(name) {
         return Ok(());
     }
@@ -252,7 +252,7 @@ pub fn is_link_name(name: &str) -> bool {
         && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
 }
 
-fn unsupported(made: Result<(), Error>, what: &'static str) -> Result<(), Error> {
+pub(super) fn unsupported(made: Result<(), Error>, what: &'static str) -> Result<(), Error> {
     match made {
         Err(Error::Refused { errno: Errno::EOPNOTSUPP, .. }) => Err(Error::Unsupported { what }),
         made => made,

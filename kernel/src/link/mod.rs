@@ -21,8 +21,12 @@ mod monitor;
 mod read;
 mod types;
 mod uapi;
+mod vxlan;
 
 pub use connection::Links;
 pub use making::is_link_name;
 pub use monitor::{AddressMonitor, AddressNews};
 pub use types::{Address, AddressEdit, Assignment, End, Link, LinkChange, NewBridge, Port};
+pub use vxlan::Vxlan;
+
+pub(crate) use read::{address as read_address, link as read_link};

@@ -13,7 +13,7 @@ use crate::Mac;
 use crate::netlink::{Attributes, Message};
 
 /// A device. Messages in a bridge's name (`AF_BRIDGE`) are about a device's place in it, and are none.
-pub(super) fn link(message: &Message<'_>) -> Option<Link> {
+pub(crate) fn link(message: &Message<'_>) -> Option<Link> {
     let (header, attributes) = split::<IFINFOMSG>(message)?;
     let [family, _, _, _, index @ .., _, _, _, _, _, _, _, _] = *header;
     let flags = u32::from_ne_bytes(*header[8..].first_chunk()?);
@@ -48,7 +48,7 @@ fn port(info: Attributes<'_>) -> Option<Port> {
 }
 
 /// An address. Of two ends of a link, ours.
-pub(super) fn address(message: &Message<'_>) -> Option<Address> {
+pub(crate) fn address(message: &Message<'_>) -> Option<Address> {
     let (header, attributes) = split::<IFADDRMSG>(message)?;
     let [family, prefix, _, scope, index @ ..] = *header;
     let bytes = attributes.get(IFA_LOCAL).or_else(|| attributes.get(IFA_ADDRESS))?;

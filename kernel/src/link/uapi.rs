@@ -39,6 +39,17 @@ pub(super) const IFLA_INFO_DATA: u16 = 2;
 pub(super) const IFLA_INFO_SLAVE_KIND: u16 = 4;
 pub(super) const IFLA_INFO_SLAVE_DATA: u16 = 5;
 pub(super) const VETH_INFO_PEER: u16 = 1;
+/// `IFLA_VXLAN_*`, within `IFLA_INFO_DATA`.
+pub(super) const VXLAN_ID: u16 = 1;
+pub(super) const VXLAN_GROUP: u16 = 2;
+pub(super) const VXLAN_LINK: u16 = 3;
+pub(super) const VXLAN_LOCAL: u16 = 4;
+pub(super) const VXLAN_LEARNING: u16 = 7;
+/// In network order.
+pub(super) const VXLAN_PORT: u16 = 15;
+pub(super) const VXLAN_GROUP6: u16 = 16;
+pub(super) const VXLAN_LOCAL6: u16 = 17;
+pub(super) const VXLAN_COLLECT_METADATA: u16 = 25;
 pub(super) const IFLA_BRPORT_STATE: u16 = 1;
 /// Hairpin mode.
 pub(super) const IFLA_BRPORT_MODE: u16 = 4;

@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use super::read;
 use super::types::{Forwarding, Neighbour, NeighbourEdit};
 use super::uapi::{
-    AF_BRIDGE, AF_INET, AF_INET6, AF_UNSPEC, DELNEIGH, GETNEIGH, IFINFOMSG, NDA_DST, NDA_IFINDEX, NDA_LLADDR, NDMSG,
-    NEWNEIGH, PERMANENT, SELF,
+    AF_BRIDGE, AF_INET, AF_INET6, AF_UNSPEC, DELNEIGH, GETNEIGH, IFINFOMSG, NDA_DST, NDA_IFINDEX, NDA_LLADDR,
+    NDMSG, NEWNEIGH, PERMANENT, SELF,
 };
 use crate::Error;
 use crate::netlink::{

@@ -3,7 +3,7 @@
 //! Facts that whoever programs these should know:
 //!
 //! - Permanent neighbours do not count against `gc_thresh3`: there may be any number of them.
-//! - A forwarding entry has several destinations if it was appended to; to replace it replaces the first only.
+//! - A device's frames go to one place. Only what is for several ([`Mac::ZERO`](crate::Mac::ZERO), groups) can have more.
 //! - The kernel does not say who changed a forwarding entry: a monitor hears of our own.
 
 mod connection;
@@ -14,4 +14,4 @@ mod uapi;
 pub use connection::Neighbours;
 pub use types::{Forwarding, Neighbour, NeighbourEdit};
 
-pub(crate) use read::{forwarding, neighbour};
+pub(crate) use read::{forwarding as read_forwarding, neighbour as read_neighbour};

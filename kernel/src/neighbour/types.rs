@@ -36,9 +36,9 @@ pub enum NeighbourEdit {
     Set(Neighbour),
     /// The address is nobody's that is known. [`Neighbour::mac`] is of no matter.
     Forget(Neighbour),
-    /// Frames go there, and not where they went (but see [`NeighbourEdit::Stop`] if that was several places).
+    /// Frames go there, and not where they went.
     Forward(Forwarding),
-    /// Frames do not go there any longer; elsewhere still, if there was more than one place.
+    /// Frames do not go there any longer.
     Stop(Forwarding),
 }
 

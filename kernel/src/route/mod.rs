@@ -15,3 +15,5 @@ pub use connection::Routes;
 pub use entry::{MAIN, Route, RouteEdit, Scope};
 pub use source::source_towards;
 pub use types::{AddressRoute, Change, Family, LocalRoute, MarkRule, Way};
+
+pub(crate) use read::route as read_route;

@@ -27,7 +27,7 @@ pub(super) fn way(message: &Message<'_>) -> Option<Way> {
 }
 
 /// A route with one way to go, or none: that is there, or that went.
-pub(super) fn route(message: &Message<'_>) -> Option<Route> {
+pub(crate) fn route(message: &Message<'_>) -> Option<Route> {
     let (header, rest) = message.payload.split_first_chunk::<RTMSG>()?;
     let [family, length, _, _, table, protocol, scope, kind, flags @ ..] = *header;
     let (attributes, flags) = (Attributes(rest), u32::from_ne_bytes(flags));

@@ -118,7 +118,8 @@ impl Applier {
     /// When the kernel cannot be read.
     pub fn learned(&mut self) -> Result<BTreeMap<IpNet, Way>, Error> {
         let routes = self.routes.list(None, None)?;
-        let learned = routes.into_iter().filter(|route| route.table == bird::TABLE);
+        let learned =
+            routes.into_iter().filter(|route| route.table == bird::TABLE && route.protocol == bird::PROTOCOL);
         Ok(learned
             .filter_map(|route| {
                 let way = Way::Gateway { address: route.gateway?, link: route.link };
@@ -272,8 +273,9 @@ impl Applier {
         report: &mut Report,
     ) -> Result<(), Error> {
         report.operations += edits.len();
-        let refused: BTreeMap<usize, kernel::Error> = self.routes.run(edits)?.into_iter().collect();
-        for (at, edit) in edits.iter().enumerate() {
+        let (commands, places) = entries::with_scaffold(edits);
+        let refused: BTreeMap<usize, kernel::Error> = self.routes.run(&commands)?.into_iter().collect();
+        for (at, edit) in places.into_iter().zip(edits) {
             let destination = edit.route().destination;
             match refused.get(&at) {
                 Some(error) => {

@@ -329,7 +329,7 @@ fn act(place: &Place, run: &mut Run, action: &Action) -> Outcome {
             Outcome::Ends(Fate::Decided(verdict.clone()))
         }
         Action::Reject(with) => reject(place, run, *with),
-        Action::Masquerade => {
+        Action::Masquerade | Action::MasqueradeKeepingPorts => {
             (run.traveller.masquerade, run.traveller.source_settled) = (true, true);
             run.effect(place, "masquerade fully-random".to_owned());
             Outcome::Ends(Fate::Decided(Verdict::Accept))

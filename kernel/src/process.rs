@@ -1,6 +1,11 @@
 //! What the kernel knows of this process.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 
 use crate::Error;
 
@@ -18,4 +23,14 @@ pub fn set_oom_score_adj(value: i32) -> Result<bool, Error> {
     fs::write(FILE, value.to_string())
         .map(|()| true)
         .map_err(|source| Error::io(format!("write {value} to {FILE}"), source))
+}
+
+/// Has the kernel end a program, at once, when the thread that starts it ends, for whatever reason.
+pub fn end_with_this_thread(command: &mut Command) {
+    let ask = || set_pdeathsig(Signal::SIGKILL).map_err(Into::into);
+    // SAFETY: between fork and exec, only a system call is made, which touches no memory of this process.
+    #[allow(unsafe_code, reason = "the standard library has no safe way to do something before exec")]
+    unsafe {
+        command.pre_exec(ask);
+    }
 }

@@ -8,6 +8,7 @@ use endpoint_cache::object::{DEFAULT_NAMESPACE, Kind, Node, ObjectName, ObjectRe
 use endpoint_cache::{Problem, Relists, parse_range};
 use ipnet::IpNet;
 
+use crate::claims::Claims;
 use crate::clauses::{clauses, sets};
 use crate::members::{Placed, Sets};
 use crate::object::{Namespace, NetworkPolicy, Pod as WrittenPod};
@@ -29,6 +30,7 @@ pub struct Compiler {
     namespaces: HashMap<Arc<str>, Labels>,
     pods: HashMap<Arc<str>, HashMap<Arc<str>, Pod>>,
     policies: HashMap<Arc<str>, BTreeMap<Arc<str>, Policy>>,
+    claims: Claims,
     /// This node's pods, by address. Two may share one for a moment.
     holders: HashMap<IpAddr, BTreeSet<ObjectName>>,
     sets: Sets,
@@ -87,6 +89,18 @@ impl Compiler {
                 }
             }
         }
+    }
+
+    /// A pod of this node has been given these addresses, which the API server need not know yet. False, and nothing comes
+    /// of it, while it is not known to be one.
+    #[must_use]
+    pub fn claim(&mut self, name: &ObjectName, addresses: &[IpAddr]) -> bool {
+        let known = self.pods.get(&name.namespace).and_then(|pods| pods.get(&name.name));
+        let Some(settled) = self.claims.claim(name, addresses, known) else { return false };
+        for (name, pod) in settled {
+            self.set_pod(&name, pod);
+        }
+        true
     }
 
     /// Works out what changed since the last call.
@@ -199,7 +213,7 @@ impl Compiler {
     fn apply_pod(&mut self, written: &WrittenPod) {
         let name = written.object_name();
         self.relists.saw(Kind::Pod, &name);
-        let pod = Pod::read(written, self.node_name.as_deref());
+        let pod = self.claims.settle(&name, Pod::read(written, self.node_name.as_deref()));
         self.set_pod(&name, pod);
     }
 
@@ -346,7 +360,10 @@ impl Compiler {
             name.namespace = DEFAULT_NAMESPACE.into();
         }
         match object.kind {
-            Kind::Pod => self.set_pod(&name, None),
+            Kind::Pod => {
+                let pod = self.claims.settle(&name, None);
+                self.set_pod(&name, pod);
+            }
             Kind::Namespace => self.set_namespace(&name.name, None),
             Kind::NetworkPolicy => {
                 self.problems.remove(&name);
@@ -366,7 +383,8 @@ impl Compiler {
         }
         match kind {
             Kind::Pod => {
-                self.pods.iter().flat_map(|(ns, pods)| of((ns, pods.keys()), Clone::clone)).collect()
+                let addressed = self.pods.iter().flat_map(|(ns, pods)| of((ns, pods.keys()), Clone::clone));
+                addressed.chain(self.claims.unaddressed().cloned()).collect()
             }
             Kind::NetworkPolicy => self
                 .policies

@@ -5,6 +5,7 @@
 //!
 //! Start reading at `program.rs`; `verdict.rs` says what a program means.
 
+mod claims;
 mod clauses;
 mod compiler;
 mod digest;

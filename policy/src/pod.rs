@@ -33,8 +33,8 @@ pub(crate) struct NamedPort {
 }
 
 impl Pod {
-    /// `None` for pods that no policy knows: those with the node's network, those that have ended (whose address may be
-    /// somebody else's by now), those without an address. Without a node's name, all are local.
+    /// `None` for pods that no policy knows: those with the node's network, and those that have ended (whose address may be
+    /// somebody else's by now). One that runs soon has no address yet. Without a node's name, all are local.
     pub(crate) fn read(from: &Written, node_name: Option<&str>) -> Option<Self> {
         let ended = matches!(from.status.phase.as_str(), "Succeeded" | "Failed");
         if ended || from.spec.host_network {
@@ -43,9 +43,6 @@ impl Pod {
         let listed = from.status.pod_ips.iter().map(|listed| listed.ip.as_str());
         let written = listed.chain([from.status.pod_ip.as_str()]);
         let addresses: BTreeSet<IpAddr> = written.filter_map(parse_address).collect();
-        if addresses.is_empty() {
-            return None;
-        }
         let containers = from.spec.containers.iter().chain(&from.spec.init_containers);
         Some(Self {
             labels: from.metadata.labels.clone(),

@@ -17,6 +17,7 @@ mod links;
 pub mod logging;
 mod manual;
 pub mod mode;
+mod network;
 pub mod options;
 mod output;
 mod policy;
@@ -160,7 +161,8 @@ fn tell_what_does_not_count(cli: &Cli, loaded: &Loaded) {
 fn cleanup(cli: &Cli, options: &Options) -> anyhow::Result<()> {
     let removed = mode::cleanup(&options.ipvs.exclude_cidrs, &cli.userspace.userspace_capture_addresses)?;
     let policies = policy::cleanup().context("cannot remove the rules of NetworkPolicies")?;
-    tracing::info!(removed, policies, "cleaned up");
+    let network = network::cleanup(&cli.network).context("cannot remove the pod network")?;
+    tracing::info!(removed, policies, network, "cleaned up");
     Ok(())
 }
 
@@ -170,6 +172,7 @@ fn init(cli: &Cli, options: &Options) -> anyhow::Result<()> {
     let _ = kernel::conntrack::load();
     let outcome = conntrack::apply(&options.conntrack);
     mode::initialise(options).context("cannot set kernel parameters for this mode")?;
+    network::initialise(&cli.network).context("cannot set kernel parameters for the pod network")?;
     if let Some(refusal) = outcome.refused.first() {
         anyhow::bail!("{refusal}");
     }

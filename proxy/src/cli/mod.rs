@@ -10,6 +10,7 @@ mod get;
 mod ipvs;
 mod live;
 mod logging;
+mod network;
 mod policy;
 mod status;
 mod trace;
@@ -32,6 +33,8 @@ pub use self::get::{ExplainFlags, GetFlags, GetKind};
 pub use self::live::LiveFlags;
 pub(crate) use self::live::filter as followed;
 pub use self::logging::LoggingFlags;
+pub(crate) use self::network::{CONFLIST, GATE};
+pub use self::network::{DataPathWord, GateWord, NetworkFlags, NetworkWord};
 pub use self::policy::{
     CheckFlags, PolicyBackend, PolicyCommand, PolicyFlags, PolicyTool, ProtocolWord, Switch, WhatIfFlags,
 };
@@ -140,6 +143,10 @@ pub struct Cli {
     /// How policies are enforced.
     #[command(flatten)]
     pub policy: PolicyFlags,
+
+    /// How pods get their network.
+    #[command(flatten)]
+    pub network: NetworkFlags,
 
     /// Unix socket at which `pointsman status` is answered, and asks; empty for nowhere [default:
     /// /run/pointsman/pointsman.sock as root, else $XDG_RUNTIME_DIR/pointsman.sock].

@@ -1,15 +1,20 @@
 //! Asking the policy loop of this process, which alone knows the objects.
 
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use endpoint_cache::object::ObjectName;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::input::{Inbox, Input};
 use super::view::PolicyView;
+use super::waiting::Claim;
 
 /// How long the policy loop may take to come to it: it answers between syncs.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -33,6 +38,34 @@ impl Desk {
     pub(super) fn open(&self, inbox: Inbox) {
         // It is opened once.
         drop(self.inbox.set(inbox));
+    }
+
+    /// Waits until all is in force that policies ask about a pod with these addresses, at most until then.
+    ///
+    /// # Errors
+    /// When it is not. Says why.
+    pub(crate) fn admit(&self, pod: ObjectName, addresses: Vec<IpAddr>, until: Instant) -> Result<(), String> {
+        const ENDING: &str = "the process is ending";
+        let Some(inbox) = self.inbox.get() else {
+            return Err("the process is only beginning to follow policies".to_owned());
+        };
+        let is_known = Arc::new(AtomicBool::default());
+        let (in_force, answer) = sync_channel(1);
+        let claim = Claim { pod, addresses, until, is_known: Arc::clone(&is_known), in_force };
+        if !inbox.put(Input::Claimed(claim)) {
+            return Err(ENDING.to_owned());
+        }
+        let known = || match is_known.load(Ordering::Relaxed) {
+            true => "its policies cannot be brought into the kernel, see pointsman status",
+            false => "the API server has not told of such a pod on this node yet",
+        };
+        match answer.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(()) => Ok(()),
+            Err(RecvTimeoutError::Timeout) => Err(known().to_owned()),
+            // The loop forgets who has waited for too long, too.
+            Err(RecvTimeoutError::Disconnected) if until <= Instant::now() => Err(known().to_owned()),
+            Err(RecvTimeoutError::Disconnected) => Err(ENDING.to_owned()),
+        }
     }
 
     /// What the policy loop knows now.

@@ -15,6 +15,7 @@ use policy::{Compiler, Delta, Enforcer, Error, Program, Report, Settings, Unknow
 use super::denials;
 use super::input::{Inbox, Input, PENDING};
 use super::view::PolicyView;
+use super::waiting::{Claim, Waiting};
 use crate::backoff::Backoff;
 use crate::disturbances;
 use crate::source::Event;
@@ -73,6 +74,8 @@ pub(super) struct PolicyLoop {
     /// Whether nothing is denied.
     audit: bool,
     after_first_sync: Option<Box<dyn FnOnce() + Send>>,
+    /// New pods that wait for their policies.
+    waiting: Waiting,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +108,7 @@ impl PolicyLoop {
             is_closed: false,
             audit: false,
             after_first_sync: None,
+            waiting: Waiting::default(),
         }
     }
 
@@ -158,6 +162,7 @@ impl PolicyLoop {
                     Input::Denied(denial) => denials::tell(&denial, &self.compiler, self.audit),
                     // Whoever asked may have gone.
                     Input::Ask(answer) => drop(answer.send(self.view())),
+                    Input::Claimed(claim) => self.claimed(claim),
                     Input::Stop => return Outcome::Stopped,
                 }
             }
@@ -218,6 +223,11 @@ impl PolicyLoop {
         }
     }
 
+    /// A new pod waits for its policies.
+    pub(super) fn claimed(&mut self, claim: Claim) {
+        self.waiting.add(claim);
+    }
+
     /// What is in the kernel must be read, and put right.
     pub(super) fn damaged(&mut self, what: String, now: Instant) {
         let soonest = self.repaired_at.map_or(now, |last| now.max(last + BETWEEN_REPAIRS));
@@ -239,6 +249,10 @@ impl PolicyLoop {
         if matches!(self.phase, Phase::InForce) && self.check_at.is_some_and(|due| due <= now) {
             self.check_at = Some(now + BETWEEN_CHECKUPS);
             self.look_again(now);
+        }
+        if !matches!(self.phase, Phase::Gated) && self.waiting.claim(&mut self.compiler, now) {
+            self.changed = true;
+            self.telemetry.health.policy_change_waits(now);
         }
         match self.phase {
             Phase::Gated => {
@@ -382,6 +396,7 @@ impl PolicyLoop {
         self.backoff.reset();
         self.telemetry.health.policies_synced();
         self.telemetry.policies.knows(Known::of(&self.compiler));
+        self.waiting.let_in();
     }
 
     fn failed(&mut self, error: &Error, now: Instant, duration: Duration) {

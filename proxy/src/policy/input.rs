@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::denials::Denial;
 use super::view::PolicyView;
+use super::waiting::Claim;
 use crate::source::{Event, Listener};
 
 /// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
@@ -25,6 +26,8 @@ pub(super) enum Input {
     Denied(Denial),
     /// Somebody wants to know all that is known.
     Ask(oneshot::Sender<Result<PolicyView, String>>),
+    /// A new pod waits for its policies.
+    Claimed(Claim),
     /// The loop is to end.
     Stop,
 }

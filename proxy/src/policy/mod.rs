@@ -15,6 +15,7 @@ mod leftovers;
 mod tests;
 pub(crate) mod tools;
 mod view;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;

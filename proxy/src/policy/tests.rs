@@ -1,7 +1,8 @@
 //! The loop against an enforcer that only records what it is told, on a clock of the test's own.
 
 use std::sync::Mutex;
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, sync_channel};
 use std::time::Instant;
 
 use endpoint_cache::object::{Kind, ObjectName, ObjectRef};
@@ -360,4 +361,61 @@ fn what_an_earlier_process_left_is_in_force_until_all_is_known() {
         bench.turn();
         assert_eq!(bench.calls(), [""; 0]);
     }
+}
+
+/// A new pod that waits until it is let in.
+fn claim(bench: &mut Bench, pod: &str, address: &str) -> (Receiver<()>, Arc<AtomicBool>) {
+    let (in_force, let_in) = sync_channel(1);
+    let is_known = Arc::new(AtomicBool::default());
+    bench.policy_loop.claimed(waiting::Claim {
+        pod: ObjectName::new("default", pod),
+        addresses: vec![address.parse().unwrap()],
+        until: bench.now + Duration::from_secs(5),
+        is_known: Arc::clone(&is_known),
+        in_force,
+    });
+    (let_in, is_known)
+}
+
+#[test]
+fn a_new_pod_is_let_in_when_its_policies_are_in_force() {
+    let mut bench = Bench::synced();
+    bench.take([deny_all("deny")]);
+    bench.turn();
+    bench.calls();
+    let (let_in, is_known) = claim(&mut bench, "a", "10.0.0.1");
+    bench.turn();
+    assert!(let_in.try_recv().is_err() && !is_known.load(Ordering::Relaxed), "nobody knows it yet");
+    bench.record.lock().unwrap().failures = 1;
+    bench.take([pod("a", "")]);
+    let wait = bench.turn().unwrap();
+    assert_eq!(bench.calls(), ["apply 1 of 1"]);
+    assert!(let_in.try_recv().is_err() && is_known.load(Ordering::Relaxed), "the kernel refused");
+    bench.pass(wait);
+    bench.turn();
+    assert_eq!(bench.calls(), ["resync 1"]);
+    assert_eq!(let_in.try_recv(), Ok(()));
+    // The API server says it at last, and another pod comes that it has told of already.
+    bench.take([pod("a", "10.0.0.1"), pod("b", "10.0.0.2")]);
+    bench.turn();
+    assert_eq!(bench.calls(), ["apply 1 of 2"]);
+    let (let_in, _) = claim(&mut bench, "b", "10.0.0.2");
+    bench.turn();
+    assert_eq!((bench.calls(), let_in.try_recv()), (vec![], Ok(())));
+}
+
+#[test]
+fn a_new_pod_waits_until_all_is_known_and_not_for_ever() {
+    let mut bench = Bench::new();
+    let (let_in, _) = claim(&mut bench, "a", "10.0.0.1");
+    bench.take([deny_all("deny"), pod("a", "")]);
+    bench.turn();
+    assert!(let_in.try_recv().is_err());
+    bench.policy_loop.take(Event::Synced, bench.now);
+    bench.turn();
+    assert_eq!((bench.calls(), let_in.try_recv()), (vec!["resync 1".to_owned()], Ok(())));
+    let (let_in, _) = claim(&mut bench, "never", "10.0.0.9");
+    bench.pass(Duration::from_secs(5));
+    bench.turn();
+    assert_eq!(let_in.try_recv(), Err(std::sync::mpsc::TryRecvError::Disconnected));
 }

@@ -24,7 +24,7 @@ use crate::status::{self, InForce, Reporter};
 use crate::sync_loop::{self, Input, NodeWait, Outcome, SyncLoop};
 use crate::telemetry::{self, Socket, Telemetry};
 use crate::view::Desk;
-use crate::{conntrack, policy, retirement, signals};
+use crate::{conntrack, network, policy, retirement, signals};
 use follow::Follower;
 
 /// Follows Services until told to stop.
@@ -112,10 +112,11 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     if let Some(events) = node_events {
         events.post(News::starting());
     }
+    let families: Vec<_> = Family::BOTH.into_iter().filter(|family| settings.enables(*family)).collect();
+    let admits = (cli.network_policy == Switch::On).then(|| Arc::clone(&policy_desk));
     let policies = match cli.network_policy {
         Switch::On => {
-            let families = Family::BOTH.into_iter().filter(|family| settings.enables(*family)).collect();
-            let mut asked = policy::Asked::of(&cli, options, families, &telemetry)?;
+            let mut asked = policy::Asked::of(&cli, options, families.clone(), &telemetry)?;
             asked.notices.clone_from(&events);
             asked.desk = policy_desk;
             let inbox = inbox.clone();
@@ -125,6 +126,16 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
             Some(policy::start(asked, failed)?)
         }
         Switch::Off => None,
+    };
+    let network = match network::Asked::of(&cli, &loaded, families, &telemetry)? {
+        Some(asked) => {
+            let inbox = inbox.clone();
+            let failed = move |error| {
+                inbox.put(Input::Failed(error));
+            };
+            Some(network::start(asked.with_policies(admits), failed)?)
+        }
+        None => None,
     };
     source::start("source", source, inbox.clone())
         .with_context(|| format!("cannot start following {origin}"))?;
@@ -153,6 +164,9 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     let outcome = sync_loop.after_first_sync(after_first_sync).run(inbox, &inputs);
     // Nobody may wait for a place in it any more.
     drop(inputs);
+    if let Some(network) = network {
+        network.stop();
+    }
     if let Some(policies) = policies {
         policies.stop();
     }

@@ -1,5 +1,5 @@
 //! What a source is asked for: which kinds of object, and as what they are taken in. The proxy asks for some, policies for
-//! others; each has a source of its own.
+//! others, and the pod network for one alone; each has a source of its own.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub(crate) trait Vocabulary: fmt::Debug + Send + Sized + 'static {
     const WHEN_FORBIDDEN: &'static str;
 
     /// What is asked of an API server, on the node of this name; first what should be known first.
-    fn resources(node_name: &str) -> [Resource; 4];
+    fn resources(node_name: &str) -> Vec<Resource>;
 
     /// Reads an object; `None` if the kind is none of [`Self::KINDS`].
     fn decode<T: Text>(kind: Kind, text: T) -> Option<Decoded<Self, T>>;
@@ -49,7 +49,7 @@ impl Vocabulary for endpoint_cache::Update {
     const KINDS: &'static [Kind] = &[Kind::Node, Kind::ServiceCidr, Kind::Service, Kind::EndpointSlice];
     const WHEN_FORBIDDEN: &'static str = "bind this account to the ClusterRole system:node-proxier";
 
-    fn resources(node_name: &str) -> [Resource; 4] {
+    fn resources(node_name: &str) -> Vec<Resource> {
         // Selectors are kube-proxy's.
         let services = Resource {
             labels: Some("!service.kubernetes.io/service-proxy-name"),
@@ -68,7 +68,7 @@ impl Vocabulary for endpoint_cache::Update {
         };
         let node = Resource { is_awaited: false, ..Resource::own_node(node_name) };
         // The small ones first: what they say bears on every rule.
-        [node, cidrs, services, slices]
+        vec![node, cidrs, services, slices]
     }
 
     fn decode<T: Text>(kind: Kind, text: T) -> Option<Decoded<Self, T>> {
@@ -100,13 +100,13 @@ impl Vocabulary for policy::Update {
     const WHEN_FORBIDDEN: &'static str =
         "let this account list and watch pods, namespaces, networkpolicies and nodes";
 
-    fn resources(node_name: &str) -> [Resource; 4] {
+    fn resources(node_name: &str) -> Vec<Resource> {
         // What has ended has no address any more; it leaves the selection, which is told as a deletion.
         let pods = Resource {
             fields: Some("status.phase!=Succeeded,status.phase!=Failed".to_owned()),
             ..Resource::all(Kind::Pod, "/api/v1/pods")
         };
-        [
+        vec![
             Resource::own_node(node_name),
             Resource::all(Kind::Namespace, "/api/v1/namespaces"),
             Resource::all(Kind::NetworkPolicy, "/apis/networking.k8s.io/v1/networkpolicies"),
@@ -123,6 +123,35 @@ impl Vocabulary for policy::Update {
             Kind::Node => decode(text, object::Node::object_name, Self::Node),
             Kind::Service | Kind::EndpointSlice | Kind::ServiceCidr => return None,
         })
+    }
+
+    fn deleted(object: ObjectRef) -> Self {
+        Self::Deleted(object)
+    }
+
+    fn list_begins(kind: Kind) -> Self {
+        Self::ListBegins(kind)
+    }
+
+    fn list_ends(kind: Kind) -> Self {
+        Self::ListEnds(kind)
+    }
+}
+
+/// The pod network's.
+impl Vocabulary for cni::network::Update {
+    const KINDS: &'static [Kind] = &[Kind::Node];
+    const WHEN_FORBIDDEN: &'static str = "let this account list and watch nodes";
+
+    fn resources(_node_name: &str) -> Vec<Resource> {
+        vec![Resource::all(Kind::Node, "/api/v1/nodes")]
+    }
+
+    fn decode<T: Text>(kind: Kind, text: T) -> Option<Decoded<Self, T>> {
+        match kind {
+            Kind::Node => Some(decode(text, object::Node::object_name, |node| Self::Node(Box::new(node)))),
+            _ => None,
+        }
     }
 
     fn deleted(object: ObjectRef) -> Self {

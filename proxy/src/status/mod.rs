@@ -97,6 +97,9 @@ pub(crate) struct Status {
     /// How policies stand, if they are enforced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) policies: Option<Policies>,
+    /// How the pod network stands, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<Network>,
     /// Where userspace mode listens; empty in other modes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) targets: Vec<Target>,
@@ -149,6 +152,56 @@ pub(crate) struct Policies {
     /// What makes no sense in them.
     pub(crate) problems: usize,
     /// When all were last in force; none before the first sync.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_synced: Option<Timestamp>,
+    /// Why the last attempt to sync failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_error: Option<String>,
+    /// For how many seconds a change has been waiting to be programmed, if one has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting_seconds: Option<u64>,
+    /// What others changed in the kernel, and was put right.
+    pub(crate) drift: Repairs,
+}
+
+/// How the pod network stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Network {
+    /// What joins the nodes: `vxlan`, `host-gw` or `bgp`.
+    pub(crate) backend: String,
+    /// What joins pods to this node: `routed` or `bridge`.
+    pub(crate) data_path: String,
+    /// Whether pods can be given addresses.
+    pub(crate) ready: bool,
+    /// Why not, if not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) why_not: Option<String>,
+    /// This node's ranges.
+    pub(crate) ranges: Vec<String>,
+    /// The devices that lead to the other nodes, with the addresses there.
+    pub(crate) uplinks: Vec<String>,
+    /// Bytes of the largest packet that a pod may send.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mtu: Option<u32>,
+    /// Ranges of other nodes' pods that are reached by a tunnel.
+    pub(crate) tunnelled: usize,
+    /// Those that are reached without.
+    pub(crate) direct: usize,
+    /// What is wrong with Nodes.
+    pub(crate) problems: usize,
+    /// Routes that the kernel refuses.
+    pub(crate) refused: usize,
+    /// BGP sessions by name, and how they stand.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) sessions: BTreeMap<String, String>,
+    /// Why BIRD does not do what it should, if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bird_error: Option<String>,
+    /// Why other nodes cannot be told of this one, if they cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) announcement_error: Option<String>,
+    /// When all was last in force; none before the first sync.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_synced: Option<Timestamp>,
     /// Why the last attempt to sync failed, if it did.

@@ -8,7 +8,7 @@ use endpoint_cache::TrafficPolicy;
 use jiff::Timestamp;
 use modes::userspace::forward::{EndpointStatus, Forwarder, TargetStatus};
 
-use super::{Endpoint, InForce, Objects, Policies, Status, SyncReport, Target};
+use super::{Endpoint, InForce, Network, Objects, Policies, Status, SyncReport, Target};
 use crate::cli::Flag;
 use crate::diff::Diff;
 use crate::manual::VERSION;
@@ -103,6 +103,7 @@ impl Reporter {
             left_out: self.telemetry.metrics.left_out(),
             drift: self.telemetry.drift.get(),
             policies: self.policies(),
+            network: self.network(),
             targets: targets.iter().map(target).collect(),
         }
     }
@@ -126,6 +127,34 @@ impl Reporter {
             last_error,
             waiting_seconds: waiting.map(|waiting| waiting.as_secs()),
             drift: self.telemetry.policies.drift.get(),
+        })
+    }
+}
+
+impl Reporter {
+    fn network(&self) -> Option<Network> {
+        let network = &self.telemetry.network;
+        let (joined, known) = network.now()?;
+        let (last_synced, last_error, waiting) = self.telemetry.health.of_network(Instant::now());
+        Some(Network {
+            backend: joined.backend.to_owned(),
+            data_path: joined.data_path.to_owned(),
+            ready: known.ready,
+            why_not: known.why_not,
+            ranges: known.ranges,
+            uplinks: known.uplinks,
+            mtu: known.mtu,
+            tunnelled: known.tunnelled,
+            direct: known.direct,
+            problems: known.problems,
+            refused: known.refused,
+            sessions: network.sessions().into_iter().map(|session| (session.name, session.state)).collect(),
+            bird_error: network.bird_error(),
+            announcement_error: network.announcement_error(),
+            last_synced,
+            last_error,
+            waiting_seconds: waiting.map(|waiting| waiting.as_secs()),
+            drift: network.drift.get(),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use comfy_table::{Cell, Color, Table};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Endpoint, NO_PROXY, Objects, Policies, Status, SyncReport, Target};
+use super::{Endpoint, NO_PROXY, Network, Objects, Policies, Status, SyncReport, Target};
 use crate::output::{Look, finish, number, plain, table};
 use crate::telemetry::{Repair, Repairs};
 
@@ -39,6 +39,9 @@ fn head(status: &Status) -> String {
     }
     if let Some(policies) = &status.policies {
         lines.extend(of_policies(policies, ago));
+    }
+    if let Some(network) = &status.network {
+        lines.extend(of_network(network, ago));
     }
     let mut text = String::new();
     for (name, value) in lines {
@@ -99,6 +102,42 @@ fn of_policies(policies: &Policies, ago: impl Fn(Timestamp) -> String) -> Vec<(&
     let waits = policies.waiting_seconds;
     lines.extend(waits.map(|seconds| ("policies wait", format!("changes of {seconds} s ago"))));
     lines.push(("policy drift", drift(&policies.drift, ago)));
+    lines
+}
+
+/// How the pod network stands.
+fn of_network(network: &Network, ago: impl Fn(Timestamp) -> String) -> Vec<(&'static str, String)> {
+    let synced = network.last_synced.map_or("never".to_owned(), |synced| format!("{} ago", ago(synced)));
+    let ready = match (network.ready, &network.why_not) {
+        (true, _) => "ready".to_owned(),
+        (false, Some(why)) => format!("not ready: {why}"),
+        (false, None) => "not ready".to_owned(),
+    };
+    let Network { backend, data_path, tunnelled, direct, .. } = network;
+    let mut lines = vec![("pod network", format!("{backend}, {data_path}, {ready}, in sync {synced}"))];
+    let mtu = network.mtu.map_or(String::new(), |mtu| format!(", MTU {mtu}"));
+    if !network.ranges.is_empty() {
+        let by = match network.uplinks.is_empty() {
+            true => String::new(),
+            false => format!(" by {}", network.uplinks.join(", ")),
+        };
+        lines.push(("pods here", format!("{}{by}{mtu}", network.ranges.join(", "))));
+    }
+    let also = [(network.problems, "problems"), (network.refused, "refused by the kernel")];
+    let also: String =
+        also.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what} (see the log)")).collect();
+    lines.push(("other nodes", format!("{tunnelled} ranges by tunnel, {direct} by gateway{also}")));
+    if !network.sessions.is_empty() {
+        let sessions = network.sessions.iter().map(|(name, state)| format!("{name} {state}"));
+        lines.push(("BGP", sessions.collect::<Vec<_>>().join(", ")));
+    }
+    lines.extend(network.bird_error.clone().map(|error| ("BIRD", error)));
+    let error = network.announcement_error.as_ref();
+    lines.extend(error.map(|error| ("announcement", format!("other nodes cannot be told: {error}"))));
+    lines.extend(network.last_error.clone().map(|error| ("network error", error)));
+    let waits = network.waiting_seconds;
+    lines.extend(waits.map(|seconds| ("network waits", format!("changes of {seconds} s ago"))));
+    lines.push(("network drift", drift(&network.drift, ago)));
     lines
 }
 
@@ -248,6 +287,7 @@ mod tests {
             left_out: 0,
             drift: Repairs::default(),
             policies: None,
+            network: None,
             targets: vec![
                 target("demo/db", vec![endpoint(1), failed]),
                 target("demo/web:http", [1, 2, 3, 4, 5].map(endpoint).into()),
@@ -369,6 +409,41 @@ policy drift   none
         let text = render(&Status { policies: Some(audited), ..beside }, PLAIN);
         assert!(text.contains("\nservice ports  3\n"), "{text}");
         let line = "\npolicies       3, audited, nothing is denied by nftables, in sync 4s ago\n";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
+    fn how_the_pod_network_stands_is_said() {
+        let network = Network {
+            backend: "host-gw".to_owned(),
+            data_path: "routed".to_owned(),
+            ready: true,
+            ranges: vec!["10.244.1.0/24".to_owned()],
+            uplinks: vec!["eth0 192.0.2.1".to_owned()],
+            mtu: Some(1450),
+            tunnelled: 1,
+            direct: 2,
+            problems: 1,
+            sessions: [("rack".to_owned(), "Established".to_owned())].into(),
+            announcement_error: Some("forbidden".to_owned()),
+            last_synced: Some("2026-01-02T03:04:01Z".parse().unwrap()),
+            ..Network::default()
+        };
+        let with = Status { network: Some(network.clone()), targets: Vec::new(), ..status() };
+        let end = "\
+pod network    host-gw, routed, ready, in sync 4s ago
+pods here      10.244.1.0/24 by eth0 192.0.2.1, MTU 1450
+other nodes    1 ranges by tunnel, 2 by gateway, 1 problems (see the log)
+BGP            rack Established
+announcement   other nodes cannot be told: forbidden
+network drift  none
+";
+        let text = render(&with, PLAIN);
+        assert!(text.ends_with(end), "{text}");
+        let why_not = Some("the Node has no podCIDR".to_owned());
+        let network = Network { ready: false, why_not, last_synced: None, ..network };
+        let text = render(&Status { network: Some(network), ..with }, PLAIN);
+        let line = "\npod network    host-gw, routed, not ready: the Node has no podCIDR, in sync never\n";
         assert!(text.contains(line), "{text}");
     }
 

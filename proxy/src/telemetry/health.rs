@@ -36,9 +36,11 @@ struct State {
     watches: BTreeMap<Kind, Watch>,
     /// The same of policies.
     policies: Work,
+    /// The same of the pod network.
+    network: Work,
 }
 
-/// How it stands with policies.
+/// How it stands with policies, or with the pod network.
 #[derive(Clone, Debug, Default)]
 struct Work {
     waiting_since: Option<Instant>,
@@ -78,6 +80,10 @@ pub(crate) struct Verdict {
     policies: Option<FamilyStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_policy_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<FamilyStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_network_error: Option<String>,
 }
 
 /// How it stands with a family.
@@ -110,6 +116,7 @@ impl Health {
             last_error: None,
             watches: BTreeMap::new(),
             policies: Work::default(),
+            network: Work::default(),
         }))
     }
 
@@ -159,27 +166,43 @@ impl Health {
 
     /// There is something of policies to be programmed.
     pub(crate) fn policy_change_waits(&self, now: Instant) {
-        self.state().policies.waiting_since.get_or_insert(now);
+        self.state().policies.change_waits(now);
     }
 
     /// All policies are in force.
     pub(crate) fn policies_synced(&self) {
-        let last_synced = Some(Timestamp::now());
-        self.state().policies = Work { waiting_since: None, last_synced, last_error: None };
+        self.state().policies = Work::synced();
     }
 
     /// The kernel refused something of policies.
     pub(crate) fn policy_sync_failed(&self, error: &str, now: Instant) {
-        let policies = &mut self.state().policies;
-        policies.waiting_since.get_or_insert(now);
-        policies.last_error = Some(error.to_owned());
+        self.state().policies.failed(error, now);
     }
 
     /// When all policies were last in force, why the last attempt failed if it did, and for how long a change has been
     /// waiting, if one has.
     pub(crate) fn of_policies(&self, now: Instant) -> (Option<Timestamp>, Option<String>, Option<Duration>) {
-        let Work { waiting_since, last_synced, last_error } = self.state().policies.clone();
-        (last_synced, last_error, waiting_since.map(|since| now.saturating_duration_since(since)))
+        self.state().policies.told(now)
+    }
+
+    /// There is something of the pod network to be programmed.
+    pub(crate) fn network_change_waits(&self, now: Instant) {
+        self.state().network.change_waits(now);
+    }
+
+    /// All of the pod network is in force.
+    pub(crate) fn network_synced(&self) {
+        self.state().network = Work::synced();
+    }
+
+    /// The kernel refused something of the pod network.
+    pub(crate) fn network_sync_failed(&self, error: &str, now: Instant) {
+        self.state().network.failed(error, now);
+    }
+
+    /// As [`Health::of_policies`], of the pod network.
+    pub(crate) fn of_network(&self, now: Instant) -> (Option<Timestamp>, Option<String>, Option<Duration>) {
+        self.state().network.told(now)
     }
 
     pub(super) fn heard(&self, kind: Kind) {
@@ -215,7 +238,7 @@ impl Health {
         self.state().watches.iter().map(|(kind, watch)| (kind.to_string(), watch.clone())).collect()
     }
 
-    /// Whether changes of Services and of policies are programmed, whatever becomes of the Node.
+    /// Whether changes of Services, of policies and of the pod network are programmed, whatever becomes of the Node.
     pub(crate) fn is_programming(&self, now: Instant) -> bool {
         self.state().is_programming(now)
     }
@@ -237,13 +260,10 @@ impl Health {
             status: state.families.iter().map(|name| (name.to_string(), family)).collect(),
             last_error: state.last_error.clone(),
             watches: state.watches.iter().map(|(kind, watch)| (kind.as_str(), watch.clone())).collect(),
-            policies: state.policies.last_synced.or(state.policies.waiting_since.map(|_| NEVER)).map(
-                |last_updated| FamilyStatus {
-                    last_updated,
-                    healthy: state.waits_not_too_long(state.policies.waiting_since, now),
-                },
-            ),
+            policies: state.status_of(&state.policies, now),
             last_policy_error: state.policies.last_error.clone(),
+            network: state.status_of(&state.network, now),
+            last_network_error: state.network.last_error.clone(),
         };
         if verdict.is_good() {
             // As in kube-proxy: whoever looks for a recent time is to find one.
@@ -253,10 +273,38 @@ impl Health {
     }
 }
 
+impl Work {
+    fn synced() -> Self {
+        Self { waiting_since: None, last_synced: Some(Timestamp::now()), last_error: None }
+    }
+
+    fn change_waits(&mut self, now: Instant) {
+        self.waiting_since.get_or_insert(now);
+    }
+
+    fn failed(&mut self, error: &str, now: Instant) {
+        self.change_waits(now);
+        self.last_error = Some(error.to_owned());
+    }
+
+    fn told(&self, now: Instant) -> (Option<Timestamp>, Option<String>, Option<Duration>) {
+        let waiting = self.waiting_since.map(|since| now.saturating_duration_since(since));
+        (self.last_synced, self.last_error.clone(), waiting)
+    }
+}
+
 impl State {
     fn is_programming(&self, now: Instant) -> bool {
         self.waits_not_too_long(self.waiting_since, now)
             && self.waits_not_too_long(self.policies.waiting_since, now)
+            && self.waits_not_too_long(self.network.waiting_since, now)
+    }
+
+    /// Nothing of what this process does not do.
+    fn status_of(&self, work: &Work, now: Instant) -> Option<FamilyStatus> {
+        let last_updated = work.last_synced.or(work.waiting_since.map(|_| NEVER))?;
+        let healthy = self.waits_not_too_long(work.waiting_since, now);
+        Some(FamilyStatus { last_updated, healthy })
     }
 
     fn waits_not_too_long(&self, since: Option<Instant>, now: Instant) -> bool {
@@ -377,6 +425,17 @@ mod tests {
         assert!(is_healthy(&health, later));
         assert_eq!(body(&health, Probe::Healthz, later)["policies"]["healthy"], true);
         assert!(health.of_policies(later).1.is_none());
+    }
+
+    #[test]
+    fn the_pod_network_counts_as_policies_do() {
+        let (health, start) = (Health::new(STALE), Instant::now());
+        assert!(body(&health, Probe::Livez, start).get("network").is_none());
+        health.network_sync_failed("no device", start);
+        assert!(is_healthy(&health, start + STALE) && !is_healthy(&health, start + 2 * STALE));
+        assert_eq!(body(&health, Probe::Livez, start)["lastNetworkError"], "no device");
+        health.network_synced();
+        assert_eq!(body(&health, Probe::Livez, start + 2 * STALE)["network"]["healthy"], true);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod drift;
 mod health;
 mod inventory;
 mod metrics;
+mod network;
 mod pages;
 mod policies;
 mod server;
@@ -25,6 +26,7 @@ pub(crate) use drift::{Drift, Repair, Repairs};
 pub(crate) use health::{Health, Watch};
 pub(crate) use inventory::Inventory;
 pub(crate) use metrics::{Extent, Metrics, Origin, Probe, Requests};
+pub(crate) use network::{ESTABLISHED, Joined, Network, NetworkKnown, Session};
 pub(crate) use policies::{Enforced, Known, Policies};
 pub(crate) use server::{Endpoints, serve};
 pub(crate) use socket::Socket;
@@ -40,6 +42,8 @@ pub(crate) struct Telemetry {
     pub(crate) traffic: Traffic,
     /// What is told of policies.
     pub(crate) policies: Arc<Policies>,
+    /// What is told of the pod network.
+    pub(crate) network: Arc<Network>,
     /// What there is to serve.
     pub(crate) inventory: Inventory,
     /// What others changed.
@@ -54,13 +58,15 @@ impl Telemetry {
     pub(crate) fn new(stale_after: Duration) -> Arc<Self> {
         let traffic = Traffic::default();
         let policies = Arc::new(Policies::default());
-        let metrics = Metrics::new(traffic.clone(), &policies);
+        let network = Arc::new(Network::default());
+        let metrics = Metrics::new(traffic.clone(), &policies, &network);
         let health = Health::new(stale_after);
         Arc::new(Self {
             metrics,
             health,
             traffic,
             policies,
+            network,
             inventory: Inventory::default(),
             drift: Drift::default(),
             syncs: Syncs::default(),

@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 
 use super::{Drift, Extent};
 
-type Labels = Vec<(&'static str, &'static str)>;
+pub(super) type Labels = Vec<(&'static str, &'static str)>;
 
 /// Shared with the policy loop.
 #[derive(Debug, Default)]
@@ -81,11 +81,27 @@ impl Known {
 
 /// From 62 us, a single element, to 2 s.
 #[derive(Debug, Clone)]
-struct SyncDuration(Family<Labels, Histogram, fn() -> Histogram>);
+pub(super) struct SyncDuration(Family<Labels, Histogram, fn() -> Histogram>);
 
 impl Default for SyncDuration {
     fn default() -> Self {
         Self(Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_062_5, 2.0, 16))))
+    }
+}
+
+impl SyncDuration {
+    /// A sync of this extent took so long.
+    pub(super) fn observe(&self, extent: Extent, duration: Duration) {
+        let label = match extent {
+            Extent::Full => "full",
+            Extent::Partial => "partial",
+        };
+        self.0.get_or_create(&vec![("sync", label)]).observe(duration.as_secs_f64());
+    }
+
+    /// What a registry takes.
+    pub(super) fn family(&self) -> Family<Labels, Histogram, fn() -> Histogram> {
+        self.0.clone()
     }
 }
 
@@ -107,11 +123,7 @@ impl Policies {
 
     /// A sync did what it should.
     pub(crate) fn synced(&self, extent: Extent, duration: Duration) {
-        let label = match extent {
-            Extent::Full => "full",
-            Extent::Partial => "partial",
-        };
-        self.sync_duration.0.get_or_create(&vec![("sync", label)]).observe(duration.as_secs_f64());
+        self.sync_duration.observe(extent, duration);
         self.syncs.get_or_create(&vec![("outcome", "success")]).inc();
     }
 
@@ -139,7 +151,7 @@ impl Policies {
     pub(super) fn registry(this: &Arc<Self>) -> Registry {
         let mut registry = Registry::with_prefix("pointsman_policy");
         let syncs = "Seconds that a sync of policies with the kernel took";
-        registry.register("sync_duration_seconds", syncs, this.sync_duration.0.clone());
+        registry.register("sync_duration_seconds", syncs, this.sync_duration.family());
         registry.register("syncs", "Syncs of policies with the kernel", this.syncs.clone());
         let problems = "Things in NetworkPolicies that made no sense";
         registry.register("problems", problems, this.problems.clone());
@@ -164,9 +176,10 @@ impl Collector for Page {
 }
 
 /// Labels with their values, and a number.
-type Row<'a> = (Vec<(&'static str, &'a str)>, u64);
+pub(super) type Row<'a> = (Vec<(&'static str, &'a str)>, u64);
 
-struct Writer<'a>(DescriptorEncoder<'a>);
+/// Writes numbers that stand elsewhere.
+pub(super) struct Writer<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Writer<'_> {
     fn known(&mut self, known: &Known) -> fmt::Result {
@@ -213,7 +226,8 @@ impl Writer<'_> {
         self.total("unknown_pod_packets", help, counts.unknown)
     }
 
-    fn gauge(&mut self, name: &str, help: &str, rows: &[Row<'_>]) -> fmt::Result {
+    /// A gauge with a row for each of these labels.
+    pub(super) fn gauge(&mut self, name: &str, help: &str, rows: &[Row<'_>]) -> fmt::Result {
         let value = |value: u64| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
         let mut encoder = self.0.encode_descriptor(name, help, None, value(0).metric_type())?;
         for (labels, number) in rows {
@@ -222,7 +236,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn total(&mut self, name: &str, help: &str, number: u64) -> fmt::Result {
+    /// A counter without labels.
+    pub(super) fn total(&mut self, name: &str, help: &str, number: u64) -> fmt::Result {
         let counter = ConstCounter::new(number);
         counter.encode(self.0.encode_descriptor(name, help, None, counter.metric_type())?)
     }

@@ -262,7 +262,7 @@ where
 }
 
 /// What went wrong; in the server's words, if it said no.
-fn told(error: &kube::Error) -> anyhow::Error {
+pub(super) fn told(error: &kube::Error) -> anyhow::Error {
     match error {
         kube::Error::Api(status) => anyhow!("the API server answered {} {}", status.code, status.message),
         error => anyhow!(with_causes(error)),

@@ -7,9 +7,10 @@
 //!
 //! `access` finds the server, `resource` tells what is asked for, `request` and `wire` exchange bytes with it, `failure`
 //! knows what an error means for the next attempt. `event` is the other direction: what users are told of their Services,
-//! and whoever looks after the Node of the process.
+//! and whoever looks after the Node of the process; so is `annotate`, what other nodes are told of this one.
 
 mod access;
+mod annotate;
 mod counted;
 mod event;
 mod failure;
@@ -19,14 +20,17 @@ mod request;
 mod resource;
 mod wire;
 
+use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
 
 pub(crate) use self::access::Access;
+pub(crate) use self::annotate::Annotator;
 pub(crate) use self::event::{About, News, Outlet};
 use self::feed::Feed;
 use self::follow::follow;
@@ -68,17 +72,15 @@ impl<U: Vocabulary> Source<U> for Kubernetes<U> {
     fn run(self: Box<Self>, events: &Events<U>) -> anyhow::Result<()> {
         let resources = U::resources(&self.node_name);
         let feed = Feed::new(events, &self.telemetry, &resources);
-        let [first, second, third, fourth] = &resources;
         let follow = |resource| follow(resource, &self.access, self.silence, &feed);
-        self.runtime.block_on(async {
-            // Each goes on until nobody listens any more.
-            tokio::select! {
-                () = follow(first) => {}
-                () = follow(second) => {}
-                () = follow(third) => {}
-                () = follow(fourth) => {}
+        let mut followers: Vec<_> = resources.iter().map(|resource| Box::pin(follow(resource))).collect();
+        // Each goes on until nobody listens any more.
+        self.runtime.block_on(poll_fn(|context| {
+            match followers.iter_mut().any(|follower| follower.as_mut().poll(context).is_ready()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
             }
-        });
+        }));
         Ok(())
     }
 }

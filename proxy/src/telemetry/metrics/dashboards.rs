@@ -9,8 +9,8 @@ use modes::{Cleaning, IptablesRules};
 use serde_json::Value;
 
 use super::*;
-use crate::telemetry::Enforced;
 use crate::telemetry::traffic::tests::empty_page;
+use crate::telemetry::{Enforced, Joined};
 
 /// What may stand in an expression besides names of metrics.
 const LANGUAGE: [&str; 21] = [
@@ -96,7 +96,9 @@ fn told() -> BTreeSet<String> {
         let policies: Arc<Policies> = Arc::default();
         policies.are_enforced(Enforced { by: mode, audit: false });
         policies.failed();
-        let metrics = Metrics::new(Traffic::default(), &policies);
+        let network: Arc<Network> = Arc::default();
+        network.is_joined(Joined { backend: "vxlan", data_path: "routed" });
+        let metrics = Metrics::new(Traffic::default(), &policies, &network);
         metrics.serves(mode, vec![Family::V4]);
         metrics.queued();
         metrics.in_force();

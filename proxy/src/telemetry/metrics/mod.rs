@@ -21,7 +21,7 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{Policies, Traffic};
+use super::{Network, Policies, Traffic};
 use kube_proxy::KubeProxy;
 use own::Own;
 pub(crate) use page::Page;
@@ -42,6 +42,9 @@ pub(crate) struct Metrics {
     policies: Arc<Policies>,
     /// What is told of policies, if they are enforced.
     of_policies: Registry,
+    network: Arc<Network>,
+    /// What is told of the pod network, if there is one.
+    of_network: Registry,
     /// What is asked for, once it is known.
     served: OnceLock<Served>,
 }
@@ -73,7 +76,7 @@ pub(crate) enum Probe {
 
 impl Metrics {
     /// Nothing has happened yet. What is carried is asked for whenever somebody asks us.
-    pub(crate) fn new(traffic: Traffic, policies: &Arc<Policies>) -> Self {
+    pub(crate) fn new(traffic: Traffic, policies: &Arc<Policies>, network: &Arc<Network>) -> Self {
         let mut registry = Registry::default();
         let requests = Requests::register(&mut registry);
         build::register(&mut registry);
@@ -85,6 +88,8 @@ impl Metrics {
             registry,
             policies: Arc::clone(policies),
             of_policies: Policies::registry(policies),
+            network: Arc::clone(network),
+            of_network: Network::registry(network),
             served: OnceLock::new(),
         }
     }
@@ -204,7 +209,8 @@ impl Metrics {
         let of_mode = self.served.get().and_then(|served| self.kube_proxy.of_mode(served.mode));
         let registries = [&self.own.registry, &self.kube_proxy.registry, &self.registry];
         let of_policies = self.policies.now().map(|_| &self.of_policies);
-        for registry in registries.into_iter().chain(of_mode).chain(of_policies) {
+        let of_network = self.network.now().map(|_| &self.of_network);
+        for registry in registries.into_iter().chain(of_mode).chain(of_policies).chain(of_network) {
             // Writing to a string cannot fail.
             let _ = encode_registry(&mut text, registry);
         }
@@ -241,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_happened_stands_on_the_page() {
-        let metrics = Metrics::new(Traffic::default(), &Arc::default());
+        let metrics = Metrics::new(Traffic::default(), &Arc::default(), &Arc::default());
         metrics.synced(Extent::Partial, &Report::default(), Duration::from_micros(70));
         metrics.repaired();
         metrics.bad_object(Kind::Service);
@@ -265,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_sync_counts_in_each_family_that_is_programmed() {
-        let metrics = Metrics::new(Traffic::default(), &Arc::default());
+        let metrics = Metrics::new(Traffic::default(), &Arc::default(), &Arc::default());
         metrics.serves("iptables", vec![Family::V4, Family::V6]);
         let family = Family::V6;
         let report = Report {
@@ -295,7 +301,7 @@ mod tests {
     #[test]
     fn a_mode_tells_what_kube_proxy_tells_in_it() {
         let names = |mode| {
-            let metrics = Metrics::new(Traffic::default(), &Arc::default());
+            let metrics = Metrics::new(Traffic::default(), &Arc::default(), &Arc::default());
             metrics.serves(mode, vec![Family::V4]);
             metrics.page(None).text
         };

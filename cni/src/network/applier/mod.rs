@@ -118,7 +118,8 @@ impl Applier {
     /// When the kernel cannot be read.
     pub fn learned(&mut self) -> Result<BTreeMap<IpNet, Way>, Error> {
         let routes = self.routes.list(None, None)?;
-        let learned = routes.into_iter().filter(|route| route.table == bird::TABLE);
+        let learned =
+            routes.into_iter().filter(|route| route.table == bird::TABLE && route.protocol == bird::PROTOCOL);
         Ok(learned
             .filter_map(|route| {
                 let way = Way::Gateway { address: route.gateway?, link: route.link };

@@ -10,6 +10,7 @@
 //! [`gate`] is where they meet: a pod that has its interface waits there until its policies are in force.
 
 pub mod attach;
+pub mod fault;
 pub mod gate;
 pub mod ipam;
 pub mod network;

@@ -87,13 +87,13 @@ fn found() -> Result<()> {
         .find_map(|line| line.strip_prefix("ifIndex")?.trim().parse().ok())
         .context("no index")?;
     let veth = Some("veth".to_owned());
-    let wanted = Link { index, name: "veth-a".to_owned(), kind: veth.clone(), up: true };
-    ensure!(found == wanted, "{found:?}, not {wanted:?}");
+    let is_it = found.index == index && found.name == "veth-a" && found.kind == veth && found.up;
+    ensure!(is_it && !found.operating, "{found:?}");
     let down = links.find("veth-b")?.context("veth-b is not found")?;
     ensure!(!down.up && down.kind == veth, "{down:?}");
     let lo = links.find("lo")?.context("lo is not found")?;
     ensure!(lo.kind.is_none() && lo.up, "{lo:?}");
-    ensure!(links.get(index)? == Some(wanted), "veth-a is not found by its index");
+    ensure!(links.get(index)? == Some(found), "veth-a is not found by its index");
     ensure!(links.get(9_999)?.is_none(), "a device that is not there is found by its index");
     for missing in ["none", "", "a-name-that-no-device-has"] {
         ensure!(links.find(missing)?.is_none(), "{missing} is found");

@@ -5,12 +5,15 @@
 //! outside clients. [`Proxy`] runs the real `pointsman` on the node, [`Cluster`] holds the objects it serves,
 //! [`ApiServer`] hands them out if a folder of manifests is not enough, and [`Place::connect`] tells who answered a
 //! connection and which source address they saw. [`Rules`] lists and damages a mode's rules with the tools that
-//! everybody has. [`Subject`] has all of it in its hands, and [`suite`] turns a table of scenarios into tests. [`vm`] runs
+//! everybody has. [`Subject`] has all of it in its hands, [`cni`] runs plugins as a container runtime does, [`ClusterBed`] has several nodes with a
+//! pod network, and [`suite`] turns a table of scenarios into tests. [`vm`] runs
 //! suites on another kernel.
 
 pub mod api_server;
 mod bed;
 pub mod cluster;
+pub mod cluster_bed;
+pub mod cni;
 pub mod faketime;
 pub mod http;
 mod iptables;
@@ -34,6 +37,7 @@ mod waiting;
 pub use api_server::ApiServer;
 pub use bed::{Bed, Family, Layout, OTHER_POD_PORT, POD_PORT, Pod};
 pub use cluster::Cluster;
+pub use cluster_bed::ClusterBed;
 pub use iptables::Iptables;
 pub use mode::{Backend, Mode};
 pub use namespace::Namespace;

@@ -2,17 +2,24 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
-use nix::sched::{CloneFlags, setns};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
 
-/// A network namespace. Goes with the process namespace it was made in.
+/// Where what a node writes is kept, by the node's name. Goes with everything else there.
+const KEPT: &str = "/run/kept";
+
+/// A network namespace, and a mount namespace if it is to have folders of its own. Goes with the process namespace it was
+/// made in.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
     file: File,
+    mounts: Option<File>,
 }
 
 impl Namespace {
@@ -23,7 +30,7 @@ impl Namespace {
     pub fn new(name: &str) -> Result<Self> {
         ip(&["netns", "add", name], "")?;
         let file = File::open(format!("/run/netns/{name}")).context("cannot open a network namespace")?;
-        let namespace = Self { name: name.to_owned(), file };
+        let namespace = Self { name: name.to_owned(), file, mounts: None };
         // Without duplicate address detection, IPv6 addresses work from the first moment.
         for scope in ["all", "default"] {
             namespace.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
@@ -37,7 +44,35 @@ impl Namespace {
     /// # Errors
     /// When there are no descriptors left.
     pub fn again(&self) -> Result<Self> {
-        Ok(Self { name: self.name.clone(), file: self.file.try_clone()? })
+        let mounts = self.mounts.as_ref().map(File::try_clone).transpose()?;
+        Ok(Self { name: self.name.clone(), file: self.file.try_clone()?, mounts })
+    }
+
+    /// The same with folders that nobody else sees: `empty` ones, and `layered` ones that begin as they are on this machine.
+    /// What is written there stays in memory. Network namespaces that are made later are seen all the same.
+    ///
+    /// # Errors
+    /// When the kernel refuses, which is for lack of overlayfs.
+    pub fn with_own_folders(mut self, layered: &[&str], empty: &[&str]) -> Result<Self> {
+        let kept = PathBuf::from(KEPT).join(&self.name);
+        let own = thread::scope(|scope| {
+            let thread = scope.spawn(|| -> Result<File> {
+                unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
+                for folder in layered {
+                    layer(&kept, Path::new(folder))
+                        .with_context(|| format!("cannot put a layer on {folder}"))?;
+                }
+                for folder in empty {
+                    fs::create_dir_all(folder)?;
+                    mount(Some("tmpfs"), *folder, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+                        .with_context(|| format!("cannot mount a tmpfs on {folder}"))?;
+                }
+                Ok(File::open("/proc/thread-self/ns/mnt")?)
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        self.mounts = Some(own.with_context(|| format!("{} cannot have folders of its own", self.name))?);
+        Ok(self)
     }
 
     /// Its name.
@@ -74,12 +109,21 @@ impl Namespace {
     pub fn run<T: Send>(&self, body: impl FnOnce() -> T + Send) -> Result<T> {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                setns(&self.file, CloneFlags::CLONE_NEWNET)
-                    .with_context(|| format!("cannot enter namespace {}", self.name))?;
+                self.enter().with_context(|| format!("cannot enter namespace {}", self.name))?;
                 Ok(body())
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    /// Moves the calling thread there.
+    fn enter(&self) -> nix::Result<()> {
+        if let Some(mounts) = &self.mounts {
+            // Who shares a working directory with others may not go.
+            unshare(CloneFlags::CLONE_FS)?;
+            setns(mounts, CloneFlags::CLONE_NEWNS)?;
+        }
+        setns(&self.file, CloneFlags::CLONE_NEWNET)
     }
 
     /// Runs a program in it and returns what it printed.
@@ -99,6 +143,17 @@ impl Namespace {
         command.args(args);
         self.run(|| feed(&mut command, input))?
     }
+}
+
+/// Has a folder look as it does, while what is written to it is kept elsewhere.
+fn layer(kept: &Path, folder: &Path) -> Result<()> {
+    let name = folder.to_string_lossy().replace('/', "-");
+    let [upper, work] = ["upper", "work"].map(|part| kept.join(format!("{name}-{part}")));
+    fs::create_dir_all(&upper)?;
+    fs::create_dir_all(&work)?;
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", folder.display(), upper.display(), work.display());
+    Ok(mount(Some("overlay"), folder, Some("overlay"), MsFlags::empty(), Some(options.as_str()))?)
 }
 
 /// Runs a program on some input and returns what it printed.

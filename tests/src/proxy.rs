@@ -229,6 +229,12 @@ impl Proxy {
         Ok((user.to_owned(), field("CapEff:").trim().to_owned()))
     }
 
+    /// The number of the process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The folder of manifests that it watches.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -470,9 +476,14 @@ impl Drop for Proxy {
 /// # Errors
 /// When it is not there.
 pub fn binary() -> Result<PathBuf> {
+    sibling("pointsman")
+}
+
+/// A binary of ours, which stands beside the program that tests it.
+pub(crate) fn sibling(name: &str) -> Result<PathBuf> {
     let this = std::env::current_exe().context("cannot find this program's own file")?;
-    let found = this.ancestors().skip(1).map(|folder| folder.join("pointsman")).find(|path| path.is_file());
-    found.context("there is no pointsman beside this program: cargo build -p pointsman")
+    let found = this.ancestors().skip(1).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("there is no {name} beside this program: cargo build --workspace --bins"))
 }
 
 /// The binary where a user can run it: its own folder may be closed to others.

@@ -1,10 +1,69 @@
 //! A pod's interface: made, checked and removed.
+//!
+//! A veth pair joins the pod to its node. What is at the node's end depends on the [`DataPath`]:
+//!
+//! - **Routed.** The pod has its addresses alone (/32, /128), and one way out: a gateway that no device has as an address,
+//!   169.254.1.1 and fe80::1. Both ends know each other's hardware address for good, so nobody ever asks for one, and
+//!   there is no ARP to spoof. The node has a route to each address. Pods on a node speak by way of the node's own
+//!   forwarding, where policies see every packet.
+//! - **Bridge.** The node's end is a port of a bridge that has the range's gateway as its address.
+//!
+//! What holds for both:
+//!
+//! - **The name of the node's end is derived** from container and interface ([`host_interface_name`]), and the pair is
+//!   made by one message, with its other end in the pod's namespace under its final name: whenever we are killed, what
+//!   there is can be found, and to remove the node's end removes all but what is told below.
+//! - **It works when [`add`] returns.** The kernel finishes some things later, by workers: the carrier of the end that
+//!   came up first, the state of a bridge's port, the route of an IPv6 address. They are awaited.
+//! - **Hardware addresses are derived, too**: of the pod's end from its address, so that whoever gets the address next is
+//!   not looked for at a device that is gone; of the others from their names, so that udev leaves them alone.
+//! - To [`remove`] takes neither the pod's namespace nor that anything is left. Ports of the node ([`PortMapping`]) are
+//!   entries of a table of ours, by their owner; what limits what a pod sends is a device of its own.
+
+mod bandwidth;
+mod bridge;
+mod check;
+mod error;
+mod forwarding;
+mod make;
+mod names;
+mod pod;
+mod ports;
+mod settle;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub use check::check;
+pub use error::Error;
+pub use make::{add, remove};
+pub use names::host_interface_name;
+pub use ports::remove_all_ports;
+
+/// What was made, as the result of the plugin tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The bridge, in bridge mode.
+    pub bridge: Option<Interface>,
+    /// The node's end.
+    pub host: Interface,
+    /// The pod's end.
+    pub pod: Interface,
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its hardware address.
+    pub mac: String,
+    /// Bytes of the largest packet.
+    pub mtu: u32,
+}
 
 /// All that an attachment is made of. It is written down before anything is made, and is enough to remove it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +88,9 @@ pub struct Wanted {
     pub routes: Vec<PodRoute>,
     /// Ports of the node that lead to the pod.
     pub ports: Vec<PortMapping>,
+    /// By what they do.
+    #[serde(default)]
+    pub port_mapper: PortMapper,
     /// How much it may send and receive.
     pub bandwidth: Option<Bandwidth>,
 }
@@ -82,6 +144,19 @@ pub struct PortMapping {
     /// Address of the node, if not every one.
     #[serde(rename = "hostIP")]
     pub host_ip: Option<IpAddr>,
+}
+
+/// By what ports of the node lead to pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PortMapper {
+    /// What the node has.
+    #[default]
+    Auto,
+    /// A table of ours.
+    Nftables,
+    /// Chains of ours.
+    Iptables,
 }
 
 /// How much a pod may send and receive (capability `bandwidth`). Rates in bits a second, bursts in bits; 0 is no limit.

@@ -1,3 +1,7 @@
-//! The CNI plugin `pointsman-cni`.
+//! The CNI plugin `pointsman-cni`. See `cni::plugin`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cni::plugin::main()
+}

@@ -1,3 +1,7 @@
-//! The CNI plugin `pointsman-ipam`.
+//! The CNI plugin `pointsman-ipam`. See `cni::plugin`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cni::plugin::ipam_main()
+}

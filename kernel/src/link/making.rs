@@ -10,10 +10,10 @@ use super::connection::Links;
 use super::types::{Assignment, End, LinkChange, NewBridge};
 use super::uapi::{
     ADDR_GEN_MODE_NONE, AF_BRIDGE, AF_INET, AF_INET6, DELADDR, IFA_ADDRESS, IFA_BROADCAST, IFA_FLAGS,
-    IFA_LOCAL, IFADDRMSG, IFINFOMSG, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_BR_VLAN_FILTERING, IFLA_BRPORT_MODE,
-    IFLA_IFALIAS, IFLA_IFNAME, IFLA_INET6_ADDR_GEN_MODE, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO,
-    IFLA_MASTER, IFLA_MTU, IFLA_NET_NS_FD, IFLA_PROTINFO, MAX_ALIAS, MAX_NAME, NEWADDR, NEWLINK, NODAD,
-    NOPREFIXROUTE, PROMISC, SETLINK, UP, VETH_INFO_PEER,
+    IFA_LOCAL, IFADDRMSG, IFINFOMSG, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_BRPORT_MODE, IFLA_IFALIAS, IFLA_IFNAME,
+    IFLA_INET6_ADDR_GEN_MODE, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
+    IFLA_NET_NS_FD, IFLA_PROTINFO, MAX_ALIAS, MAX_NAME, NEWADDR, NEWLINK, NODAD, NOPREFIXROUTE, PROMISC,
+    SETLINK, UP, VETH_INFO_PEER,
 };
 use crate::Error;
 use crate::netlink::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Refusal, Writer};
@@ -57,7 +57,7 @@ impl Links {
         check_name(new.name, operation)?;
         let made = self.command(NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [0; IFINFOMSG], operation, |w| {
             write_end(w, &End { name: new.name, mtu: new.mtu, mac: new.mac });
-            write_kind(w, "bridge", |w| w.attribute(IFLA_BR_VLAN_FILTERING, &[0]));
+            write_kind(w, "bridge", |_| {});
         });
         unsupported(made, "bridges (module bridge)")
     }
@@ -120,6 +120,9 @@ impl Links {
     /// # Errors
     /// The first refusal. All others are carried out all the same.
     pub fn assign(&mut self, assignments: &[Assignment]) -> Result<(), Error> {
+        if assignments.is_empty() {
+            return Ok(());
+        }
         let count = u32::try_from(assignments.len()).unwrap_or(u32::MAX);
         let first = self.socket.next_sequence(count);
         let mut writer = Writer::default();

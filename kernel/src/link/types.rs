@@ -58,7 +58,8 @@ pub struct End<'a> {
     pub mac: Mac,
 }
 
-/// A bridge that is to be made. It filters no VLANs, and forwards without delay.
+/// A bridge that is to be made: as the kernel makes them, so it filters no VLANs and knows no spanning tree, and ports
+/// forward from the first moment.
 #[derive(Clone, Copy, Debug)]
 pub struct NewBridge<'a> {
     /// Its name.

@@ -39,7 +39,6 @@ pub(super) const IFLA_INFO_DATA: u16 = 2;
 pub(super) const IFLA_INFO_SLAVE_KIND: u16 = 4;
 pub(super) const IFLA_INFO_SLAVE_DATA: u16 = 5;
 pub(super) const VETH_INFO_PEER: u16 = 1;
-pub(super) const IFLA_BR_VLAN_FILTERING: u16 = 7;
 /// `IFLA_VXLAN_*`, within `IFLA_INFO_DATA`.
 pub(super) const VXLAN_ID: u16 = 1;
 pub(super) const VXLAN_GROUP: u16 = 2;

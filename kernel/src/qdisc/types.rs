@@ -16,7 +16,7 @@ pub struct Bucket {
 impl Bucket {
     /// Bytes that wait at most, the burst among them.
     pub(super) fn limit(&self) -> u32 {
-        let waiting = u128::from(self.rate) * self.latency.as_micros() / 1_000_000;
+        let waiting = u128::from(self.rate).saturating_mul(self.latency.as_micros()) / 1_000_000;
         u32::try_from(waiting).unwrap_or(u32::MAX).saturating_add(self.burst)
     }
 }

@@ -18,6 +18,7 @@ use super::fault::{Fault, GARBAGE};
 use super::kind::{self, Target};
 use super::list::list;
 use super::object::Key;
+use super::patch;
 use super::query::Query;
 use super::server::Shown;
 use super::status::Status;
@@ -88,6 +89,9 @@ async fn route(
         shared.events.push(event.clone());
         return Ok(plain(201, JSON, event.to_string()));
     }
+    if request.method() == Method::PATCH {
+        return patched(request, shared).await;
+    }
     if request.method() != Method::GET {
         return Err(Status::method_not_allowed());
     }
@@ -112,6 +116,21 @@ async fn route(
             Ok(response(200, JSON, Body::List(list(&shared.store(), kind, &query)?)))
         }
     }
+}
+
+async fn patched(request: Request<Incoming>, shared: &Shared) -> Result<Response<Body>, Status> {
+    let target = kind::target(request.uri().path());
+    let Some(Target { kind, namespace, name: Some(name) }) = target else {
+        return Err(Status::method_not_allowed());
+    };
+    if shared.options.read_only.contains(&kind::ALL[kind].plural) {
+        return Err(Status::forbidden(kind::ALL[kind].plural, "patch"));
+    }
+    let (head, body) = request.into_parts();
+    let patch = patch::read(&head.headers, body).await?;
+    let key = Key { namespace: namespace.unwrap_or_default().into(), name: name.into() };
+    let object = shared.change(|store| patch::apply(store, kind, &key, patch))?;
+    Ok(plain(200, JSON, object))
 }
 
 fn get(shared: &Shared, kind: usize, namespace: Option<&str>, name: &str) -> Result<Response<Body>, Status> {

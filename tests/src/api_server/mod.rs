@@ -10,7 +10,7 @@
 //! What the real one does and this one does not:
 //!
 //! - authorization: whoever has the token or shows the client's certificate may read everything;
-//! - writes over HTTP, but for posting events; admission, defaults, validation: objects are what tests put, without
+//! - writes over HTTP, but for posting events and merge patches; admission, defaults, validation: objects are what tests put, without
 //!   their nulls;
 //! - protobuf, tables, compression, HTTP/2, discovery;
 //! - other kinds, and `<` and `>` in label selectors; field selectors, on the other hand, may name any field;
@@ -28,6 +28,7 @@ mod fault;
 mod kind;
 mod list;
 mod object;
+mod patch;
 mod query;
 mod registry;
 mod selector;
@@ -68,6 +69,8 @@ pub struct Options {
     pub service_cidrs: bool,
     /// What clients may not read, as it is called in paths.
     pub forbidden: Vec<&'static str>,
+    /// What clients may not change, as it is called in paths.
+    pub read_only: Vec<&'static str>,
     /// How often watches that want bookmarks get one.
     pub bookmark_interval: Duration,
     /// Where it listens; at port 0, a free port is taken.
@@ -88,6 +91,7 @@ impl Default for Options {
             streaming_lists: true,
             service_cidrs: true,
             forbidden: Vec::new(),
+            read_only: Vec::new(),
             bookmark_interval: Duration::from_secs(1),
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             advertised: None,
@@ -302,6 +306,29 @@ impl ApiServer {
             }
             Ok(store.version())
         })
+    }
+
+    /// An object as it is now. The namespace of a Node is empty.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn object(&self, kind: &str, namespace: &str, name: &str) -> Result<Value> {
+        let place = kind::named(kind).with_context(|| format!("objects of kind {kind:?} are not served"))?;
+        let key = object::Key { namespace: namespace.into(), name: name.into() };
+        let found = self.shared.store().get(place, &key);
+        let found = found.with_context(|| format!("there is no {kind} {namespace}/{name}"))?;
+        Ok(serde_json::from_slice(&found.encoded())?)
+    }
+
+    /// Changes an object in place, as a client's merge patch would. The namespace of a Node is empty.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn patch(&self, kind: &str, namespace: &str, name: &str, patch: Value) -> Result<()> {
+        let place = kind::named(kind).with_context(|| format!("objects of kind {kind:?} are not served"))?;
+        let key = object::Key { namespace: namespace.into(), name: name.into() };
+        let patched = self.shared.change(|store| patch::apply(store, place, &key, patch));
+        patched.map(drop).map_err(|status| anyhow!("{kind} {namespace}/{name}: {}", status.message))
     }
 
     /// Deletes an object and returns the version of that. The namespace of a Node is empty.

@@ -22,19 +22,29 @@ pub enum MetaKey {
     IifName,
     /// Transport protocol, one byte.
     L4Proto,
+    /// The packet's own address family in a table of both, one byte: see [`MetaKey::IPV4`].
+    NfProto,
 }
 
 impl MetaKey {
+    /// `NFPROTO_IPV4`
+    pub const IPV4: u8 = 2;
+    /// `NFPROTO_IPV6`
+    pub const IPV6: u8 = 10;
+
     pub(super) fn number(self) -> u32 {
         match self {
             Self::Mark => 3,
             Self::IifName => 6,
+            Self::NfProto => 15,
             Self::L4Proto => 16,
         }
     }
 
     pub(super) fn from_number(number: u32) -> Option<Self> {
-        [Self::Mark, Self::IifName, Self::L4Proto].into_iter().find(|key| key.number() == number)
+        [Self::Mark, Self::IifName, Self::NfProto, Self::L4Proto]
+            .into_iter()
+            .find(|key| key.number() == number)
     }
 }
 

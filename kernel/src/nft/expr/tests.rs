@@ -18,7 +18,12 @@ fn bytes(lengths: std::ops::Range<usize>) -> impl Strategy<Value = Bytes> {
 
 fn load() -> impl Strategy<Value = Load> {
     let base = prop_oneof![Just(PayloadBase::Network), Just(PayloadBase::Transport)];
-    let meta = prop_oneof![Just(MetaKey::Mark), Just(MetaKey::IifName), Just(MetaKey::L4Proto)];
+    let meta = prop_oneof![
+        Just(MetaKey::Mark),
+        Just(MetaKey::IifName),
+        Just(MetaKey::L4Proto),
+        Just(MetaKey::NfProto)
+    ];
     let ct = prop_oneof![Just(CtKey::State), Just(CtKey::Status), Just(CtKey::Mark), Just(CtKey::Protocol),];
     let tuple = prop_oneof![
         Just(TupleKey::SourceAddress),

@@ -214,6 +214,8 @@ impl<T: Rules> Evaluation<'_, T> {
             },
             Load::Meta { key, into } => match key {
                 MetaKey::Mark => run.written(*into, &traveller.mark.to_ne_bytes()),
+                MetaKey::NfProto if traveller.destination.is_ipv4() => run.written(*into, &[MetaKey::IPV4]),
+                MetaKey::NfProto => run.written(*into, &[MetaKey::IPV6]),
                 MetaKey::L4Proto => run.written(*into, &[traveller.protocol()]),
                 MetaKey::IifName => {
                     let mut name = traveller.interface.as_bytes().to_vec();

@@ -1,0 +1,135 @@
+//! A new pod meets its policies at its first packet, or does not start.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use testbed::cluster_bed::NAMESPACE;
+use testbed::cni::{PORT, Pod, refused};
+use testbed::{Outcome, Protocol, scenarios};
+
+use crate::scene::Scene;
+
+scenarios! { Scene:
+    the_first_packet_of_a_pod_meets_its_policies,
+    who_is_allowed_is_allowed_at_once,
+    without_the_daemon_no_pod_starts,
+    without_the_daemon_pods_may_start,
+    without_the_daemon_pods_go,
+}
+
+const POLICED: [&str; 1] = ["--network-policy"];
+
+/// Nobody may reach or leave pods of this label.
+fn closed(name: &str) -> serde_json::Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": { "name": name, "namespace": NAMESPACE },
+        "spec": { "podSelector": { "matchLabels": { "closed": "yes" } }, "policyTypes": ["Ingress", "Egress"] },
+    })
+}
+
+fn the_first_packet_of_a_pod_meets_its_policies(s: &mut Scene) -> Result<()> {
+    s.args.extend(POLICED);
+    s.bed.server.put(closed("closed"))?;
+    s.start(2)?;
+    let (here, elsewhere) = (s.bed.pod(1, "here")?, s.bed.pod(2, "elsewhere")?);
+    s.await_reach(&here, &elsewhere)?;
+    for number in 0..10 {
+        let name = format!("closed-{number}");
+        let pod = s.bed.pod_with(1, &name, &json!({ "closed": "yes" }))?;
+        for family in s.families() {
+            for other in [&here, &elsewhere] {
+                let out = SocketAddr::new(other.ip(*family)?, PORT);
+                let outcome = pod.place().connect_briefly(Protocol::Udp, out)?;
+                ensure!(!matches!(outcome, Outcome::Answered { .. }), "{name} to {out}: {outcome}");
+                let back = SocketAddr::new(pod.ip(*family)?, PORT);
+                let outcome = other.place().connect_briefly(Protocol::Udp, back)?;
+                ensure!(
+                    !matches!(outcome, Outcome::Answered { .. }),
+                    "{} to {name}: {outcome}",
+                    other.name()
+                );
+            }
+        }
+        s.bed.remove(1, &pod)?;
+    }
+    Ok(())
+}
+
+fn who_is_allowed_is_allowed_at_once(s: &mut Scene) -> Result<()> {
+    s.args.extend(POLICED);
+    s.start(1)?;
+    let server = s.bed.pod(1, "server")?;
+    let policy = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": { "name": "web-only", "namespace": NAMESPACE },
+        "spec": {
+            "podSelector": { "matchLabels": { "app": "server" } },
+            "ingress": [{ "from": [{ "podSelector": { "matchLabels": { "role": "web" } } }] }],
+        },
+    });
+    let outsider = s.bed.pod(1, "outsider")?;
+    s.bed.server.put(policy)?;
+    s.await_silence(&outsider, &server)?;
+    for number in 0..10 {
+        let pod = s.bed.pod_with(1, &format!("web-{number}"), &json!({ "role": "web" }))?;
+        pod.must_reach(&server)?;
+        s.bed.remove(1, &pod)?;
+    }
+    Ok(())
+}
+
+fn without_the_daemon_no_pod_starts(s: &mut Scene) -> Result<()> {
+    s.args.extend(POLICED);
+    s.start(1)?;
+    let list = s.bed.node(1).list()?;
+    s.bed.node_mut(1).kill()?;
+    let mut hasty = list;
+    for plugin in &mut hasty.plugins {
+        plugin["gateTimeout"] = json!("300ms");
+    }
+    let before = testbed::cni::There::on(&s.bed.node(1).namespace)?;
+    let pod = Pod::new("late")?;
+    let attachment = pod.attachment.clone().pod(NAMESPACE, "late");
+    let runtime = &s.bed.node(1).runtime;
+    let refusal = refused(runtime.add(&hasty, &attachment))?;
+    ensure!(refusal.code == 11 || refusal.code >= 50, "{refusal}");
+    runtime.del(&hasty, &attachment)?;
+    let after = testbed::cni::There::on(&s.bed.node(1).namespace)?;
+    after.without("/networks/").must_be_as(&before.without("/networks/"))?;
+    s.start_all()?;
+    s.bed.pod(1, "in-time").map(drop)
+}
+
+fn without_the_daemon_pods_may_start(s: &mut Scene) -> Result<()> {
+    s.args.extend(POLICED);
+    s.args.push("--pod-network-gate=open");
+    s.start(1)?;
+    let mut list = s.bed.node(1).list()?;
+    for plugin in &mut list.plugins {
+        plugin["gateTimeout"] = json!("300ms");
+    }
+    s.bed.node_mut(1).kill()?;
+    let mut pod = Pod::new("late")?;
+    let attachment = pod.attachment.clone().pod(NAMESPACE, "late");
+    pod.result = s.bed.node(1).runtime.add(&list, &attachment)?;
+    ensure!(!pod.addresses()?.is_empty(), "{}", pod.result);
+    Ok(())
+}
+
+fn without_the_daemon_pods_go(s: &mut Scene) -> Result<()> {
+    s.args.extend(POLICED);
+    s.start(1)?;
+    s.bed.pod(1, "first").and_then(|pod| s.bed.remove(1, &pod))?;
+    let list = s.bed.node(1).list()?.in_version("1.1.0");
+    let before = testbed::cni::There::on(&s.bed.node(1).namespace)?.without("nft:").without("/networks/");
+    let (one, two) = (s.bed.pod(1, "pod-1")?, s.bed.pod(1, "pod-2")?);
+    s.bed.node_mut(1).kill()?;
+    let runtime = &s.bed.node(1).runtime;
+    runtime.del(&list, &one.attachment)?;
+    runtime.gc(&list, &[])?;
+    ensure!(!two.addresses()?.is_empty(), "{}", two.result);
+    let after = testbed::cni::There::on(&s.bed.node(1).namespace)?.without("nft:").without("/networks/");
+    after.must_be_as(&before)
+}

@@ -16,6 +16,8 @@ use crate::attach::{DataPath, Error, PortMapping, Wanted};
 const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 const SCTP: u8 = 132;
+/// Where the addresses begin that a host has to itself.
+const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 0);
 
 /// A port of the node that leads to a pod, of one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +75,15 @@ impl Entry {
         Ok(entries)
     }
 
+    /// As everybody writes it.
+    pub(super) fn protocol_name(&self) -> &'static str {
+        match self.protocol {
+            TCP => "tcp",
+            UDP => "udp",
+            _ => "sctp",
+        }
+    }
+
     fn family(&self) -> Family {
         family_of(self.pod)
     }
@@ -104,16 +115,19 @@ impl Entry {
     }
 
     /// Whose connections to the pod by this port get the node's address as their source.
+    pub(super) fn hairpin_sources(&self) -> Vec<IpNet> {
+        let loopback = self.is_of_loopback().then(|| IpNet::V4(Ipv4Net::new_assert(LOOPBACK, 8)));
+        [self.neighbours].into_iter().chain(loopback).collect()
+    }
+
+    /// The same as elements of the set.
     pub(super) fn hairpins(&self) -> Vec<Element> {
-        let loopback =
-            self.is_of_loopback().then(|| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8).trunc()));
-        let sources = [self.neighbours].into_iter().chain(loopback);
         let element = |sources: IpNet| Element {
             key: self.hairpin(sources.network()),
             key_end: Some(self.hairpin(sources.broadcast())),
             ..Element::default()
         };
-        sources.map(element).collect()
+        self.hairpin_sources().into_iter().map(element).collect()
     }
 
     fn hairpin(&self, source: IpAddr) -> Bytes {
@@ -160,11 +174,7 @@ impl fmt::Display for Entry {
             None => write!(f, "{}", self.host_port)?,
             Some(address) => write!(f, "{}", std::net::SocketAddr::new(address, self.host_port))?,
         }
-        f.write_str(match self.protocol {
-            TCP => "/tcp",
-            UDP => "/udp",
-            _ => "/sctp",
-        })
+        write!(f, "/{}", self.protocol_name())
     }
 }
 

@@ -273,8 +273,9 @@ impl Applier {
         report: &mut Report,
     ) -> Result<(), Error> {
         report.operations += edits.len();
-        let refused: BTreeMap<usize, kernel::Error> = self.routes.run(edits)?.into_iter().collect();
-        for (at, edit) in edits.iter().enumerate() {
+        let (commands, places) = entries::with_scaffold(edits);
+        let refused: BTreeMap<usize, kernel::Error> = self.routes.run(&commands)?.into_iter().collect();
+        for (at, edit) in places.into_iter().zip(edits) {
             let destination = edit.route().destination;
             match refused.get(&at) {
                 Some(error) => {

@@ -63,7 +63,8 @@ static MAPPER: OnceLock<PortMapper> = OnceLock::new();
 type Case = (&'static str, fn() -> Result<()>);
 
 /// None minds by what ports lead to pods.
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
+    ("a_port_of_the_loopback_address_is_the_nodes_alone", loopback_only),
     ("a_port_of_one_address_is_of_that_alone", one_address),
     ("who_has_a_port_is_named_to_who_wants_it", taken),
     ("what_makes_no_sense_is_refused_and_nothing_is_left", nonsense),
@@ -213,6 +214,23 @@ fn one_address() -> Result<()> {
     Ok(())
 }
 
+fn loopback_only() -> Result<()> {
+    let client = outside()?;
+    let pod = Pod::new("a")?;
+    let wanted = with_ports(&pod, &ROUTED, 2, both(Some("127.0.0.1"))?)?;
+    add(&wanted)?;
+    check(&wanted)?;
+    pod.serve(POD_PORT)?;
+    let loopback = SocketAddr::new([127, 0, 0, 1].into(), HOST_PORT);
+    for over in BOTH {
+        ask(over, None, loopback, PATIENCE)?.context("the node does not reach the pod")?;
+        for to in node(HOST_PORT)? {
+            ensure!(client.ask(over, to)?.is_none() && ask(over, None, to, PATIENCE)?.is_none());
+        }
+    }
+    Ok(())
+}
+
 fn taken() -> Result<()> {
     let (a, b) = (Pod::new("a")?, Pod::new("b")?);
     let first = with_ports(&a, &ROUTED, 2, both(None)?)?;
@@ -239,6 +257,7 @@ fn nonsense() -> Result<()> {
     let cases = [
         (vec![mapping(1, "icmp", None)?], "icmp"),
         (vec![mapping(1, "tcp", None)?, mapping(1, "tcp", None)?], "twice"),
+        (vec![mapping(1, "tcp", Some("::1"))?], "::1"),
         (vec![PortMapping { container_port: 0, ..mapping(1, "tcp", None)? }], "port 0"),
     ];
     for (ports, part) in cases {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use kernel::conntrack::Flow;
@@ -40,6 +40,10 @@ impl Entry {
             let protocol = protocol(mapping)?;
             if mapping.container_port == 0 {
                 return Err(Error::Bad(format!("port {} of the node leads to port 0", mapping.host_port)));
+            }
+            if mapping.host_ip == Some(Ipv6Addr::LOCALHOST.into()) {
+                let why = format!("port {} of ::1: that address cannot lead to a pod", mapping.host_port);
+                return Err(Error::Bad(why));
             }
             let of_family = mapping.host_ip.map(family_of);
             let before = entries.len();

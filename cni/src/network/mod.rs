@@ -20,6 +20,7 @@ mod applier;
 pub mod bird;
 mod claims;
 mod desired;
+mod masquerade;
 mod monitor;
 mod node;
 mod nodes;

@@ -136,6 +136,7 @@ impl Nodes {
         let mut exempt: Vec<IpNet> =
             self.settings.cluster_cidrs.iter().chain(&settings.exempt).copied().collect();
         exempt.extend(&pods);
+        exempt.extend(MULTICAST);
         if !settings.link_local {
             exempt.extend(LINK_LOCAL);
         }
@@ -201,6 +202,11 @@ impl Nodes {
     }
 }
 
+/// 224.0.0.0/4 and ff00::/8
+const MULTICAST: [IpNet; 2] = [
+    IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4)),
+    IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8)),
+];
 /// 169.254.0.0/16 and fe80::/10
 const LINK_LOCAL: [IpNet; 2] = [
     IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16)),

@@ -59,6 +59,8 @@ pub enum Action {
     },
     /// Rewrites the source to the outgoing interface's address, with fully random ports.
     Masquerade,
+    /// The same, but the port stays if it is free.
+    MasqueradeKeepingPorts,
     /// Drops the packet and answers for whom it was sent to.
     Reject(RejectWith),
     /// Tells the [listener](crate::nflog::Listener) of an nflog group of the packet.
@@ -84,7 +86,7 @@ impl Action {
             Self::SetMark { .. } => "meta",
             Self::SetConnectionMark { .. } => "ct",
             Self::Nat { .. } => "nat",
-            Self::Masquerade => "masq",
+            Self::Masquerade | Self::MasqueradeKeepingPorts => "masq",
             Self::Reject(_) => "reject",
             Self::Log { .. } => "log",
             Self::Counter => "counter",
@@ -119,6 +121,7 @@ impl Action {
                     w.be32(5, port.number());
                 }
             }
+            Self::MasqueradeKeepingPorts => {}
             Self::Masquerade => {
                 /// `NF_NAT_RANGE_PROTO_RANDOM_FULLY`
                 const RANDOM_FULLY: u32 = 0x10;
@@ -161,7 +164,7 @@ impl Action {
                 Some(Self::SetConnectionMark { from: read_register(from, 4)? })
             }
             "nat" => Self::decode_nat(from),
-            "masq" => Some(Self::Masquerade),
+            "masq" => Some(from.be32(1).map_or(Self::MasqueradeKeepingPorts, |_| Self::Masquerade)),
             "reject" => match (from.be32(1)?, from.get(2)) {
                 (ICMP_UNREACH, Some([3])) => Some(Self::Reject(RejectWith::PortUnreachable)),
                 (ICMP_UNREACH, Some([4])) => Some(Self::Reject(RejectWith::PortUnreachable6)),

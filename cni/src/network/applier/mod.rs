@@ -1,0 +1,369 @@
+//! Bringing the kernel to what is desired.
+//!
+//! What is new is made before what it replaces goes, and what leads to a device comes before the route by it: forwarding
+//! entry, neighbour, route; the other way round when something goes. So a change of a node, or of how all of them are
+//! reached, loses no packet.
+//!
+//! Ours are: the routes of our [protocol](crate::PROTOCOL) in the main table that have a gateway or lead nowhere (those of
+//! pods have neither, and are the plugin's), all that is on our VXLAN devices, and our tables. Nothing else is touched: where
+//! somebody else has a route to the same range, ours is refused, and told of.
+
+mod devices;
+mod entries;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use endpoint_cache::Family;
+use ipnet::IpNet;
+use kernel::link::Links;
+use kernel::neighbour::Neighbours;
+use kernel::nft::{Batch, Nftables};
+use kernel::route::{MAIN, Route, RouteEdit, Routes};
+
+use self::entries::Entries;
+use super::desired::{Delta, Desired, Way};
+use super::monitor::{Expected, Monitor};
+use super::settings::{Interface, Settings};
+use super::uplink::{Surroundings, Uplink};
+use super::{bird, masquerade};
+use crate::PROTOCOL;
+
+/// Why the kernel is not as desired.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused, or could not be read.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// A change came before the first sync, or after a failed one.
+    #[error("nothing is known of what is programmed: a full sync must come first")]
+    NotSynced,
+    /// The device that leads to the other nodes is not there.
+    #[error("no device leads to the other nodes: {0}")]
+    NoUplink(String),
+}
+
+/// What a sync did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Devices, addresses, routes, neighbours, forwarding entries, parameters and rules written or removed. 0 when
+    /// everything was right already.
+    pub operations: usize,
+    /// What the kernel refused, in words, of each destination: the others are as desired.
+    pub refused: Vec<(IpNet, String)>,
+}
+
+/// Puts what is desired into the kernel. Used by one thread, in the network namespace that it is of.
+pub struct Applier {
+    settings: Settings,
+    links: Links,
+    routes: Routes,
+    neighbours: Neighbours,
+    /// Opened when there is something to masquerade: not every kernel has it.
+    nftables: Option<Nftables>,
+    expected: Arc<Mutex<Expected>>,
+    /// `None` until the first sync, and after one that failed.
+    synced: Option<Synced>,
+}
+
+/// What the last sync left.
+#[derive(Default)]
+struct Synced {
+    /// Indexes of the VXLAN devices.
+    devices: BTreeMap<Family, u32>,
+    /// Destinations that somebody else has a route to.
+    blocked: BTreeSet<IpNet>,
+}
+
+impl Applier {
+    /// Opens the ways to the kernel; changes nothing yet.
+    ///
+    /// # Errors
+    /// When the kernel refuses the sockets.
+    pub fn open(settings: Settings) -> Result<Self, Error> {
+        Ok(Self {
+            settings,
+            links: Links::open()?,
+            routes: Routes::open()?,
+            neighbours: Neighbours::open()?,
+            nftables: None,
+            expected: Arc::default(),
+            synced: None,
+        })
+    }
+
+    /// The devices that lead to the other nodes, as [`Settings::interface`] says. A family that has none is left out.
+    /// `node` are the own Node's addresses.
+    ///
+    /// # Errors
+    /// [`Error::NoUplink`] when there is none at all; when the kernel cannot be read.
+    pub fn uplinks(&mut self, node: &[IpAddr]) -> Result<BTreeMap<Family, Uplink>, Error> {
+        let reaching = match self.settings.interface {
+            Interface::Reaching(to) => self.routes.way(to, 0)?.map(|way| way.link),
+            _ => None,
+        };
+        let surroundings = Surroundings {
+            links: self.links.list()?,
+            addresses: self.links.addresses()?,
+            routes: self.routes.list(None, None)?,
+            reaching,
+        };
+        surroundings.uplinks(&self.settings.interface, node).map_err(Error::NoUplink)
+    }
+
+    /// What BIRD has learned.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn learned(&mut self) -> Result<BTreeMap<IpNet, Way>, Error> {
+        let routes = self.routes.list(None, None)?;
+        let learned =
+            routes.into_iter().filter(|route| route.table == bird::TABLE && route.protocol == bird::PROTOCOL);
+        Ok(learned
+            .filter_map(|route| {
+                let way = Way::Gateway { address: route.gateway?, link: route.link };
+                Some((route.destination, way))
+            })
+            .collect())
+    }
+
+    /// Brings the kernel to what is desired, whatever it holds: the first thing to call, and what to call after anything
+    /// failed or somebody else changed what is ours. What is right already is left alone.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read, or a device cannot be made. See [`Report::refused`].
+    pub fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
+        self.synced = None;
+        let families = self.settings.families.len();
+        self.expected().set(desired, families);
+        let (mut report, mut synced) = (Report::default(), Synced::default());
+        report.operations += devices::parameters(desired)?;
+        for (family, tunnel) in &desired.tunnels {
+            let (index, operations) = devices::ensure(&mut self.links, *family, tunnel)?;
+            synced.devices.insert(*family, index);
+            report.operations += operations;
+        }
+        self.expected().devices = synced.devices.clone();
+        let wanted = Entries::of(desired, &synced.devices);
+        let there = self.entries(&synced.devices)?;
+        let routes = self.routes.list(None, None)?;
+        let (edits, sweep) = route_edits(&wanted, &routes, &synced, &mut report);
+        self.run_neighbours(&there.additions(&wanted), &mut report)?;
+        self.run_routes(&edits, &mut synced, &mut report)?;
+        self.run_routes(&sweep, &mut synced, &mut report)?;
+        self.run_neighbours(&there.removals(&wanted), &mut report)?;
+        synced.blocked.extend(report.refused.iter().map(|(destination, _)| *destination));
+        report.operations += devices::remove_unwanted(&mut self.links, &self.settings, desired)?;
+        report.operations += self.resync_masquerade(desired)?;
+        self.synced = Some(synced);
+        Ok(report)
+    }
+
+    /// Brings the kernel from what the last call left to `desired`, of which `delta` is what changed.
+    ///
+    /// # Errors
+    /// As [`Applier::resync`], which has to follow then.
+    pub fn apply(&mut self, delta: &Delta, desired: &Desired) -> Result<Report, Error> {
+        if self.synced.is_none() {
+            return Err(Error::NotSynced);
+        }
+        if delta.devices || delta.own || delta.masquerade {
+            // All may go by another device.
+            return self.resync(desired);
+        }
+        let mut synced = self.synced.take().ok_or(Error::NotSynced)?;
+        self.expected().change(delta);
+        let mut report = Report::default();
+        let change = entries::change(delta, desired, &synced.devices);
+        self.run_neighbours(&change.additions, &mut report)?;
+        let edits = change.routes.into_iter().map(|edit| match edit {
+            // What is somebody else's is not replaced.
+            RouteEdit::Replace(route) if synced.blocked.contains(&route.destination) => {
+                RouteEdit::Create(route)
+            }
+            edit => edit,
+        });
+        let edits: Vec<_> = edits.collect();
+        self.run_routes(&edits, &mut synced, &mut report)?;
+        self.run_neighbours(&change.removals, &mut report)?;
+        if let (Some(masquerade), false) = (&desired.masquerade, delta.nodes.is_empty()) {
+            let nftables = Self::open_nftables(&mut self.nftables)?;
+            report.operations += masquerade::change(nftables, masquerade, &delta.nodes)?;
+        }
+        self.synced = Some(synced);
+        Ok(report)
+    }
+
+    /// Listens for what others change from now on: one more [`Applier::resync`] is to follow, for what they did until now.
+    ///
+    /// # Errors
+    /// When the kernel cannot be listened to.
+    pub fn watch(&mut self) -> Result<Monitor, Error> {
+        Monitor::open(self.expected.clone())
+    }
+
+    /// Listens for what others change in the tables that masquerade. `None` where there are none.
+    ///
+    /// # Errors
+    /// When the kernel cannot be listened to.
+    pub fn watch_masquerade(&mut self) -> Result<Option<kernel::nft::Monitor>, Error> {
+        if self.settings.masquerade.is_none() {
+            return Ok(None);
+        }
+        let port = Self::open_nftables(&mut self.nftables)?.port();
+        let tables = Family::BOTH.map(masquerade::table).to_vec();
+        Ok(Some(kernel::nft::Monitor::open(tables, port)?))
+    }
+
+    /// Other settings, from the next call on.
+    pub fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    fn expected(&self) -> MutexGuard<'_, Expected> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_nftables(nftables: &mut Option<Nftables>) -> Result<&mut Nftables, Error> {
+        match nftables {
+            Some(open) => Ok(open),
+            closed => Ok(closed.insert(Nftables::open()?)),
+        }
+    }
+
+    fn resync_masquerade(&mut self, desired: &Desired) -> Result<usize, Error> {
+        let wanted = desired.masquerade.as_ref();
+        match (wanted, Self::open_nftables(&mut self.nftables)) {
+            (_, Ok(nftables)) => Ok(masquerade::resync(nftables, wanted)?),
+            (None, Err(_)) => Ok(0),
+            (Some(_), Err(error)) => Err(error),
+        }
+    }
+
+    /// What our devices have.
+    fn entries(&mut self, devices: &BTreeMap<Family, u32>) -> Result<Entries, Error> {
+        let mut found = Entries::default();
+        for link in devices.values() {
+            found.neighbours.extend(
+                self.neighbours
+                    .list(*link)?
+                    .into_iter()
+                    .filter(|found| found.permanent)
+                    .map(|found| ((found.link, found.address), found.mac)),
+            );
+            found.forwarding.extend(self.neighbours.forwarding(*link)?);
+        }
+        Ok(found)
+    }
+
+    fn run_neighbours(&mut self, edits: &[entries::Edit], report: &mut Report) -> Result<(), Error> {
+        let commands: Vec<_> = edits.iter().map(|edit| edit.edit).collect();
+        report.operations += commands.len();
+        for (at, error) in self.neighbours.run(&commands)? {
+            report.refused.extend(edits.get(at).map(|edit| (edit.destination, error.to_string())));
+        }
+        Ok(())
+    }
+
+    fn run_routes(
+        &mut self,
+        edits: &[RouteEdit],
+        synced: &mut Synced,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        report.operations += edits.len();
+        let refused: BTreeMap<usize, kernel::Error> = self.routes.run(edits)?.into_iter().collect();
+        for (at, edit) in edits.iter().enumerate() {
+            let destination = edit.route().destination;
+            match refused.get(&at) {
+                Some(error) => {
+                    synced.blocked.insert(destination);
+                    report.refused.push((destination, error.to_string()));
+                }
+                None => drop(synced.blocked.remove(&destination)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a route is one of those between nodes: not a pod's, which are the plugin's.
+pub(super) fn is_ours(route: &Route, devices: &BTreeMap<Family, u32>) -> bool {
+    /// `RTPROT_KERNEL`
+    const KERNEL: u8 = 2;
+    let by_device = route.protocol != KERNEL && devices.values().any(|device| *device == route.link);
+    let between_nodes = route.protocol == PROTOCOL && (route.gateway.is_some() || route.link == 0);
+    route.table == MAIN && (by_device || between_nodes)
+}
+
+/// What is to be written, and then what is to be swept.
+fn route_edits(
+    wanted: &Entries,
+    found: &[Route],
+    synced: &Synced,
+    report: &mut Report,
+) -> (Vec<RouteEdit>, Vec<RouteEdit>) {
+    let mut at: BTreeMap<(IpNet, Option<u32>), Vec<&Route>> = BTreeMap::new();
+    for route in found.iter().filter(|route| route.table == MAIN) {
+        // IPv4's routes without a metric have 0.
+        at.entry((route.destination, route.metric.filter(|metric| *metric != 0))).or_default().push(route);
+    }
+    let mut edits = Vec::new();
+    for route in wanted.routes.values() {
+        let there = at.get(&(route.destination, route.metric)).map_or(&[][..], Vec::as_slice);
+        if there.contains(&route) {
+            continue;
+        }
+        if there.iter().any(|there| is_ours(there, &synced.devices)) {
+            edits.push(RouteEdit::Replace(*route));
+        } else if let Some(there) = there.first() {
+            report.refused.push((route.destination, format!("there is a {there} of somebody else")));
+        } else {
+            edits.push(RouteEdit::Create(*route));
+        }
+    }
+    let unwanted = |route: &&Route| {
+        is_ours(route, &synced.devices)
+            && wanted.routes.get(&(route.destination, route.metric)).is_none_or(|wanted| {
+                // Is replaced, or stands beside what is wanted.
+                wanted != *route
+                    && at.get(&(route.destination, route.metric)).is_some_and(|all| all.contains(&wanted))
+            })
+    };
+    let sweep = found.iter().filter(unwanted).map(|route| RouteEdit::Remove(*route)).collect();
+    (edits, sweep)
+}
+
+/// Removes all that appliers made. True if there was something. Pods' own routes stay.
+///
+/// # Errors
+/// When the kernel refuses, or cannot be read.
+pub fn cleanup() -> Result<bool, Error> {
+    let (mut links, mut routes) = (Links::open()?, Routes::open()?);
+    let mut found = false;
+    let ours: Vec<_> = routes
+        .list(None, None)?
+        .into_iter()
+        .filter(|route| is_ours(route, &BTreeMap::new()) || route.table == bird::TABLE)
+        .map(RouteEdit::Remove)
+        .collect();
+    found |= !ours.is_empty();
+    if let Some((_, error)) = routes.run(&ours)?.into_iter().next() {
+        return Err(error.into());
+    }
+    for link in links.list()?.iter().filter(|link| devices::is_ours(link)) {
+        links.remove(link.index)?;
+        found = true;
+    }
+    if let Ok(mut nftables) = Nftables::open() {
+        let tables = nftables.tables()?;
+        for table in Family::BOTH.map(masquerade::table).into_iter().filter(|table| tables.contains(table)) {
+            let mut batch = Batch::new(table);
+            batch.delete_table();
+            nftables.commit(batch)?;
+            found = true;
+        }
+    }
+    Ok(found)
+}

@@ -65,8 +65,12 @@ impl Asked {
         telemetry: &Arc<Telemetry>,
     ) -> anyhow::Result<Option<Self>> {
         // What makes no sense there was refused before.
-        let cluster_cidrs: Vec<IpNet> =
-            loaded.configuration.cluster_cidr.split(',').filter_map(|word| word.trim().parse().ok()).collect();
+        let cluster_cidrs: Vec<IpNet> = loaded
+            .configuration
+            .cluster_cidr
+            .split(',')
+            .filter_map(|word| word.trim().parse().ok())
+            .collect();
         let Some(settings) = cli.network.settings(families, &cluster_cidrs) else { return Ok(None) };
         let options = &loaded.options;
         Ok(Some(Self {

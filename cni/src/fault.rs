@@ -16,6 +16,13 @@ pub const STEPS: &[&str] = &[
     "ipam-address-2",
     "addressed",
     "wanted",
+    "attach-pair",
+    "attach-bridge",
+    "attach-host",
+    "attach-pod",
+    "attach-routes",
+    "attach-bandwidth",
+    "attach-ports",
     "attached",
     "admitted",
 ];

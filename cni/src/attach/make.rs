@@ -12,7 +12,7 @@ use tracing::warn;
 use super::{
     DataPath, Error, Interface, Made, Wanted, bandwidth, bridge, forwarding, names, pod, ports, settle,
 };
-use crate::PROTOCOL;
+use crate::{PROTOCOL, fault};
 
 /// What a device's largest packet has at least and at most (`ETH_MIN_MTU`, `ETH_MAX_MTU`).
 const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
@@ -31,6 +31,7 @@ pub fn add(wanted: &Wanted) -> Result<Made, Error> {
     }
     let mut links = Links::open()?;
     make_pair(wanted, &macs, &netns, &mut links)?;
+    fault::at("attach-pair");
     set_up(wanted, &macs, &netns, &mut links).inspect_err(|_| {
         if let Err(error) = remove(wanted) {
             warn!(host_interface = wanted.host_interface, %error, "what was made could not be removed again");
@@ -102,8 +103,11 @@ fn set_up(wanted: &Wanted, macs: &Macs, netns: &Netns, links: &mut Links) -> Res
             Some(bridge::ensure(wanted, name, *promiscuous, links)?)
         }
     };
+    fault::at("attach-bridge");
     set_up_host(wanted, &host, bridge.as_ref(), links)?;
+    fault::at("attach-host");
     netns.run(|| pod::set_up(wanted, inner, macs.host))??;
+    fault::at("attach-pod");
     match &bridge {
         None => lead_to_pod(wanted, host.index, macs.pod)?,
         Some(bridge) => bridge::await_port(bridge, host.index, links)?,
@@ -112,8 +116,11 @@ fn set_up(wanted: &Wanted, macs: &Macs, netns: &Netns, links: &mut Links) -> Res
         || format!("the carrier of {}", host.name),
         || Ok(links.get(host.index)?.is_some_and(|link| link.operating)),
     )?;
+    fault::at("attach-routes");
     bandwidth::limit(wanted, &host, links)?;
+    fault::at("attach-bandwidth");
     ports::open(wanted)?;
+    fault::at("attach-ports");
     let interface =
         |name: &str, mac: Mac| Interface { name: name.to_owned(), mac: mac.to_string(), mtu: host.mtu };
     Ok(Made {

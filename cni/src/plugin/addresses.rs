@@ -78,7 +78,10 @@ pub(super) fn undo(request: &Request) -> Result<(), Error> {
 /// Gives back what an attachment has, when its runtime says that it is no more.
 pub(super) fn del(request: &Request, record: Option<&Record>) -> Result<(), Error> {
     let attachment = request.attachment()?;
-    if let Some(Record { ipam: Chooser::Own(data_dir), .. }) = record {
+    // Whoever changes the configuration meanwhile must not lose what was taken before.
+    if let Some(Record { ipam: Chooser::Own(data_dir), .. }) = record
+        && chooser(request) != Chooser::Own(data_dir.clone())
+    {
         ipam::del(data_dir, &request.config.name, attachment)?;
     }
     match &request.config.ipam {

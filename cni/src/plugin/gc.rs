@@ -22,11 +22,12 @@ pub(super) fn gc(request: &Request) -> Result<(), Error> {
             // names.
             Found::Torn => true,
         };
-        if is_ours && !valid.contains(&attachment) {
-            if let Err(error) = remove(request, &records, &attachment, &found) {
-                failures.push(error);
-                kept.push(attachment);
-            }
+        if is_ours
+            && !valid.contains(&attachment)
+            && let Err(error) = remove(request, &records, &attachment, &found)
+        {
+            failures.push(error);
+            kept.push(attachment);
         }
     }
     failures.extend(addresses::gc(request, &kept).err());

@@ -249,7 +249,7 @@ impl Config {
             gate_timeout: fields.gate_timeout.map_or(Ok(GATE_TIMEOUT), |value| gate_timeout(&value))?,
             state_dir: path(fields.state_dir, STATE_DIR, "stateDir")?,
             port_mapper: fields.port_mapper,
-            ports: ports(runtime.port_mappings)?,
+            ports: ports(&runtime.port_mappings)?,
             bandwidth: bandwidth(runtime.bandwidth)?,
             mac,
             dns: fields.dns,

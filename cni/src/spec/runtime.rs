@@ -62,14 +62,14 @@ fn refused(what: &str, why: String) -> Error {
 }
 
 /// The ports of the node that lead to the pod. One without a port of the node is none.
-pub(super) fn ports(ports: Vec<Port>) -> Result<Vec<PortMapping>, Error> {
+pub(super) fn ports(ports: &[Port]) -> Result<Vec<PortMapping>, Error> {
     if ports.len() > MOST_PORTS {
         return Err(refused("runtimeConfig.portMappings", format!("there are more than {MOST_PORTS}")));
     }
-    ports.into_iter().filter(|port| port.host_port != 0).map(port).collect()
+    ports.iter().filter(|port| port.host_port != 0).map(port).collect()
 }
 
-fn port(port: Port) -> Result<PortMapping, Error> {
+fn port(port: &Port) -> Result<PortMapping, Error> {
     let refused = |why: String| Err(refused("runtimeConfig.portMappings", why));
     if port.container_port == 0 {
         return refused(format!("host port {} leads to port 0 of the container", port.host_port));
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     fn ports_of(value: serde_json::Value) -> Result<Vec<PortMapping>, Error> {
-        ports(serde_json::from_value(value).unwrap())
+        ports(&serde_json::from_value::<Vec<Port>>(value).unwrap())
     }
 
     #[test]

@@ -11,12 +11,10 @@ use std::path::{Path, PathBuf};
 use std::{io, thread};
 
 use nix::sched::{CloneFlags, setns};
-use nix::sys::statfs::fstatfs;
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use crate::Error;
 
-/// `NSFS_MAGIC`
-const NSFS: i64 = 0x6e73_6673;
 /// `NS_GET_NSTYPE`
 const GET_TYPE: libc::Ioctl = 0xb703;
 /// The namespace of the thread that looks.
@@ -79,7 +77,7 @@ impl Netns {
             _ => failed(cause),
         })?;
         let kind = fstatfs(&file).map_err(|errno| failed(errno.into()))?.filesystem_type();
-        if i64::from(kind.0) != NSFS {
+        if kind != NSFS_MAGIC {
             return Err(NotOpened::Gone { path: path.to_owned() });
         }
         match kind_of(&file).map_err(failed)? {

@@ -338,7 +338,9 @@ fn at_once() -> Result<()> {
         let each = |body: fn(&Wanted) -> Result<()>| -> Result<()> {
             std::thread::scope(|scope| {
                 let threads: Vec<_> = wanted.iter().map(|wanted| scope.spawn(|| body(wanted))).collect();
-                threads.into_iter().try_for_each(|thread| thread.join().unwrap())
+                threads.into_iter().try_for_each(|thread| {
+                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
             })
         };
         each(|wanted| Ok(add(wanted).map(drop)?))?;

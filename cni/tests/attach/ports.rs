@@ -268,7 +268,10 @@ fn at_once() -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let results: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = wanted.iter().map(|wanted| scope.spawn(|| add(wanted))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     let made = results.iter().filter(|result| result.is_ok()).count();
     let refused = results.iter().filter(|result| matches!(result, Err(Error::PortTaken { .. }))).count();

@@ -49,10 +49,11 @@ pub(super) fn open(wanted: &Wanted) -> Result<(), Error> {
     layout::ensure(&mut nft, &mut batch)?;
     let owner = owner(wanted);
     for entry in &entries {
-        if let Some(found) = nft.element(&layout::table(), entry.map(), &entry.key())? {
-            if found.data != entry.data() || found.comment.as_deref() != Some(&owner) {
-                return Err(entry.taken(&found));
-            }
+        let found = nft.element(&layout::table(), entry.map(), &entry.key())?;
+        let is_ours =
+            |found: &Element| found.data == entry.data() && found.comment.as_deref() == Some(&owner);
+        if let Some(found) = found.filter(|found| !is_ours(found)) {
+            return Err(entry.taken(&found));
         }
         let element = Element {
             key: entry.key(),

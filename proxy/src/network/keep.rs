@@ -216,9 +216,12 @@ impl NetworkLoop {
     /// Hears of what others change.
     pub(super) fn watch(&mut self, inbox: Inbox) {
         let missed = "changes that others make to the pod network are not noticed any longer";
-        let heard = self.kernel.watch().map_err(anyhow::Error::from).and_then(|next| {
-            let hand_on = move |news| inbox.put(Input::News(news));
-            disturbances::listen("network-news", missed, next, hand_on)
+        let heard = self.kernel.watch().map_err(anyhow::Error::from).and_then(|watches| {
+            watches.into_iter().try_for_each(|next| {
+                let inbox = inbox.clone();
+                let hand_on = move |news| inbox.put(Input::News(news));
+                disturbances::listen("network-news", missed, next, hand_on)
+            })
         });
         if let Err(error) = heard {
             tracing::error!("{missed}: {error:#}");

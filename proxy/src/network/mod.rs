@@ -5,6 +5,7 @@
 
 mod bird;
 mod control;
+mod doctor;
 mod files;
 mod gate;
 mod input;
@@ -12,6 +13,7 @@ mod keep;
 mod kernel;
 mod leftovers;
 mod offer;
+mod prepare;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +28,9 @@ use cni::network::{Applier, Backend, Nodes, Settings, Update};
 use endpoint_cache::Family;
 use ipnet::IpNet;
 
-pub(crate) use self::leftovers::{cleanup, initialise};
+pub(crate) use self::doctor::main as doctor;
+pub(crate) use self::leftovers::cleanup;
+pub(crate) use self::prepare::initialise;
 use crate::cli::{Cli, NetworkFlags};
 use crate::config::Loaded;
 use crate::options::Origin;

@@ -78,15 +78,15 @@ impl Kernel for Recorder {
         self.record(format!("apply {} of {}", delta.ways.len(), desired.ways.len()))
     }
 
-    fn watch(&mut self) -> Result<Watch, Error> {
+    fn watch(&mut self) -> Result<Vec<Watch>, Error> {
         self.record("watch".to_owned())?;
         let mut once = Some(News::Damage("ip (process 7) removed 10.244.2.0/24".to_owned()));
-        Ok(Box::new(move || match once.take() {
+        Ok(vec![Box::new(move || match once.take() {
             Some(news) => Ok(news),
             None => loop {
                 thread::park();
             },
-        }))
+        })])
     }
 }
 
@@ -314,7 +314,7 @@ fn devices_are_looked_for_when_something_of_them_changes() {
     moved.status.addresses[0].address = "192.0.2.9".to_owned();
     bench.take([Update::Node(moved)]);
     bench.turn();
-    assert_eq!(bench.calls(), ["uplinks of [192.0.2.9]"]);
+    assert_eq!(bench.calls(), ["uplinks of [192.0.2.9]", "apply 0 of 0"]);
 }
 
 #[test]

@@ -69,6 +69,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         let command = (**command).clone();
         return done(policies_alone(&command.into_alone(cli)));
     }
+    if let Some(Command::Ipam(tool)) = &cli.command {
+        return network::doctor(tool);
+    }
     done(dispatch(cli))
 }
 
@@ -100,7 +103,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Completion { shell }) => return manual::print_completion(*shell),
         Some(Command::Manual) => return manual::print_page(),
         // They are other command lines.
-        Some(Command::Diff(_) | Command::Policy(_)) | None => {}
+        Some(Command::Diff(_) | Command::Policy(_) | Command::Ipam(_)) | None => {}
     }
     if cli.version != Version::No {
         return manual::print_version(cli.version);

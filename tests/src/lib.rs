@@ -14,6 +14,7 @@ mod bed;
 pub mod cluster;
 pub mod cluster_bed;
 pub mod cni;
+pub mod dns;
 pub mod faketime;
 pub mod http;
 mod iptables;

@@ -226,6 +226,19 @@ impl Test {
 /// Runs tests, each in namespaces and a process of its own. To be the whole of a suite's `main`.
 #[must_use]
 pub fn run(tests: Vec<Test>) -> ExitCode {
+    run_with(&Arguments::from_args(), tests)
+}
+
+/// The same for tests that wait more than they work: twice as many at once, unless the command line says how many.
+#[must_use]
+pub fn run_waiting(tests: Vec<Test>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let by_default = || thread::available_parallelism().map_or(2, |cores| 2 * cores.get());
+    arguments.test_threads.get_or_insert_with(by_default);
+    run_with(&arguments, tests)
+}
+
+fn run_with(arguments: &Arguments, tests: Vec<Test>) -> ExitCode {
     if isolation::is_isolated() {
         return run_one_here(tests);
     }
@@ -236,7 +249,7 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
             run_bounded(command, &name, vm::patience(PATIENCE))
         })
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    libtest_mimic::run(arguments, trials.collect()).exit_code()
 }
 
 fn run_one_here(tests: Vec<Test>) -> ExitCode {

@@ -7,6 +7,7 @@ mod conntrack;
 mod diff;
 mod fanout;
 mod get;
+mod ipam;
 mod ipvs;
 mod live;
 mod logging;
@@ -30,6 +31,7 @@ pub(crate) use self::configured::flag;
 pub use self::diff::DiffFlags;
 pub use self::fanout::{By, Close, FanoutFlags, RespondFlags};
 pub use self::get::{ExplainFlags, GetFlags, GetKind};
+pub use self::ipam::{DoctorFlags, IpamTool};
 pub use self::live::LiveFlags;
 pub(crate) use self::live::filter as followed;
 pub use self::logging::LoggingFlags;
@@ -225,6 +227,9 @@ pub enum Command {
     Fanout(FanoutFlags),
     /// Enforce NetworkPolicies alone, beside whatever proxy this node has; or, by check and what-if, ask about them.
     Policy(Box<PolicyCommand>),
+    /// Ask about the addresses of this node's pods.
+    #[command(subcommand)]
+    Ipam(IpamTool),
     /// Answer connections and datagrams with the address and name of who answers: a server for `fanout`.
     Respond(RespondFlags),
     /// Check a configuration file, strictly: exit status 1 if anything in it is doubtful. Touches nothing.

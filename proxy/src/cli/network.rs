@@ -114,6 +114,10 @@ pub struct NetworkFlags {
     #[arg(long, value_name = "FILE", default_value = PUBLISHED_FILE, help_heading = HEADING)]
     pub pod_network_file: PathBuf,
 
+    /// With --init-only, put the CNI plugins there, which are beside this program.
+    #[arg(long, value_name = "FOLDER", help_heading = HEADING)]
+    pub pod_network_install: Option<PathBuf>,
+
     /// Unix socket at which the CNI plugin waits until a new pod's policies are in force.
     #[arg(long, value_name = "PATH", default_value = GATE, help_heading = HEADING)]
     pub pod_network_gate_socket: PathBuf,

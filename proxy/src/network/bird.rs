@@ -55,6 +55,19 @@ impl Place {
     pub(super) fn within(folder: &Path, program: PathBuf) -> Self {
         Self { program, configuration: folder.join("bird.conf"), control: folder.join("bird.ctl") }
     }
+
+    /// Ends the BIRD that runs there, if one does, and removes its files. True if there were any.
+    ///
+    /// # Errors
+    /// When one stays.
+    pub(super) fn remove(&self) -> anyhow::Result<bool> {
+        end_earlier(&self.control);
+        let mut any = false;
+        for path in [&self.configuration, &self.control] {
+            any |= files::remove(path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        Ok(any)
+    }
 }
 
 /// What the thread is told.
@@ -230,7 +243,7 @@ impl Keeper {
     }
 
     fn spawn(&self) -> anyhow::Result<Child> {
-        self.end_earlier();
+        end_earlier(&self.place.control);
         // What was refused once may be taken by another version.
         if !self.place.configuration.exists()
             && let Some(text) = &self.configuration
@@ -239,8 +252,6 @@ impl Keeper {
         }
         let mut command = Command::new(&self.place.program);
         command.args(arguments(&self.place.configuration, &self.place.control));
-        // Routes of before stay until neighbours have told theirs.
-        command.arg("-R");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         kernel::process::end_with_this_thread(&mut command);
         let mut child = command.spawn().with_context(|| self.cannot_start())?;
@@ -250,19 +261,6 @@ impl Keeper {
             let _ = thread::Builder::new().name("bird-log".to_owned()).spawn(work);
         }
         Ok(child)
-    }
-
-    /// One that an earlier process left would keep ours from starting.
-    fn end_earlier(&self) {
-        let Ok(mut control) = Control::open(&self.place.control) else { return };
-        tracing::info!("ending the BIRD that an earlier process left");
-        if let Err(error) = control.end() {
-            tracing::warn!("cannot end the BIRD that an earlier process left: {error:#}");
-        }
-        let since = Instant::now();
-        while since.elapsed() < GONE_WITHIN && Control::open(&self.place.control).is_ok() {
-            thread::sleep(BETWEEN_FIRST_LOOKS);
-        }
     }
 
     fn ended(&mut self, how: &str, now: Instant) {
@@ -293,6 +291,19 @@ impl Keeper {
         }
         self.telemetry.bird_failed(None);
         self.telemetry.has_sessions(sessions);
+    }
+}
+
+/// One that an earlier process left would keep ours from starting.
+fn end_earlier(control: &Path) {
+    let Ok(mut earlier) = Control::open(control) else { return };
+    tracing::info!("ending the BIRD that an earlier process left");
+    if let Err(error) = earlier.end() {
+        tracing::warn!("cannot end the BIRD that an earlier process left: {error:#}");
+    }
+    let since = Instant::now();
+    while since.elapsed() < GONE_WITHIN && Control::open(control).is_ok() {
+        thread::sleep(BETWEEN_FIRST_LOOKS);
     }
 }
 

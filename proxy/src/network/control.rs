@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use cni::network::bird::{Shown, protocols};
 
-use crate::telemetry::Session;
+use crate::telemetry::{ESTABLISHED, Session};
 
 /// How long BIRD may take to say something.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -15,9 +16,6 @@ const WITHIN: Duration = Duration::from_secs(5);
 const LONGEST_ANSWER: u64 = 4 * 1024 * 1024;
 /// Codes from here on are errors.
 const ERRORS: u16 = 8000;
-/// The code of a row of a table of protocols.
-const PROTOCOL_ROW: u16 = 1002;
-
 /// A line of an answer.
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
@@ -69,8 +67,9 @@ impl Control {
     /// When it does not tell.
     pub(super) fn sessions(&mut self) -> anyhow::Result<Vec<Session>> {
         let lines = self.ask("show protocols")?;
-        let rows = lines.iter().filter(|line| line.code == PROTOCOL_ROW);
-        Ok(rows.filter_map(|row| session(&row.text)).collect())
+        let text: Vec<_> = lines.into_iter().map(|line| line.text).collect();
+        let shown = protocols(&text.join("\n")).into_iter().filter(|shown| shown.kind == "BGP");
+        Ok(shown.map(session).collect())
     }
 
     fn ask(&mut self, command: &str) -> anyhow::Result<Vec<Line>> {
@@ -115,12 +114,12 @@ fn line(text: &str, before: Option<u16>) -> anyhow::Result<(Line, bool)> {
     Ok((Line { code, text: rest.get(1..).unwrap_or_default().to_owned() }, !rest.starts_with('-')))
 }
 
-/// A row of the table: name, kind, table, state, since when, and what its kind has to say.
-fn session(row: &str) -> Option<Session> {
-    let words: Vec<&str> = row.split_whitespace().collect();
-    let [name, "BGP", _table, state, _since, info @ ..] = &words[..] else { return None };
-    let state = info.first().unwrap_or(state);
-    Some(Session { name: (*name).to_owned(), state: (*state).to_owned() })
+fn session(shown: Shown) -> Session {
+    let state = match shown.is_established() {
+        true => ESTABLISHED.to_owned(),
+        false => shown.info.split_whitespace().next().map_or(shown.state, str::to_owned),
+    };
+    Session { name: shown.name, state }
 }
 
 #[cfg(test)]

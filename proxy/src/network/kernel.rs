@@ -24,8 +24,8 @@ pub(super) trait Kernel: Send {
     /// Brings it there from what the last call left.
     fn apply(&mut self, delta: &Delta, desired: &Desired) -> Result<Report, Error>;
 
-    /// Listens from now on.
-    fn watch(&mut self) -> Result<Watch, Error>;
+    /// Listens from now on, in one place or several.
+    fn watch(&mut self) -> Result<Vec<Watch>, Error>;
 }
 
 impl Kernel for Applier {
@@ -45,8 +45,12 @@ impl Kernel for Applier {
         Self::apply(self, delta, desired)
     }
 
-    fn watch(&mut self) -> Result<Watch, Error> {
+    fn watch(&mut self) -> Result<Vec<Watch>, Error> {
         let mut monitor = Self::watch(self)?;
-        Ok(Box::new(move || monitor.next()))
+        let mut watches: Vec<Watch> = vec![Box::new(move || monitor.next())];
+        if let Some(mut tables) = self.watch_masquerade()? {
+            watches.push(Box::new(move || Ok(News::Damage(tables.next_disturbance()?.to_string()))));
+        }
+        Ok(watches)
     }
 }

@@ -5,6 +5,7 @@
 
 mod bird;
 mod control;
+mod doctor;
 mod files;
 mod gate;
 mod input;
@@ -12,6 +13,7 @@ mod keep;
 mod kernel;
 mod leftovers;
 mod offer;
+mod prepare;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +28,9 @@ use cni::network::{Applier, Backend, Nodes, Settings, Update};
 use endpoint_cache::Family;
 use ipnet::IpNet;
 
-pub(crate) use self::leftovers::{cleanup, initialise};
+pub(crate) use self::doctor::main as doctor;
+pub(crate) use self::leftovers::cleanup;
+pub(crate) use self::prepare::initialise;
 use crate::cli::{Cli, NetworkFlags};
 use crate::config::Loaded;
 use crate::options::Origin;
@@ -65,8 +69,12 @@ impl Asked {
         telemetry: &Arc<Telemetry>,
     ) -> anyhow::Result<Option<Self>> {
         // What makes no sense there was refused before.
-        let cluster_cidrs: Vec<IpNet> =
-            loaded.configuration.cluster_cidr.split(',').filter_map(|word| word.trim().parse().ok()).collect();
+        let cluster_cidrs: Vec<IpNet> = loaded
+            .configuration
+            .cluster_cidr
+            .split(',')
+            .filter_map(|word| word.trim().parse().ok())
+            .collect();
         let Some(settings) = cli.network.settings(families, &cluster_cidrs) else { return Ok(None) };
         let options = &loaded.options;
         Ok(Some(Self {

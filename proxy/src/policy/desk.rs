@@ -44,7 +44,12 @@ impl Desk {
     ///
     /// # Errors
     /// When it is not. Says why.
-    pub(crate) fn admit(&self, pod: ObjectName, addresses: Vec<IpAddr>, until: Instant) -> Result<(), String> {
+    pub(crate) fn admit(
+        &self,
+        pod: ObjectName,
+        addresses: Vec<IpAddr>,
+        until: Instant,
+    ) -> Result<(), String> {
         const ENDING: &str = "the process is ending";
         let Some(inbox) = self.inbox.get() else {
             return Err("the process is only beginning to follow policies".to_owned());

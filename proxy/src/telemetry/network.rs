@@ -167,22 +167,17 @@ impl Collector for Page {
         let mut writer = Writer(encoder);
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let known = &state.known;
-        let one = |value: u64| [(Vec::new(), value)];
-        writer.gauge(
-            "ready",
-            "Whether pods of this node can be given addresses",
-            &one(u64::from(known.ready)),
-        )?;
-        writer.gauge("mtu_bytes", "The largest packet of a pod", &one(u64::from(known.mtu.unwrap_or(0))))?;
+        writer.value("ready", "Whether pods of this node can be given addresses", u64::from(known.ready))?;
+        writer.value("mtu_bytes", "The largest packet of a pod", u64::from(known.mtu.unwrap_or(0)))?;
         let routes: [Row<'_>; 2] = [
             (vec![("by", "tunnel")], count(known.tunnelled)),
             (vec![("by", "gateway")], count(known.direct)),
         ];
         writer.gauge("routes", "Ranges of other nodes' pods, by how they are reached", &routes)?;
-        writer.gauge("problems", "Things in Nodes that make no sense", &one(count(known.problems)))?;
-        writer.gauge("refused", "Routes that the kernel refuses", &one(count(known.refused)))?;
+        writer.value("problems", "Things in Nodes that make no sense", count(known.problems))?;
+        writer.value("refused", "Routes that the kernel refuses", count(known.refused))?;
         let told = u64::from(state.announcement_error.is_none());
-        writer.gauge("announced", "Whether other nodes could be told of this one", &one(told))?;
+        writer.value("announced", "Whether other nodes could be told of this one", told)?;
         let sessions: Vec<Row<'_>> = state
             .sessions
             .iter()

@@ -236,6 +236,12 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// A gauge without labels.
+    pub(super) fn value(&mut self, name: &str, help: &str, number: u64) -> fmt::Result {
+        let gauge = ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
+        gauge.encode(self.0.encode_descriptor(name, help, None, gauge.metric_type())?)
+    }
+
     /// A counter without labels.
     pub(super) fn total(&mut self, name: &str, help: &str, number: u64) -> fmt::Result {
         let counter = ConstCounter::new(number);

@@ -230,7 +230,7 @@ fn rates_are_kept(s: &mut Scene) -> Result<()> {
             ("sending", &pod.namespace, &s.outside, outside),
             ("receiving", &s.outside, &pod.namespace, inside),
         ] {
-            let rate = crate::rate::measure(from, to, at)?;
+            let rate = crate::rate::measure(from, to, at, RATE)?;
             let share = rate / RATE as f64;
             ensure!(
                 (0.75..1.2).contains(&share),

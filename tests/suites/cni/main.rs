@@ -17,7 +17,7 @@ mod spec;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-use testbed::suite::{Scenario, Test, run};
+use testbed::suite::{Scenario, Test, run_waiting};
 
 use scene::{Path, Scene, Stack};
 
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     table(&[Path::Routed], &Stack::ALL, addresses::SCENARIOS);
     table(&[Path::Routed], &Stack::ALL, routed::SCENARIOS);
     table(&[Path::Bridge], &Stack::ALL, bridge::SCENARIOS);
-    run(tests)
+    run_waiting(tests)
 }
 
 fn test(path: Path, stack: Stack, scenario: &'static Scenario<Scene>) -> Test {

@@ -1,51 +1,69 @@
 //! How fast bytes go.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::io::ErrorKind;
+use std::net::{IpAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use testbed::Namespace;
 
 /// What goes at once at first is not counted.
-const WARM_UP: Duration = Duration::from_millis(250);
-const MEASURED: Duration = Duration::from_millis(750);
+const WARM_UP: Duration = Duration::from_millis(150);
+const MEASURED: Duration = Duration::from_millis(500);
+/// What a datagram carries, and what is around it: UDP, IPv4 and Ethernet, which is what rates count.
+const PAYLOAD: usize = 1200;
+const HEADERS: usize = 42;
 
-/// Bits a second that one TCP connection carries.
-pub(crate) fn measure(from: &Namespace, to: &Namespace, at: IpAddr) -> Result<f64> {
-    let listener = to.run(|| TcpListener::bind((at, 0)))??;
-    let address = listener.local_addr()?;
-    let stream = from.run(|| TcpStream::connect(address))?.context("cannot connect")?;
-    let (mut received, _) = listener.accept()?;
-    let sender = thread::spawn(move || send(stream));
-    let mut buffer = vec![0; 64 << 10];
-    let mut count = |until: Instant| -> Result<u64> {
-        let mut bytes = 0_u64;
-        while Instant::now() < until {
-            bytes += u64::try_from(received.read(&mut buffer)?)?;
-        }
-        Ok(bytes)
-    };
-    count(Instant::now() + WARM_UP)?;
-    let start = Instant::now();
-    let bytes = count(start + MEASURED)?;
-    let rate = bytes as f64 * 8.0 / start.elapsed().as_secs_f64();
-    drop(received);
-    // It ends when nobody listens any more.
-    sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    Ok(rate)
+/// Bits a second that arrive when twice as many as a rate are sent. (Over TCP they would depend on how it takes losses.)
+pub(crate) fn measure(from: &Namespace, to: &Namespace, at: IpAddr, rate: u64) -> Result<f64> {
+    let receiver = to.run(|| UdpSocket::bind((at, 0)))??;
+    receiver.set_read_timeout(Some(Duration::from_millis(20)))?;
+    let any: IpAddr = if at.is_ipv4() { [0, 0, 0, 0].into() } else { [0; 16].into() };
+    let sender = from.run(|| UdpSocket::bind((any, 0)))??;
+    sender.connect(receiver.local_addr()?)?;
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| send(&sender, rate * 2, &done));
+        let mut count = |time: Duration| -> Result<usize> {
+            let (mut bytes, end) = (0, Instant::now() + time);
+            while Instant::now() < end {
+                match receiver.recv(&mut [0; 2 * PAYLOAD]) {
+                    Ok(length) => bytes += length + HEADERS,
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(bytes)
+        };
+        let counted = count(WARM_UP).and_then(|_| {
+            let start = Instant::now();
+            let bytes = count(MEASURED)?;
+            Ok(bytes as f64 * 8.0 / start.elapsed().as_secs_f64())
+        });
+        done.store(true, Ordering::Relaxed);
+        sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        counted
+    })
 }
 
-fn send(mut stream: TcpStream) -> Result<()> {
-    let buffer = vec![0; 16 << 10];
-    loop {
-        match stream.write(&buffer) {
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
-                return Ok(());
+/// Sends so many bits a second.
+fn send(socket: &UdpSocket, rate: u64, done: &AtomicBool) -> Result<()> {
+    let (start, mut sent) = (Instant::now(), 0.0);
+    while !done.load(Ordering::Relaxed) {
+        let due = start.elapsed().as_secs_f64() * rate as f64;
+        while sent < due {
+            match socket.send(&[0; PAYLOAD]) {
+                Ok(_) => {}
+                // A queue is full, which is what this is about.
+                Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => {}
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
+            sent += ((PAYLOAD + HEADERS) * 8) as f64;
         }
+        // Not to take the time of whoever counts.
+        thread::sleep(Duration::from_millis(1));
     }
+    Ok(())
 }

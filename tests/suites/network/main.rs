@@ -10,7 +10,7 @@ mod vxlan;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-use testbed::suite::{Scenario, Test, run};
+use testbed::suite::{Scenario, Test, run_waiting};
 use testbed::{ClusterBed, Family};
 
 use scene::{Backend, Scene, Stack};
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     table(&[Backend::Vxlan], &Stack::ALL, others::switching::SCENARIOS);
     table(&[Backend::HostGw], &[Stack::Dual], others::host_gw::SCENARIOS);
     table(&[Backend::Bgp], &[Stack::Dual], others::bgp::SCENARIOS);
-    run(tests)
+    run_waiting(tests)
 }
 
 fn test(backend: Backend, stack: Stack, scenario: &'static Scenario<Scene>) -> Test {

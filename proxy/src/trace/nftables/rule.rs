@@ -331,7 +331,11 @@ fn act(place: &Place, run: &mut Run, action: &Action) -> Outcome {
         Action::Reject(with) => reject(place, run, *with),
         Action::Masquerade | Action::MasqueradeKeepingPorts => {
             (run.traveller.masquerade, run.traveller.source_settled) = (true, true);
-            run.effect(place, "masquerade fully-random".to_owned());
+            let words = match action {
+                Action::Masquerade => "masquerade fully-random",
+                _ => "masquerade",
+            };
+            run.effect(place, words.to_owned());
             Outcome::Ends(Fate::Decided(Verdict::Accept))
         }
         Action::Nat { kind, address, port, .. } => translate(place, run, *kind, *address, *port),

@@ -47,8 +47,10 @@ enum Chore {
 struct DemoFlags {
     /// Show instead what needs no privileges: Services at local ports of this machine, forwarded by an ordinary user's
     /// process.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "cluster")]
     unprivileged: bool,
+    #[command(flatten)]
+    cluster: demo::cluster::ClusterFlags,
 }
 
 /// Arguments that are handed on.
@@ -71,11 +73,18 @@ fn main() -> ExitCode {
 
 fn run(chore: &Chore) -> Result<()> {
     match chore {
-        Chore::Demo(DemoFlags { unprivileged: true }) => {
+        Chore::Demo(DemoFlags { unprivileged: true, .. }) => {
             cargo(&["build", "--package", "pointsman"], &[])?;
             demo::unprivileged::run()
         }
-        Chore::Demo(_) => demo(),
+        Chore::Demo(DemoFlags { cluster, .. }) if cluster.wanted() => {
+            built("--workspace")?;
+            demo::cluster::run(cluster)
+        }
+        Chore::Demo(_) => {
+            built("--package=pointsman")?;
+            demo::run()
+        }
         Chore::Setup => setup::packages(),
         Chore::Test(Passed { args }) => test(args),
         Chore::Lint => lint(),
@@ -87,13 +96,13 @@ fn run(chore: &Chore) -> Result<()> {
     }
 }
 
-/// The demonstration runs the real binary, which has to be built first.
-fn demo() -> Result<()> {
-    if !testbed::isolation::is_isolated() {
-        setup::packages()?;
-        cargo(&["build", "--package", "pointsman"], &[])?;
+/// Demonstrations run real binaries, which have to be built first.
+fn built(which: &str) -> Result<()> {
+    if testbed::isolation::is_isolated() {
+        return Ok(());
     }
-    demo::run()
+    setup::packages()?;
+    cargo(&["build", "--bins", which], &[])
 }
 
 /// Tests run the real binary, which has to be built first, in the profile that they run in.

@@ -150,12 +150,12 @@ pub struct PortMapping {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PortMapper {
-    /// What the node has.
+    /// nftables if the kernel has it, else iptables.
     #[default]
     Auto,
-    /// A table of ours.
+    /// A table of ours, `inet pointsman-hostport`.
     Nftables,
-    /// Chains of ours.
+    /// Chains of ours, `PM-HOSTPORTS` and `PM-HAIRPINS`, of whichever iptables the node uses.
     Iptables,
 }
 

@@ -30,11 +30,13 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod uplink;
+mod ways;
 
 pub use announcement::Announcement;
 pub use applier::{Applier, Error, Report, cleanup};
 pub use desired::{Bgp, Change, Delta, Desired, Masquerade, Tunnel, Way};
 pub use kernel::Mac;
+pub use masquerade::Masquerader;
 pub use monitor::{Monitor, News};
 pub use nodes::{Nodes, Update};
 pub use published::{PUBLISHED_FILE, Published, PublishedError};

@@ -150,6 +150,11 @@ impl Expected {
         if route.table != MAIN {
             return false;
         }
+        let is_single = route.destination.prefix_len() == route.destination.max_prefix_len();
+        if is_single && self.neighbours.contains_key(&route.destination.addr()) {
+            // Was there while a route by this router was made.
+            return false;
+        }
         let is_first = route.metric.is_none_or(|metric| metric == 0);
         match self.ways.get(&route.destination) {
             // Ours is gone, or what stood in its way.

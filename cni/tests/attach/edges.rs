@@ -307,6 +307,14 @@ fn routes(path: &DataPath) -> Result<()> {
 
 fn sizes(path: &DataPath) -> Result<()> {
     let pod = Pod::new("a")?;
+    // Too small for IPv6, which the device then does not have.
+    let small = Wanted { mtu: Some(1000), ..pod.wanted(path.clone(), &["10.244.1.2/24"])? };
+    add(&small)?;
+    check(&small)?;
+    remove(&small)?;
+    if *path != ROUTED {
+        ip("link del cni0")?;
+    }
     for mtu in [1280, 1450, 9000] {
         let mac = "02:00:00:00:00:07";
         let wanted =

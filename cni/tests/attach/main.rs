@@ -2,6 +2,7 @@
 
 mod checks;
 mod edges;
+mod killed;
 mod paths;
 mod ports;
 mod scene;
@@ -11,6 +12,14 @@ use std::process::ExitCode;
 use testbed::suite::run;
 
 fn main() -> ExitCode {
-    let all = [paths::tests(), edges::tests(), checks::tests(), ports::tests()];
+    match killed::is_victim() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:?}");
+            return ExitCode::FAILURE;
+        }
+    }
+    let all = [paths::tests(), edges::tests(), checks::tests(), ports::tests(), killed::tests()];
     run(all.into_iter().flatten().collect())
 }

@@ -1,9 +1,10 @@
 //! Ports of the node that lead to pods.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
-use cni::attach::{DataPath, Error, PortMapping, Wanted, add, check, remove};
+use cni::attach::{DataPath, Error, PortMapper, PortMapping, Wanted, add, check, remove, remove_all_ports};
 use testbed::suite::Test;
 
 use crate::scene::{BOTH, BRIEFLY, Over, PATIENCE, Pod, ROUTED, ask, ip, run};
@@ -13,24 +14,98 @@ const POD_PORT: u16 = 80;
 const NODE: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 const CLIENT: [&str; 2] = ["192.0.2.9", "2001:db8::9"];
 
+/// By what ports lead to pods in a test.
+#[derive(Clone, Copy)]
+struct By {
+    name: &'static str,
+    mapper: PortMapper,
+    /// Takes the guard of the node's loopback address away.
+    unguard: (&'static str, &'static str),
+    legacy: bool,
+}
+
+const BY: [By; 3] = [
+    By {
+        name: "nftables",
+        mapper: PortMapper::Auto,
+        unguard: ("nft", "flush chain inet pointsman-hostport loopback"),
+        legacy: false,
+    },
+    By {
+        name: "iptables_nft",
+        mapper: PortMapper::Iptables,
+        unguard: ("iptables-nft", "-t mangle -F PREROUTING"),
+        legacy: false,
+    },
+    By {
+        name: "iptables_legacy",
+        mapper: PortMapper::Iptables,
+        unguard: ("iptables-legacy", "-t mangle -F PREROUTING"),
+        legacy: true,
+    },
+];
+
+impl By {
+    fn prepare(self) -> Result<()> {
+        if self.legacy {
+            // Its rules are what tells which iptables a node uses.
+            for program in ["iptables-legacy", "ip6tables-legacy"] {
+                run(program, "-A INPUT -j ACCEPT")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+static UNGUARD: OnceLock<(&str, &str)> = OnceLock::new();
+static MAPPER: OnceLock<PortMapper> = OnceLock::new();
+
+type Case = (&'static str, fn() -> Result<()>);
+
+/// None minds by what ports lead to pods.
+const CASES: [Case; 10] = [
+    ("a_port_of_the_loopback_address_is_the_nodes_alone", loopback_only),
+    ("a_port_of_one_address_is_of_that_alone", one_address),
+    ("who_has_a_port_is_named_to_who_wants_it", taken),
+    ("what_makes_no_sense_is_refused_and_nothing_is_left", nonsense),
+    ("many_ports_of_many_pods_come_and_go", many),
+    ("udp_flows_follow_the_port", udp_follows),
+    ("nobody_comes_in_by_the_loopback_address", guarded),
+    ("pods_that_come_at_once_do_not_get_the_same_port", at_once),
+    ("routed::outsiders_pods_and_the_node_reach_a_pod_by_them", || reach(&ROUTED)),
+    ("bridge::outsiders_pods_and_the_node_reach_a_pod_by_them", || {
+        // With br_netfilter, which bridges what comes by a bridge and goes by it, a pod reaches itself only so.
+        reach(&DataPath::Bridge { name: "cni0".to_owned(), hairpin: true, promiscuous: false })
+    }),
+];
+
 pub(crate) fn tests() -> Vec<Test> {
-    let mut tests = vec![
-        Test::new("ports::a_port_of_one_address_is_of_that_alone", one_address),
-        Test::new("ports::who_has_a_port_is_named_to_who_wants_it", taken),
-        Test::new("ports::what_makes_no_sense_is_refused_and_nothing_is_left", nonsense),
-        Test::new("ports::many_ports_of_many_pods_come_and_go", many),
-        Test::new("ports::udp_flows_follow_the_port", udp_follows),
-        Test::new("ports::nobody_comes_in_by_the_loopback_address", guarded),
-        Test::new("ports::pods_that_come_at_once_do_not_get_the_same_port", at_once),
-    ];
-    // With br_netfilter, which bridges what comes by a bridge and goes by it, a pod reaches itself only so.
-    let hairpin = DataPath::Bridge { name: "cni0".to_owned(), hairpin: true, promiscuous: false };
-    for (name, path) in [("routed", ROUTED), ("bridge", hairpin)] {
-        tests.push(Test::new(format!("ports::{name}::outsiders_pods_and_the_node_reach_a_pod_by_them"), {
-            move || reach(&path)
-        }));
+    let mut tests = Vec::new();
+    for by in BY {
+        for (name, run) in CASES {
+            tests.push(Test::new(format!("ports::{}::{name}", by.name), move || {
+                by.prepare()?;
+                MAPPER.get_or_init(|| by.mapper);
+                UNGUARD.get_or_init(|| by.unguard);
+                run()?;
+                remove_all_ports()?;
+                let left = rules()?;
+                ensure!(!left.contains("hostport") && !left.contains("PM-"), "{left}");
+                Ok(())
+            }));
+        }
     }
     tests
+}
+
+/// All rules that there are, whoever's.
+fn rules() -> Result<String> {
+    let mut all = run("nft", "list ruleset")?;
+    for program in ["iptables-legacy-save", "ip6tables-legacy-save"] {
+        let output = std::process::Command::new(program).output()?;
+        all += &String::from_utf8(output.stdout)?;
+    }
+    Ok(all)
 }
 
 /// The node's uplink, and a client at its other end.
@@ -63,7 +138,8 @@ fn mapping(host_port: u16, protocol: &str, host_ip: Option<&str>) -> Result<Port
 fn with_ports(pod: &Pod, path: &DataPath, number: u8, ports: Vec<PortMapping>) -> Result<Wanted> {
     let addresses = [format!("10.244.1.{number}/24"), format!("fd00:1::{number}/64")];
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-    Ok(Wanted { ports, ..pod.wanted(path.clone(), &addresses)? })
+    let port_mapper = MAPPER.get().copied().unwrap_or_default();
+    Ok(Wanted { ports, port_mapper, ..pod.wanted(path.clone(), &addresses)? })
 }
 
 fn both(host_ip: Option<&str>) -> Result<Vec<PortMapping>> {
@@ -109,7 +185,7 @@ fn reach(path: &DataPath) -> Result<()> {
             ensure!(client.ask(over, to)?.is_none(), "{to} leads somewhere still");
         }
     }
-    ensure!(!run("nft", "list ruleset")?.contains("container-a"), "entries are left");
+    ensure!(!rules()?.contains("container-a"), "entries are left");
     Ok(())
 }
 
@@ -138,6 +214,23 @@ fn one_address() -> Result<()> {
     Ok(())
 }
 
+fn loopback_only() -> Result<()> {
+    let client = outside()?;
+    let pod = Pod::new("a")?;
+    let wanted = with_ports(&pod, &ROUTED, 2, both(Some("127.0.0.1"))?)?;
+    add(&wanted)?;
+    check(&wanted)?;
+    pod.serve(POD_PORT)?;
+    let loopback = SocketAddr::new([127, 0, 0, 1].into(), HOST_PORT);
+    for over in BOTH {
+        ask(over, None, loopback, PATIENCE)?.context("the node does not reach the pod")?;
+        for to in node(HOST_PORT)? {
+            ensure!(client.ask(over, to)?.is_none() && ask(over, None, to, PATIENCE)?.is_none());
+        }
+    }
+    Ok(())
+}
+
 fn taken() -> Result<()> {
     let (a, b) = (Pod::new("a")?, Pod::new("b")?);
     let first = with_ports(&a, &ROUTED, 2, both(None)?)?;
@@ -150,7 +243,7 @@ fn taken() -> Result<()> {
         ensure!(said.contains(part), "{said}");
     }
     ensure!(!ip("-br link")?.contains(&second.host_interface), "the pod's interface is left");
-    ensure!(!run("nft", "list ruleset")?.contains("10.244.1.3"), "some of its ports are left");
+    ensure!(!rules()?.contains("10.244.1.3"), "some of its ports are left");
     // To remove it takes nothing from the first.
     remove(&second)?;
     check(&first)?;
@@ -164,6 +257,7 @@ fn nonsense() -> Result<()> {
     let cases = [
         (vec![mapping(1, "icmp", None)?], "icmp"),
         (vec![mapping(1, "tcp", None)?, mapping(1, "tcp", None)?], "twice"),
+        (vec![mapping(1, "tcp", Some("::1"))?], "::1"),
         (vec![PortMapping { container_port: 0, ..mapping(1, "tcp", None)? }], "port 0"),
     ];
     for (ports, part) in cases {
@@ -186,7 +280,7 @@ fn many() -> Result<()> {
     for number in 2..12 {
         let pod = Pod::new(&format!("pod{number}"))?;
         let first = 1000 * u16::from(number);
-        let ports = (first..first + 100).map(|port| mapping(port, "tcp", None)).collect::<Result<_>>()?;
+        let ports = (first..first + 30).map(|port| mapping(port, "tcp", None)).collect::<Result<_>>()?;
         let wanted = with_ports(&pod, &ROUTED, number, ports)?;
         add(&wanted)?;
         all.push((pod, wanted));
@@ -198,7 +292,7 @@ fn many() -> Result<()> {
         remove(wanted)?;
         all[at + 1..].iter().try_for_each(|(_, wanted)| check(wanted))?;
     }
-    ensure!(!run("nft", "list ruleset")?.contains("10.244."), "entries are left");
+    ensure!(!rules()?.contains("10.244."), "entries are left");
     Ok(())
 }
 
@@ -252,7 +346,8 @@ fn guarded() -> Result<()> {
         ensure!(reach(who, BRIEFLY)?.is_none(), "{} reached the node's loopback address", who.name);
     }
     // It is the guard that keeps them out.
-    run("nft", "flush chain inet pointsman-hostport loopback")?;
+    let (program, arguments) = UNGUARD.get().context("not prepared")?;
+    run(program, arguments)?;
     for who in [&client, &pod] {
         ensure!(reach(who, PATIENCE)?.is_some(), "{} would not reach the node anyway", who.name);
     }

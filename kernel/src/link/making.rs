@@ -93,7 +93,14 @@ impl Links {
         let (up, promiscuous) = (flag(change.up, UP), flag(change.promiscuous, PROMISC));
         header[8..12].copy_from_slice(&(up.0 | promiscuous.0).to_ne_bytes());
         header[12..].copy_from_slice(&(up.1 | promiscuous.1).to_ne_bytes());
-        self.command(SETLINK, 0, header, operation, |w| write_change(w, change))
+        match self.command(SETLINK, 0, header, operation, |w| write_change(w, change)) {
+            // A device without IPv6, as one is whose packets are too small for it, gets no address in any case.
+            Err(Error::Refused { errno: Errno::EAFNOSUPPORT, .. }) if change.no_link_local => {
+                let change = LinkChange { no_link_local: false, ..*change };
+                self.command(SETLINK, 0, header, operation, |w| write_change(w, &change))
+            }
+            done => done,
+        }
     }
 
     /// Whether frames may leave by the port of a bridge that they came in by.

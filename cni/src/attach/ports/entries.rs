@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use kernel::conntrack::Flow;
@@ -16,6 +16,8 @@ use crate::attach::{DataPath, Error, PortMapping, Wanted};
 const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 const SCTP: u8 = 132;
+/// Where the addresses begin that a host has to itself.
+const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 0);
 
 /// A port of the node that leads to a pod, of one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,10 @@ impl Entry {
             let protocol = protocol(mapping)?;
             if mapping.container_port == 0 {
                 return Err(Error::Bad(format!("port {} of the node leads to port 0", mapping.host_port)));
+            }
+            if mapping.host_ip == Some(Ipv6Addr::LOCALHOST.into()) {
+                let why = format!("port {} of ::1: that address cannot lead to a pod", mapping.host_port);
+                return Err(Error::Bad(why));
             }
             let of_family = mapping.host_ip.map(family_of);
             let before = entries.len();
@@ -73,6 +79,15 @@ impl Entry {
         Ok(entries)
     }
 
+    /// As everybody writes it.
+    pub(super) fn protocol_name(&self) -> &'static str {
+        match self.protocol {
+            TCP => "tcp",
+            UDP => "udp",
+            _ => "sctp",
+        }
+    }
+
     fn family(&self) -> Family {
         family_of(self.pod)
     }
@@ -104,16 +119,19 @@ impl Entry {
     }
 
     /// Whose connections to the pod by this port get the node's address as their source.
+    pub(super) fn hairpin_sources(&self) -> Vec<IpNet> {
+        let loopback = self.is_of_loopback().then(|| IpNet::V4(Ipv4Net::new_assert(LOOPBACK, 8)));
+        [self.neighbours].into_iter().chain(loopback).collect()
+    }
+
+    /// The same as elements of the set.
     pub(super) fn hairpins(&self) -> Vec<Element> {
-        let loopback =
-            self.is_of_loopback().then(|| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8).trunc()));
-        let sources = [self.neighbours].into_iter().chain(loopback);
         let element = |sources: IpNet| Element {
             key: self.hairpin(sources.network()),
             key_end: Some(self.hairpin(sources.broadcast())),
             ..Element::default()
         };
-        sources.map(element).collect()
+        self.hairpin_sources().into_iter().map(element).collect()
     }
 
     fn hairpin(&self, source: IpAddr) -> Bytes {
@@ -160,11 +178,7 @@ impl fmt::Display for Entry {
             None => write!(f, "{}", self.host_port)?,
             Some(address) => write!(f, "{}", std::net::SocketAddr::new(address, self.host_port))?,
         }
-        f.write_str(match self.protocol {
-            TCP => "/tcp",
-            UDP => "/udp",
-            _ => "/sctp",
-        })
+        write!(f, "/{}", self.protocol_name())
     }
 }
 

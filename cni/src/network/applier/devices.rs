@@ -27,7 +27,12 @@ pub(super) fn parameters(desired: &Desired) -> Result<usize, Error> {
             continue;
         }
         match family {
-            Family::V4 => written += usize::from(sysctl::set("net.ipv4.ip_forward", "1")?),
+            Family::V4 => {
+                written += usize::from(sysctl::set("net.ipv4.ip_forward", "1")?);
+                if desired.tunnels.contains_key(family) {
+                    written += loosen(&uplink.name)?;
+                }
+            }
             Family::V6 => {
                 // A host that forwards no longer takes routers' advertisements, unless it is told to do so all the same.
                 let accepts = sysctl::get_of_link(kernel::route::Family::V6, &uplink.name, "accept_ra")?;

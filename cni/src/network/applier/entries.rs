@@ -175,6 +175,30 @@ pub(super) fn change(delta: &Delta, desired: &Desired, devices: &BTreeMap<Family
     steps
 }
 
+/// Changes as the kernel takes them, and where among them each is.
+///
+/// IPv6 takes a router that is said to be on a device's link only if nothing says otherwise: not the route that is to be
+/// replaced, nor one to more. So there is a route to the router itself, for as long as it takes.
+pub(super) fn with_scaffold(edits: &[RouteEdit]) -> (Vec<RouteEdit>, Vec<usize>) {
+    let (mut commands, mut places) = (Vec::with_capacity(edits.len()), Vec::with_capacity(edits.len()));
+    for edit in edits {
+        let route = edit.route();
+        let router = route.gateway.filter(|gateway| route.onlink && gateway.is_ipv6());
+        let router = router.filter(|_| !matches!(edit, RouteEdit::Remove(_)));
+        let scaffold = router.map(|router| Route {
+            destination: IpNet::from(router),
+            gateway: None,
+            onlink: false,
+            ..*route
+        });
+        commands.extend(scaffold.map(RouteEdit::Add));
+        places.push(commands.len());
+        commands.push(*edit);
+        commands.extend(scaffold.map(RouteEdit::Remove));
+    }
+    (commands, places)
+}
+
 /// Whether a range that is reached by a VXLAN device begins with an address: one of another length may.
 fn is_first_of_another(address: IpAddr, desired: &Desired) -> bool {
     let longest = if address.is_ipv4() { 32 } else { 128 };

@@ -19,11 +19,11 @@ use endpoint_cache::Family;
 use ipnet::IpNet;
 use kernel::link::Links;
 use kernel::neighbour::Neighbours;
-use kernel::nft::{Batch, Nftables};
 use kernel::route::{MAIN, Route, RouteEdit, Routes};
 
 use self::entries::Entries;
 use super::desired::{Delta, Desired, Way};
+use super::masquerade::{Masquerader, Tool};
 use super::monitor::{Expected, Monitor};
 use super::settings::{Interface, Settings};
 use super::uplink::{Surroundings, Uplink};
@@ -61,7 +61,8 @@ pub struct Applier {
     routes: Routes,
     neighbours: Neighbours,
     /// Opened when there is something to masquerade: not every kernel has it.
-    nftables: Option<Nftables>,
+    masquerade: Option<Tool>,
+    masquerader: Masquerader,
     expected: Arc<Mutex<Expected>>,
     /// `None` until the first sync, and after one that failed.
     synced: Option<Synced>,
@@ -87,7 +88,8 @@ impl Applier {
             links: Links::open()?,
             routes: Routes::open()?,
             neighbours: Neighbours::open()?,
-            nftables: None,
+            masquerade: None,
+            masquerader: Masquerader::Auto,
             expected: Arc::default(),
             synced: None,
         })
@@ -132,23 +134,35 @@ impl Applier {
     /// failed or somebody else changed what is ours. What is right already is left alone.
     ///
     /// # Errors
-    /// When the kernel cannot be read, or a device cannot be made. See [`Report::refused`].
+    /// When the kernel cannot be read, or a device cannot be made: what does not go by that device is as desired all the
+    /// same. See [`Report::refused`].
     pub fn resync(&mut self, desired: &Desired) -> Result<Report, Error> {
         self.synced = None;
         let families = self.settings.families.len();
         self.expected().set(desired, families);
         let (mut report, mut synced) = (Report::default(), Synced::default());
         report.operations += devices::parameters(desired)?;
+        let mut failed = None;
         for (family, tunnel) in &desired.tunnels {
-            let (index, operations) = devices::ensure(&mut self.links, *family, tunnel)?;
-            synced.devices.insert(*family, index);
-            report.operations += operations;
+            match devices::ensure(&mut self.links, *family, tunnel) {
+                Ok((index, operations)) => {
+                    synced.devices.insert(*family, index);
+                    report.operations += operations;
+                }
+                // What goes by other ways still does.
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
         self.expected().devices = synced.devices.clone();
         let wanted = Entries::of(desired, &synced.devices);
         let there = self.entries(&synced.devices)?;
         let routes = self.routes.list(None, None)?;
-        let (edits, sweep) = route_edits(&wanted, &routes, &synced, &mut report);
+        let (edits, mut sweep) = route_edits(&wanted, &routes, &synced, &mut report);
+        // What cannot be made anew for want of a device is left as it is.
+        let is_wanted = |destination: &IpNet| {
+            desired.ways.contains_key(destination) && !wanted.routes.contains_key(&(*destination, None))
+        };
+        sweep.retain(|edit| !is_wanted(&edit.route().destination));
         self.run_neighbours(&there.additions(&wanted), &mut report)?;
         self.run_routes(&edits, &mut synced, &mut report)?;
         self.run_routes(&sweep, &mut synced, &mut report)?;
@@ -156,6 +170,9 @@ impl Applier {
         synced.blocked.extend(report.refused.iter().map(|(destination, _)| *destination));
         report.operations += devices::remove_unwanted(&mut self.links, &self.settings, desired)?;
         report.operations += self.resync_masquerade(desired)?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         self.synced = Some(synced);
         Ok(report)
     }
@@ -188,8 +205,7 @@ impl Applier {
         self.run_routes(&edits, &mut synced, &mut report)?;
         self.run_neighbours(&change.removals, &mut report)?;
         if let (Some(masquerade), false) = (&desired.masquerade, delta.nodes.is_empty()) {
-            let nftables = Self::open_nftables(&mut self.nftables)?;
-            report.operations += masquerade::change(nftables, masquerade, &delta.nodes)?;
+            report.operations += self.tool()?.change(masquerade, &delta.nodes)?;
         }
         self.synced = Some(synced);
         Ok(report)
@@ -203,7 +219,14 @@ impl Applier {
         Monitor::open(self.expected.clone())
     }
 
-    /// Listens for what others change in the tables that masquerade. `None` where there are none.
+    /// Masquerades by something else than [`Masquerader::Auto`], from the next call on.
+    pub fn masquerade_by(&mut self, masquerader: Masquerader) {
+        self.masquerade = None;
+        self.masquerader = masquerader;
+    }
+
+    /// Listens for what others change in the tables that masquerade. `None` where there are none: an
+    /// [`Applier::resync`] now and then has to do.
     ///
     /// # Errors
     /// When the kernel cannot be listened to.
@@ -211,7 +234,8 @@ impl Applier {
         if self.settings.masquerade.is_none() {
             return Ok(None);
         }
-        let port = Self::open_nftables(&mut self.nftables)?.port();
+        let Tool::Nftables(connection) = self.tool()? else { return Ok(None) };
+        let port = connection.port();
         let tables = Family::BOTH.map(masquerade::table).to_vec();
         Ok(Some(kernel::nft::Monitor::open(tables, port)?))
     }
@@ -225,17 +249,17 @@ impl Applier {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open_nftables(nftables: &mut Option<Nftables>) -> Result<&mut Nftables, Error> {
-        match nftables {
+    fn tool(&mut self) -> Result<&mut Tool, Error> {
+        match &mut self.masquerade {
             Some(open) => Ok(open),
-            closed => Ok(closed.insert(Nftables::open()?)),
+            closed => Ok(closed.insert(Tool::open(self.masquerader)?)),
         }
     }
 
     fn resync_masquerade(&mut self, desired: &Desired) -> Result<usize, Error> {
         let wanted = desired.masquerade.as_ref();
-        match (wanted, Self::open_nftables(&mut self.nftables)) {
-            (_, Ok(nftables)) => Ok(masquerade::resync(nftables, wanted)?),
+        match (wanted, self.tool()) {
+            (_, Ok(tool)) => Ok(tool.resync(wanted)?),
             (None, Err(_)) => Ok(0),
             (Some(_), Err(error)) => Err(error),
         }
@@ -273,8 +297,9 @@ impl Applier {
         report: &mut Report,
     ) -> Result<(), Error> {
         report.operations += edits.len();
-        let refused: BTreeMap<usize, kernel::Error> = self.routes.run(edits)?.into_iter().collect();
-        for (at, edit) in edits.iter().enumerate() {
+        let (commands, places) = entries::with_scaffold(edits);
+        let refused: BTreeMap<usize, kernel::Error> = self.routes.run(&commands)?.into_iter().collect();
+        for (at, edit) in places.into_iter().zip(edits) {
             let destination = edit.route().destination;
             match refused.get(&at) {
                 Some(error) => {
@@ -356,14 +381,6 @@ pub fn cleanup() -> Result<bool, Error> {
         links.remove(link.index)?;
         found = true;
     }
-    if let Ok(mut nftables) = Nftables::open() {
-        let tables = nftables.tables()?;
-        for table in Family::BOTH.map(masquerade::table).into_iter().filter(|table| tables.contains(table)) {
-            let mut batch = Batch::new(table);
-            batch.delete_table();
-            nftables.commit(batch)?;
-            found = true;
-        }
-    }
+    found |= masquerade::cleanup()?;
     Ok(found)
 }

@@ -1,6 +1,4 @@
-//! What pods send out of the cluster gets the node's address: one table a family, written whole or by the node.
-//!
-//! As ip-masq-agent has it: only what leaves this node, not for the cluster's own ranges, and not to the nodes.
+//! By nftables: one table a family, written whole or by the node.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -13,7 +11,7 @@ use kernel::nft::{
     Set, Table,
 };
 
-use super::desired::Masquerade;
+use crate::network::desired::Masquerade;
 
 /// Shown by `nft list`.
 const COMMENT: &str = "what pods send out of the cluster, by pointsman";
@@ -27,7 +25,7 @@ const PRIORITY: i32 = 100;
 const SCRATCH: Register = Register::new(0);
 
 /// The table of a family.
-pub(super) fn table(family: Family) -> Table {
+pub(in crate::network) fn table(family: Family) -> Table {
     let family = match family {
         Family::V4 => kernel::nft::Family::Ip,
         Family::V6 => kernel::nft::Family::Ip6,

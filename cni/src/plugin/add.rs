@@ -260,3 +260,113 @@ fn outcome(config: &Config, wanted: &Wanted, made: Made, chosen: Outcome) -> Out
 fn alone(address: IpAddr) -> IpNet {
     IpNet::from(address)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::spec::{Command, Environment};
+
+    fn request(more: &Value) -> Request {
+        let mut config = json!({"cniVersion": "1.1.0", "name": "pods"});
+        let object = config.as_object_mut().unwrap();
+        object.extend(more.as_object().unwrap().clone());
+        let environment = Environment::of(|name| {
+            let value = match name {
+                "CNI_COMMAND" => Command::Add.as_str(),
+                "CNI_CONTAINERID" => "a",
+                "CNI_IFNAME" => "eth0",
+                "CNI_NETNS" => "/run/netns/a",
+                "CNI_ARGS" => "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web",
+                _ => return None,
+            };
+            Some(value.into())
+        });
+        let config = Config::decode(config.to_string().into_bytes()).unwrap();
+        Request { environment: environment.unwrap(), config }
+    }
+
+    fn published(data_path: &str) -> Published {
+        Published {
+            pod_cidrs: vec!["10.0.0.0/24".parse().unwrap()],
+            cluster_cidrs: Vec::new(),
+            mtu: 1450,
+            data_path: data_path.into(),
+            backend: "vxlan".into(),
+        }
+    }
+
+    fn chosen() -> Outcome {
+        let chosen = json!({
+            "ips": [{"address": "10.0.0.5/24", "gateway": "10.0.0.1"}, {"address": "fd00::5/64"}],
+            "routes": [{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16", "gw": "10.0.0.9"}]
+        });
+        Outcome::from_json(&chosen, "").unwrap()
+    }
+
+    fn made() -> Made {
+        let device =
+            |name: &str| attach::Interface { name: name.into(), mac: "02:00:00:00:00:01".into(), mtu: 1450 };
+        Made { bridge: None, host: device("pm0"), pod: device("eth0") }
+    }
+
+    #[test]
+    fn what_is_not_said_is_taken_from_the_daemon() {
+        let of = |more: Value, published: Option<&Published>| {
+            wanted(&request(&more), published, &chosen(), None).unwrap()
+        };
+        let bridge = published("bridge");
+        let made = of(json!({}), None);
+        assert_eq!((made.path, made.mtu), (DataPath::Routed, None));
+        let made = of(json!({}), Some(&bridge));
+        assert!(matches!(made.path, DataPath::Bridge { name, .. } if name == "cni0"));
+        assert_eq!(made.mtu, Some(1450));
+        let made = of(json!({"mode": "routed", "mtu": 1300}), Some(&bridge));
+        assert_eq!((made.path, made.mtu), (DataPath::Routed, Some(1300)));
+        assert_eq!(
+            made.routes,
+            [PodRoute { dst: "10.9.0.0/16".parse().unwrap(), gw: Some("10.0.0.9".parse().unwrap()) }]
+        );
+    }
+
+    #[test]
+    fn a_result_tells_what_the_pod_has() {
+        let request = request(&json!({"dns": {"nameservers": ["10.0.0.10"]}}));
+        let routed = wanted(&request, None, &chosen(), None).unwrap();
+        let told = outcome(&request.config, &routed, made(), chosen());
+        let ips: Vec<_> =
+            told.ips.iter().map(|ip| (ip.address.to_string(), ip.gateway, ip.interface)).collect();
+        assert_eq!(ips, [("10.0.0.5/32".into(), None, Some(1)), ("fd00::5/128".into(), None, Some(1))]);
+        let routes: Vec<_> = told.routes.iter().map(|route| route.dst.to_string()).collect();
+        assert_eq!(routes, ["0.0.0.0/0", "10.9.0.0/16", "::/0"], "one default route a family");
+        assert_eq!(told.dns.nameservers, ["10.0.0.10"]);
+        assert_eq!(told.interfaces[1].sandbox, "/run/netns/a");
+
+        let bridge = Wanted {
+            path: DataPath::Bridge { name: "cni0".into(), hairpin: false, promiscuous: false },
+            ..routed
+        };
+        let told = outcome(&request.config, &bridge, made(), chosen());
+        assert_eq!(told.ips[0].address.to_string(), "10.0.0.5/24");
+        assert_eq!(told.ips[0].gateway.unwrap().to_string(), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_pod_waits_at_the_gate_as_it_is_told() {
+        let admit_with = |gate: &str| {
+            let request =
+                request(&json!({"gate": gate, "gateSocket": "/nonexistent/cni.sock", "gateTimeout": "1ms"}));
+            let wanted = wanted(&request, None, &chosen(), None).unwrap();
+            admit(&request, &wanted)
+        };
+        let error = admit_with("closed").unwrap_err();
+        assert_eq!(error.code, Code::TRY_AGAIN_LATER);
+        assert!(
+            error.to_string().contains("shop/web") && error.details.contains("/nonexistent/cni.sock"),
+            "{error}"
+        );
+        admit_with("open").unwrap();
+        admit_with("off").unwrap();
+    }
+}

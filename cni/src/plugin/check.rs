@@ -56,3 +56,62 @@ fn compare(previous: &Outcome, record: &Record) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::attach::Assigned;
+    use crate::ipam::Birth;
+    use crate::plugin::Chooser;
+    use crate::spec::Attachment;
+
+    fn record() -> Record {
+        let attachment = Attachment::new("a", "eth0").unwrap();
+        let mut wanted = Record::skeleton(&attachment);
+        wanted.addresses = vec![Assigned { address: "10.0.0.5/24".parse().unwrap(), gateway: None }];
+        let ipam = Chooser::Own("/data".into());
+        Record { network: "pods".into(), attachment, birth: Birth::default(), ipam, wanted: Some(wanted) }
+    }
+
+    fn compare_with(previous: &serde_json::Value) -> Result<(), Error> {
+        compare(&Outcome::from_json(previous, "prevResult").unwrap(), &record())
+    }
+
+    #[test]
+    fn what_later_plugins_added_is_no_difference() {
+        let previous = json!({
+            "interfaces": [{"name": "pm0"}, {"name": "eth0", "sandbox": "/n"}, {"name": "ifb0"}],
+            "ips": [{"address": "10.0.0.5/32", "interface": 1}, {"address": "10.9.9.9/32", "interface": 1}],
+            "routes": [{"dst": "192.0.2.0/24"}]
+        });
+        compare_with(&previous).unwrap();
+    }
+
+    #[test]
+    fn another_attachment_is_a_difference() {
+        for (previous, why) in [
+            (
+                json!({"interfaces": [{"name": "eth0"}], "ips": [{"address": "10.0.0.5/32"}]}),
+                "no interface eth0",
+            ),
+            (json!({"interfaces": [{"name": "net1", "sandbox": "/n"}]}), "no interface eth0"),
+            (json!({"interfaces": [{"name": "eth0", "sandbox": "/n"}]}), "10.0.0.5"),
+            (
+                json!({"interfaces": [{"name": "pm0"}, {"name": "eth0", "sandbox": "/n"}],
+                    "ips": [{"address": "10.0.0.5/32", "interface": 0}]}),
+                "10.0.0.5",
+            ),
+            (
+                json!({"interfaces": [{"name": "eth0", "sandbox": "/n"}],
+                    "ips": [{"address": "10.0.0.5/32", "interface": 7}]}),
+                "10.0.0.5",
+            ),
+        ] {
+            let error = compare_with(&previous).unwrap_err();
+            assert_eq!(error.code, Code::NOT_AS_MADE);
+            assert!(error.details.contains(why), "{previous}: {error}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! What takes network namespaces is in the suite `cni`.
 
+mod delegated;
 mod input;
 mod interop;
 mod ipam;

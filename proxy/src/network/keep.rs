@@ -72,6 +72,8 @@ pub(super) struct NetworkLoop {
     looked_at: Option<Instant>,
     /// Why there are none.
     no_uplink: Option<String>,
+    /// Why the network is not ready, as it was last told.
+    why_not: Option<String>,
     /// What the kernel refused last.
     refused: Vec<(IpNet, String)>,
     /// Ranges of other nodes' pods that are reached by a tunnel, and without.
@@ -97,7 +99,7 @@ pub(super) struct Own {
     pub(super) cluster_cidrs: Vec<IpNet>,
     /// What the Node's annotations say; nothing before it is known.
     pub(super) annotations: Option<BTreeMap<String, String>>,
-    /// Whether they came since they were last compared with what they should say.
+    /// Whether they, or what they should say, changed since they were last compared.
     pub(super) is_new: bool,
     /// Its addresses, when the devices were last looked for.
     pub(super) addresses: Vec<IpAddr>,
@@ -149,6 +151,7 @@ impl NetworkLoop {
             look_at: None,
             looked_at: None,
             no_uplink: None,
+            why_not: None,
             refused: Vec::new(),
             tunnelled: 0,
             direct: 0,
@@ -400,6 +403,7 @@ impl NetworkLoop {
     /// What changed.
     fn take_delta(&mut self) -> Delta {
         let delta = self.nodes.take_delta();
+        self.own.is_new |= delta.announcement;
         for change in &delta.ways {
             for (way, there) in [(change.before, false), (change.after, true)] {
                 let counter = match way {
@@ -424,7 +428,7 @@ impl NetworkLoop {
         let delta = self.take_delta();
         if delta.is_empty() {
             // A Node came again as it was, as each does every few minutes.
-            self.announce(&delta);
+            self.announce();
             return self.in_force(now);
         }
         let started = Instant::now();
@@ -475,8 +479,7 @@ impl NetworkLoop {
         {
             return self.failed(&format!("{error:#}"), now, duration);
         }
-        self.own.is_new |= extent == Extent::Full;
-        self.announce(delta);
+        self.announce();
         self.in_force(now);
         self.talk_to_bird();
     }
@@ -531,8 +534,8 @@ impl NetworkLoop {
     }
 
     /// Tells other nodes of this one, unless its annotations say it already.
-    fn announce(&mut self, delta: &Delta) {
-        if !std::mem::take(&mut self.own.is_new) && !delta.announcement {
+    fn announce(&mut self) {
+        if !std::mem::take(&mut self.own.is_new) {
             return;
         }
         let (Some(annotator), Some(announcement)) = (&self.annotator, &self.nodes.desired().announcement)
@@ -556,13 +559,19 @@ impl NetworkLoop {
     }
 
     /// What is told of the network.
-    fn know(&self) {
+    fn know(&mut self) {
         let desired = self.nodes.desired();
         let uplink = |uplink: &cni::network::Uplink| format!("{} {}", uplink.name, uplink.address);
         let ready = self.serial > 0 && self.published().is_some();
+        let why_not = (!ready).then(|| self.why_not(desired));
+        if let Some(why) = &why_not
+            && self.why_not.as_ref() != Some(why)
+        {
+            tracing::warn!("the pod network is not ready: {why}");
+        }
         self.telemetry.network.knows(NetworkKnown {
             ready,
-            why_not: (!ready).then(|| self.why_not(desired)),
+            why_not: why_not.clone(),
             ranges: desired.own.values().map(ToString::to_string).collect(),
             uplinks: desired.uplinks.values().map(uplink).collect(),
             mtu: desired.mtu(),
@@ -571,6 +580,7 @@ impl NetworkLoop {
             problems: self.nodes.problems().len(),
             refused: self.refused.len(),
         });
+        self.why_not = why_not;
     }
 
     fn why_not(&self, desired: &Desired) -> String {

@@ -38,7 +38,8 @@ static TESTS: &[(&str, Body)] = tests![
         what_is_not_known_is_refused;
     rights:
         the_role_allows_what_is_asked_for_and_nothing_else,
-        policies_take_more_rights_and_the_component_gives_them;
+        policies_take_more_rights_and_the_component_gives_them,
+        the_pod_network_takes_one_more_right_and_the_component_gives_it;
     dockerfile:
         its_stages_and_files_are_there;
 ];

@@ -239,14 +239,19 @@ pub(crate) fn pointsman_takes_what_it_is_given() -> Result<()> {
 
 pub(crate) fn components_go_with_every_overlay() -> Result<()> {
     let schema = Schema::read()?;
-    for (overlay_name, _) in OVERLAYS {
-        let objects = with_component(overlay_name, "network-policy")?;
-        objects.iter().try_for_each(|object| schema.check(object)).with_context(|| overlay_name)?;
-        let daemon_set = one(&objects, "DaemonSet", "pointsman")?;
-        let args = container(daemon_set)?["args"].as_array().context("no arguments")?;
-        let args: Vec<_> = args.iter().filter_map(Value::as_str).collect();
-        ensure!(args.contains(&"--network-policy=on"), "{overlay_name}: {args:?}");
-        takes(&[&args[..], &["--version=false", "--write-config-to=/dev/null", "--config="]].concat())?;
+    for (component, flag) in
+        [("network-policy", "--network-policy=on"), ("pod-network", "--pod-network=vxlan")]
+    {
+        for (overlay_name, _) in OVERLAYS {
+            let objects = with_component(overlay_name, component)?;
+            objects.iter().try_for_each(|object| schema.check(object)).with_context(|| overlay_name)?;
+            let daemon_set = one(&objects, "DaemonSet", "pointsman")?;
+            check_containers(&objects, &daemon_set["spec"]["template"]["spec"])?;
+            let args = container(daemon_set)?["args"].as_array().context("no arguments")?;
+            let args: Vec<_> = args.iter().filter_map(Value::as_str).collect();
+            ensure!(args.contains(&flag), "{overlay_name}: {args:?}");
+            takes(&[&args[..], &["--version=false", "--write-config-to=/dev/null", "--config="]].concat())?;
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use testbed::api_server::Options;
 use testbed::cluster::{Endpoint, Service, Slice};
 use testbed::mode::USERSPACE;
-use testbed::{ApiServer, Bed, Cluster, Family, Layout, POD_PORT, Protocol, Proxy};
+use testbed::{ApiServer, Bed, Cluster, Family, Layout, POD_PORT, Protocol, Proxy, await_that};
 
 use crate::manifests::{one, overlay, with_component};
 
@@ -55,6 +55,21 @@ pub(crate) fn policies_take_more_rights_and_the_component_gives_them() -> Result
     Ok(())
 }
 
+/// Nodes tell each other where they are.
+pub(crate) fn the_pod_network_takes_one_more_right_and_the_component_gives_it() -> Result<()> {
+    let objects = with_component("nftables", "pod-network")?;
+    let folder = tempfile::tempdir()?;
+    let conflist = folder.path().join("10-pointsman.conflist");
+    let flags = ["--pod-network=vxlan", &format!("--pod-network-cni-config={}", conflist.display())];
+    let (asked, allowed) = (asked_for(&flags, 5)?, allowed(&objects)?);
+    ensure!(asked == allowed, "asked for: {asked:#?}\nallowed: {allowed:#?}");
+    ensure!(conflist.exists(), "the network is not ready");
+    let mut more = self::allowed(&overlay("nftables")?)?;
+    more.insert((String::new(), "nodes".to_owned(), "patch".to_owned()));
+    ensure!(more == allowed, "{allowed:#?}");
+    Ok(())
+}
+
 /// What the ClusterRole among these objects allows.
 fn allowed(objects: &[Value]) -> Result<BTreeSet<Right>> {
     let role = one(objects, "ClusterRole", "pointsman")?;
@@ -81,7 +96,9 @@ fn asked_for(flags: &[&str], watches: usize) -> Result<BTreeSet<Right>> {
     let options = Options { streaming_lists: false, ..Options::default() };
     let server = bed.node.run(|| ApiServer::start(options))??;
     let mut cluster = Cluster::default();
-    cluster.put_other("node", testbed::cluster::node(None, &[Family::V4.node()], &[]));
+    let gives_addresses = flags.iter().any(|flag| flag.starts_with("--pod-network"));
+    let ranges: &[&str] = if gives_addresses { &["10.244.7.0/24"] } else { &[] };
+    cluster.put_other("node", testbed::cluster::node(None, &[Family::V4.node()], ranges));
     cluster.put(Service::new("web", Family::V4.cluster_ip(10)).tcp("http", 80));
     let slice = Slice::new("web", Family::V4, [Endpoint::of(bed.pod(1), Family::V4)]);
     cluster.put_slice(slice.port("http", Protocol::Tcp, POD_PORT));
@@ -93,6 +110,12 @@ fn asked_for(flags: &[&str], watches: usize) -> Result<BTreeSet<Right>> {
     let _proxy = Proxy::start_with_api(&bed.node, &server, &args)?;
     server.await_watches(watches, PATIENCE)?;
     server.await_events(1, PATIENCE)?;
+    if gives_addresses {
+        // The node's own, which follow from where it is.
+        await_that("the Node is annotated", || {
+            Ok(server.requests().iter().any(|request| request.starts_with("PATCH ")))
+        })?;
+    }
     server.requests().iter().map(|request| right(request)).collect()
 }
 

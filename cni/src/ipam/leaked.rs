@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::birth::{Boot, Fate};
 use super::store::{Allocation, Folder, Owner, Store};
-use crate::spec::Error;
+use crate::spec::{Attachment, Error};
 
 /// What has become of whoever has an address.
 pub(super) fn fate(folder: &Folder, boot: &Boot, allocation: &Allocation) -> Fate {
@@ -55,10 +55,21 @@ pub(super) fn taken(store: &Store, boot: &Boot) -> Result<Vec<Allocation>, Error
     Ok(allocations)
 }
 
-/// Frees the addresses of those that are gone, and says how many there were.
-pub(super) fn reclaim(store: &Store, boot: &Boot, taken: &mut Vec<Allocation>) -> Result<usize, Error> {
+/// Frees the addresses of those that are gone, and says how many there were. Each owner is told of before.
+pub(super) fn reclaim(
+    store: &Store,
+    boot: &Boot,
+    taken: &mut Vec<Allocation>,
+    gone: &dyn Fn(&Attachment),
+) -> Result<usize, Error> {
     let before = taken.len();
-    release(store, taken, |allocation| fate(store.folder(), boot, allocation).is_gone())?;
+    release(store, taken, |allocation| {
+        let is_gone = fate(store.folder(), boot, allocation).is_gone();
+        if let (true, Owner::Attachment(attachment)) = (is_gone, &allocation.owner) {
+            gone(attachment);
+        }
+        is_gone
+    })?;
     Ok(before - taken.len())
 }
 

@@ -18,7 +18,6 @@ use crate::spec::{Address, Attachment, Code, Error, Outcome, OwnIpam};
 const MOST_NAMED: usize = 3;
 
 /// A request for addresses.
-#[derive(Debug)]
 pub(crate) struct Lease<'a> {
     /// The network's name.
     pub network: &'a str,
@@ -32,6 +31,8 @@ pub(crate) struct Lease<'a> {
     pub birth: &'a Birth,
     /// Addresses that are asked for.
     pub requested: &'a [IpAddr],
+    /// Hears of attachments that are gone, before somebody else gets their addresses.
+    pub gone: &'a dyn Fn(&Attachment),
 }
 
 /// The ranges to take addresses from; there is one at least.
@@ -60,7 +61,7 @@ pub(crate) fn add(lease: &Lease<'_>) -> Result<Outcome, Error> {
     }
     let chosen = match choose(&store, &sets, &requested, &taken) {
         Ok(chosen) => chosen,
-        Err(error) => match leaked::reclaim(&store, &boot, &mut taken)? {
+        Err(error) => match leaked::reclaim(&store, &boot, &mut taken, lease.gone)? {
             0 => return Err(error),
             _ => choose(&store, &sets, &requested, &taken)?,
         },

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::delegate::{self, Ask};
-use super::record::{Chooser, Record};
-use super::{Request, warn};
+use super::record::{Chooser, Found, Record, Records};
+use super::{Request, del, warn};
 use crate::ipam::{self, Birth, Lease};
 use crate::network::Published;
 use crate::spec::{Attachment, Code, Error, Ipam, Outcome, OwnIpam, asked_address};
@@ -20,8 +20,23 @@ pub(super) fn chooser(request: &Request) -> Chooser {
 /// Has addresses chosen. On failure, none is taken.
 pub(super) fn add(request: &Request, birth: &Birth, published: Option<&Published>) -> Result<Outcome, Error> {
     match &request.config.ipam {
-        Ipam::Own(own) => add_own(request, own, birth, published),
+        Ipam::Own(own) => add_own(request, own, birth, published, &|gone| close_after(request, gone)),
         Ipam::Plugin(name) => add_by(name, request),
+    }
+}
+
+/// Whoever gets the address of an attachment that is gone must not get what is sent to its ports. `DEL` is still to come.
+fn close_after(request: &Request, gone: &Attachment) {
+    let records = Records::of(&request.config.state_dir);
+    let closed = match records.read(gone) {
+        Ok(Some(Found::Whole(record))) if record.network == request.config.name => {
+            del::detach_recorded(&record)
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = closed {
+        warn(&format!("{gone} is gone, and its address free, but not all of it: {error}"));
     }
 }
 
@@ -31,6 +46,7 @@ pub(super) fn add_own(
     own: &OwnIpam,
     birth: &Birth,
     published: Option<&Published>,
+    gone: &dyn Fn(&Attachment),
 ) -> Result<Outcome, Error> {
     let requested = requested(request, own)?;
     ipam::add(&Lease {
@@ -40,6 +56,7 @@ pub(super) fn add_own(
         attachment: request.attachment()?,
         birth,
         requested: &requested,
+        gone,
     })
 }
 

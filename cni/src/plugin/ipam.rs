@@ -40,6 +40,6 @@ fn own(request: &Request) -> Result<&OwnIpam, Error> {
 fn add(request: &Request, own: &OwnIpam) -> Result<Value, Error> {
     let pod = request.environment.arguments.pod();
     let birth = Birth::now(&Boot::current(), Some(request.netns()?), pod, "pointsman-ipam");
-    let outcome = addresses::add_own(request, own, &birth, request.published()?.as_ref())?;
+    let outcome = addresses::add_own(request, own, &birth, request.published()?.as_ref(), &|_| {})?;
     Ok(outcome.to_json(request.config.version))
 }

@@ -1,6 +1,6 @@
 //! The verbs: ADD, DEL, CHECK, GC, STATUS and VERSION.
 //!
-//! Each run is one request. What an attachment is made of is written down ([`record`]) before anything is made, so an
+//! Each run is one request. What an attachment is made of is written down (`record.rs`) before anything is made, so an
 //! `ADD` that is interrupted at any point is undone by `DEL`, by `GC`, or by itself if it can. `DEL` goes the other way:
 //! the kernel's objects first, then the addresses, so that nobody gets one that still leads elsewhere, then the record.
 //! Neither `DEL` nor `GC` nor `CHECK` needs the daemon.

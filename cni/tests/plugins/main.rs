@@ -2,6 +2,7 @@
 //!
 //! What takes network namespaces is in the suite `cni`.
 
+#[cfg(test)]
 mod delegated;
 mod input;
 mod interop;

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -12,6 +13,7 @@ use crate::spec::{Config, Ipam};
 struct Node {
     folder: tempfile::TempDir,
     boot: Boot,
+    gone: Mutex<Vec<String>>,
 }
 
 fn attachment(container: &str) -> Attachment {
@@ -24,7 +26,8 @@ fn ip(text: &str) -> IpAddr {
 
 impl Node {
     fn new() -> Self {
-        let node = Self { folder: tempfile::tempdir().unwrap(), boot: Boot::current() };
+        let node =
+            Self { folder: tempfile::tempdir().unwrap(), boot: Boot::current(), gone: Mutex::default() };
         fs::write(node.netns("netns"), "").unwrap();
         node
     }
@@ -66,6 +69,7 @@ impl Node {
             attachment: &attachment(container),
             birth: &birth,
             requested: &requested,
+            gone: &|attachment| self.gone.lock().unwrap().push(attachment.to_string()),
         })?;
         Ok(outcome.ips.iter().map(|ip| ip.address.addr()).collect())
     }
@@ -122,6 +126,7 @@ fn an_attachment_has_its_addresses_once() {
         attachment: &second,
         birth: &birth,
         requested: &[],
+        gone: &|_| {},
     };
     assert_eq!(add(&lease).unwrap().ips[0].address.to_string(), "10.0.0.3/24");
     node.del("a");
@@ -240,6 +245,8 @@ fn a_full_range_gives_back_what_belongs_to_namespaces_that_are_gone() {
     status("pods", &ipam, None).unwrap();
     assert_eq!(node.add(&ipam, "f").unwrap(), [ip("10.0.0.3")]);
     assert_eq!(node.add(&ipam, "g").unwrap(), [ip("10.0.0.5")]);
+    node.gone.lock().unwrap().sort();
+    assert_eq!(*node.gone.lock().unwrap(), ["b/eth0", "d/eth0"], "each is told of once");
     assert!(node.add(&ipam, "h").is_err());
 }
 

@@ -22,6 +22,8 @@ const WAYS: [&str; 3] = ["vxlan", "host-gw", "bgp"];
 const CONNECTIONS: usize = 60;
 /// How long news may take through the cluster.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Of each node with the others, in both families.
+const SESSIONS: usize = 4;
 /// The port that names are asked for at.
 const DNS_PORT: u16 = 53;
 const SERVICE_PORT: u16 = 80;
@@ -266,6 +268,13 @@ impl Demo {
                 let waited = self.client.place().connect_until(Protocol::Tcp, to, PATIENCE, is_there);
                 waited.with_context(|| format!("by {way}\n{}", self.bed.explain()))?;
             }
+        }
+        if way == "bgp" {
+            testbed::await_that("BIRDs speak to each other", || {
+                let told = self.bed.node(1).ask(&["status"])?;
+                let sessions = told.lines().find(|line| line.starts_with("BGP")).unwrap_or_default();
+                Ok(sessions.matches("Established").count() == SESSIONS)
+            })?;
         }
         // Who changes the way may be a moment later than who is reached.
         testbed::await_that("packets go this way", || {

@@ -79,7 +79,10 @@ pub(crate) fn subnet(family: Family) -> &'static str {
 /// Address number so and so of the pods' range.
 pub(crate) fn pod_address(family: Family, number: u16) -> IpAddr {
     match family {
-        Family::V4 => IpAddr::from([10, 88, (number >> 8) as u8, (number & 0xff) as u8]),
+        Family::V4 => {
+            let [high, low] = number.to_be_bytes();
+            [10, 88, high, low].into()
+        }
         Family::V6 => IpAddr::from([0xfd00, 0x88, 0, 0, 0, 0, 0, number]),
     }
 }

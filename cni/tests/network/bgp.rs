@@ -8,13 +8,15 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use cni::network::{Backend, BgpPeer, BgpSettings, News, Settings, Update, bird};
 use testbed::suite::Test;
+use testbed::{Place, under_traffic};
 
-use crate::cluster::{Cluster, Node};
+use crate::cluster::{Cluster, Node, PORT};
 use crate::settings;
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test::new("nodes_learn_from_each_other", mesh),
+        Test::new("no_connection_is_lost_to_bgp_and_back", there_and_back),
         Test::new("nodes_learn_by_way_of_a_router", top_of_rack),
     ]
 }
@@ -114,6 +116,33 @@ fn mesh() -> Result<()> {
     drop(birds);
     ensure!(learned(node)?.len() == 4);
     cluster.check_all_reach_all()
+}
+
+/// From VXLAN, and back to it; BIRD ends only when all have gone over.
+fn there_and_back() -> Result<()> {
+    let mut cluster = Cluster::new(3, 0, &settings(Backend::Vxlan))?;
+    let (client, server) = (cluster.nodes[0].pod.again()?, cluster.nodes[1].pod_address(false));
+    let to = std::net::SocketAddr::new(server, PORT);
+    let mut open = Place::of(&client).open(to)?;
+    under_traffic(Place::of(&client), to, || {
+        for at in 0..3 {
+            cluster.set(at, &settings(Backend::Bgp))?;
+            open.echo()?;
+        }
+        let birds = start(&cluster)?;
+        learn(&mut cluster)?;
+        open.echo()?;
+        for at in 0..3 {
+            cluster.set(at, &settings(Backend::Vxlan))?;
+            open.echo()?;
+        }
+        drop(birds);
+        open.echo()
+    })?;
+    cluster.count(0)?;
+    cluster.check_all_reach_all()?;
+    ensure!(cluster.counted("plain")? == 0 && cluster.counted("vxlan")? > 10);
+    Ok(())
 }
 
 fn top_of_rack() -> Result<()> {

@@ -109,6 +109,7 @@ fn action() -> impl Strategy<Value = Action> {
         (kind, family, register(), proptest::option::of(register()))
             .prop_map(|(kind, family, address, port)| Action::Nat { kind, family, address, port }),
         Just(Action::Masquerade),
+        Just(Action::MasqueradeKeepingPorts),
         with.prop_map(Action::Reject),
         (any::<u16>(), "[a-z: ]{0,127}", any::<u32>()).prop_map(|(group, prefix, snaplen)| Action::Log {
             group,

@@ -126,7 +126,7 @@ impl Scene {
             outside.ip(&format!("addr add {theirs}/{length} dev eth0 nodad\nroute add {pods} via {ours}"))?;
         }
         let runtime = Runtime::on(&node)?;
-        let list = List::new("pods", "1.0.0").then(plugin(path, ranges(stack)));
+        let list = List::new("pods", "1.0.0").then(plugin(path, &ranges(stack)));
         Ok(Self { path, stack, node, outside, runtime, list })
     }
 
@@ -271,7 +271,7 @@ pub(crate) fn ranges(stack: Stack) -> Value {
 }
 
 /// A plugin that joins pods so.
-pub(crate) fn plugin(path: Path, ranges: Value) -> Value {
+pub(crate) fn plugin(path: Path, ranges: &Value) -> Value {
     let ours = |mode: &str| {
         json!({
             "type": "pointsman-cni", "mode": mode, "gate": "off",

@@ -59,7 +59,7 @@ pub(crate) mod switching {
                     for node in 1..=3 {
                         s.bed.node_mut(node).terminate()?;
                         s.launch(node)?;
-                        s.bed.node(node).daemon()?.await_line_with("synced")?;
+                        s.bed.node(node).daemon()?.await_line_with("pod network programmed")?;
                         s.await_reach(&pods[0], &pods[1])?;
                     }
                     Ok(())

@@ -208,7 +208,7 @@ impl Demo {
             for node in 1..=3 {
                 bed.node_mut(node).terminate()?;
                 bed.launch(node, &arguments(way, &mode))?;
-                bed.node(node).daemon()?.await_line_with("synced")?;
+                bed.node(node).daemon()?.await_line_with("pod network programmed")?;
             }
             Ok(())
         })?;

@@ -189,7 +189,7 @@ impl NetworkLoop {
             if self.serial > 0
                 && let Some(inbox) = inbox.take()
             {
-                self.watch(inbox);
+                self.watch(&inbox);
                 // What others did before anybody listened was not heard.
                 self.look_again(Instant::now());
                 continue;
@@ -217,7 +217,7 @@ impl NetworkLoop {
     }
 
     /// Hears of what others change.
-    pub(super) fn watch(&mut self, inbox: Inbox) {
+    pub(super) fn watch(&mut self, inbox: &Inbox) {
         let missed = "changes that others make to the pod network are not noticed any longer";
         let heard = self.kernel.watch().map_err(anyhow::Error::from).and_then(|watches| {
             watches.into_iter().try_for_each(|next| {

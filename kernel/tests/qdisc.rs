@@ -149,6 +149,8 @@ fn waits() -> Result<()> {
     for _ in 0..30 {
         sender.send(&[0; 1000])?;
     }
+    // What passes on a busy machine while it is still being sent.
+    let meanwhile = since.elapsed().as_millis() / 10;
     let mut received = 0;
     receiver.set_read_timeout(Some(Duration::from_millis(300)))?;
     let mut last = since.elapsed();
@@ -156,7 +158,8 @@ fn waits() -> Result<()> {
         received += 1;
         last = since.elapsed();
     }
-    ensure!((3..=9).contains(&received), "{received} packets passed");
+    let most = 9 + meanwhile;
+    ensure!((3..=most).contains(&received), "{received} packets passed, not from 3 to {most}");
     ensure!(last >= Duration::from_millis(10), "none waited: the last came after {last:?}");
     Ok(())
 }

@@ -25,7 +25,7 @@ const FORMAT_ERROR: u16 = 1;
 const NO_SUCH_NAME: u16 = 3;
 const NOT_IMPLEMENTED: u16 = 4;
 /// The name in an answer is the one in the question.
-const SAME_NAME: u16 = 0xc000 | HEADER as u16;
+const SAME_NAME: u16 = 0xc000 | 12;
 /// Seconds that an answer may be remembered.
 const LIFE: u32 = 5;
 /// How long an answer may take.

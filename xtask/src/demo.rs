@@ -1,5 +1,6 @@
 //! A demonstration: a node, three pods and an outside client, the real binary, and real connections.
 
+pub(crate) mod cluster;
 pub(crate) mod unprivileged;
 
 use std::collections::BTreeMap;

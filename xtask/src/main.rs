@@ -37,7 +37,7 @@ enum Chore {
     /// Check dependencies for known holes. Downloads the advisory database.
     Audit,
     /// Run the benchmarks; `scale` or `iptables` alone runs those of whole clusters, as root, `fanout` how modes spread
-    /// connections over endpoints, `userspace` that of userspace mode beside other proxies, `policy` that of network policies, and `ipvs` that of IPVS mode, in the virtual machine: `cargo xtask bench scale --help`.
+    /// connections over endpoints, `userspace` that of userspace mode beside other proxies, `policy` that of network policies, `cni` that of the pod network, and `ipvs` that of IPVS mode, in the virtual machine: `cargo xtask bench scale --help`.
     /// `soak` measures nothing: it lets Services come and go under traffic, and fails if anything fails or leaks.
     Bench(Passed),
 }
@@ -47,8 +47,10 @@ enum Chore {
 struct DemoFlags {
     /// Show instead what needs no privileges: Services at local ports of this machine, forwarded by an ordinary user's
     /// process.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "cluster")]
     unprivileged: bool,
+    #[command(flatten)]
+    cluster: demo::cluster::ClusterFlags,
 }
 
 /// Arguments that are handed on.
@@ -71,11 +73,18 @@ fn main() -> ExitCode {
 
 fn run(chore: &Chore) -> Result<()> {
     match chore {
-        Chore::Demo(DemoFlags { unprivileged: true }) => {
+        Chore::Demo(DemoFlags { unprivileged: true, .. }) => {
             cargo(&["build", "--package", "pointsman"], &[])?;
             demo::unprivileged::run()
         }
-        Chore::Demo(_) => demo(),
+        Chore::Demo(DemoFlags { cluster, .. }) if cluster.wanted() => {
+            built(&["pointsman", "cni"])?;
+            demo::cluster::run(cluster)
+        }
+        Chore::Demo(_) => {
+            built(&["pointsman"])?;
+            demo::run()
+        }
         Chore::Setup => setup::packages(),
         Chore::Test(Passed { args }) => test(args),
         Chore::Lint => lint(),
@@ -87,13 +96,14 @@ fn run(chore: &Chore) -> Result<()> {
     }
 }
 
-/// The demonstration runs the real binary, which has to be built first.
-fn demo() -> Result<()> {
-    if !testbed::isolation::is_isolated() {
-        setup::packages()?;
-        cargo(&["build", "--package", "pointsman"], &[])?;
+/// Demonstrations run real binaries, which have to be built first.
+fn built(packages: &[&str]) -> Result<()> {
+    if testbed::isolation::is_isolated() {
+        return Ok(());
     }
-    demo::run()
+    setup::packages()?;
+    let packages: Vec<&str> = packages.iter().flat_map(|name| ["--package", *name]).collect();
+    cargo(&[&["build", "--bins"], &packages[..]].concat(), &[])
 }
 
 /// Tests run the real binary, which has to be built first, in the profile that they run in.
@@ -103,7 +113,7 @@ fn test(args: &[String]) -> Result<()> {
         return test_everything();
     }
     let profile: Vec<String> = args.iter().filter(|arg| *arg == "--release").cloned().collect();
-    cargo(&["build", "--package", "pointsman"], &profile)?;
+    cargo(&["build", "--bins", "--package", "pointsman", "--package", "cni"], &profile)?;
     let named = args.iter().any(|arg| arg == "-p" || arg.starts_with("--package"));
     cargo(if named { &["test"] } else { &["test", "--workspace"] }, args)
 }
@@ -121,8 +131,9 @@ fn test_everything() -> Result<()> {
 }
 
 fn bench(args: &[String]) -> Result<()> {
-    let of_clusters =
-        |first: &str| ["scale", "fanout", "iptables", "ipvs", "userspace", "policy", "soak"].contains(&first);
+    let of_clusters = |first: &str| {
+        ["scale", "fanout", "iptables", "ipvs", "userspace", "policy", "cni", "soak"].contains(&first)
+    };
     let Some((program, args)) = args.split_first().filter(|(first, _)| of_clusters(first)) else {
         return cargo(&["bench", "--package", "benches"], args);
     };
@@ -131,7 +142,8 @@ fn bench(args: &[String]) -> Result<()> {
         setup::proxies()?;
     }
     // It measures the real binary, which has to be built first.
-    cargo(&["build", "--release", "--package", "pointsman", "--package", "benches"], &[])?;
+    let binaries = ["pointsman", "cni", "benches"].map(|name| ["--package", name]).concat();
+    cargo(&[&["build", "--release", "--bins"], &binaries[..]].concat(), &[])?;
     cargo(&["run", "--release", "--quiet", "--package", "benches", "--bin", program, "--"], args)
 }
 

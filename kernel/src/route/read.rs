@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use super::entry::{Route, Scope};
 use super::types::Way;
 use super::uapi::{
-    AF_INET, AF_INET6, CLONED, DELROUTE, LOCAL, NEWROUTE, ONLINK, RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_OIF,
-    RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE, RTA_VIA, RTAX_MTU, RTMSG, SCOPE_LINK, UNICAST, UNREACHABLE,
-    V6_METRIC,
+    AF_INET, AF_INET6, BLACKHOLE, CLONED, DELROUTE, LOCAL, NEWROUTE, ONLINK, PROHIBIT, RTA_DST, RTA_GATEWAY,
+    RTA_METRICS, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE, RTA_VIA, RTAX_MTU, RTMSG, SCOPE_LINK,
+    UNICAST, UNREACHABLE, V6_METRIC,
 };
 use crate::netlink::{Attributes, Message};
 
@@ -31,8 +31,10 @@ pub(crate) fn route(message: &Message<'_>) -> Option<Route> {
     let (header, rest) = message.payload.split_first_chunk::<RTMSG>()?;
     let [family, length, _, _, table, protocol, scope, kind, flags @ ..] = *header;
     let (attributes, flags) = (Attributes(rest), u32::from_ne_bytes(flags));
+    // However it tells senders so.
+    let leads_nowhere = matches!(kind, BLACKHOLE | UNREACHABLE | PROHIBIT);
     let is_one = matches!(message.kind, NEWROUTE | DELROUTE)
-        && matches!(kind, UNICAST | UNREACHABLE)
+        && (kind == UNICAST || leads_nowhere)
         && flags & CLONED == 0;
     let is_v4 = match family {
         AF_INET => true,
@@ -46,7 +48,7 @@ pub(crate) fn route(message: &Message<'_>) -> Option<Route> {
     };
     let number = |kind| host32(attributes, kind);
     let via = attributes.get(RTA_VIA).and_then(|via| address(via.get(2..)?));
-    let link = if kind == UNREACHABLE { 0 } else { number(RTA_OIF)? };
+    let link = if leads_nowhere { 0 } else { number(RTA_OIF)? };
     is_one.then_some(())?;
     Some(Route {
         destination: IpNet::new(destination, length).ok().filter(|_| destination.is_ipv4() == is_v4)?,

@@ -43,6 +43,10 @@ pub(super) const TABLE_LOCAL: u32 = 255;
 pub(super) const UNICAST: u8 = 1;
 /// `RTN_LOCAL`
 pub(super) const LOCAL: u8 = 2;
+/// `RTN_BLACKHOLE`
+pub(super) const BLACKHOLE: u8 = 6;
+/// `RTN_PROHIBIT`
+pub(super) const PROHIBIT: u8 = 8;
 /// `RTN_UNREACHABLE`
 pub(super) const UNREACHABLE: u8 = 7;
 /// `RTPROT_STATIC`: made by an administrator, not by the kernel or a routing daemon.

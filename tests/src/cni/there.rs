@@ -85,9 +85,10 @@ impl There {
     }
 }
 
-/// What comes and goes by itself.
+/// What comes and goes by itself: the kernel gives devices link-local addresses some time after they are up.
 fn passes(line: &str) -> bool {
-    line.contains(" expires ") || line.starts_with("qdisc noqueue ")
+    let is_link_local = line.contains(" fe80:") && line.contains(" table local ");
+    line.contains(" expires ") || line.starts_with("qdisc noqueue ") || is_link_local
 }
 
 /// Devices and their addresses.
@@ -99,6 +100,9 @@ fn links(node: &Namespace) -> Result<Vec<String>> {
         lines.push(format!("link: {name} master {} mtu {}", link["master"], link["mtu"]));
         for address in link["addr_info"].as_array().into_iter().flatten() {
             let local = address["local"].as_str().unwrap_or_default();
+            if local.starts_with("fe80:") {
+                continue;
+            }
             lines.push(format!("address: {local}/{} on {name}", address["prefixlen"]));
         }
     }

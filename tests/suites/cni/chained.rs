@@ -35,7 +35,7 @@ fn ours_with_their_ipam(s: &mut Scene) -> Result<()> {
 }
 
 fn theirs_with_our_ipam(s: &mut Scene) -> Result<()> {
-    let mut theirs = plugin(Path::Reference, ranges(s.stack));
+    let mut theirs = plugin(Path::Reference, &ranges(s.stack));
     theirs["ipam"]["type"] = json!("pointsman-ipam");
     s.list.plugins = vec![theirs];
     let before = s.ground()?;

@@ -47,7 +47,7 @@ fn kill_at(s: &Scene, pod: &Pod, step: &str) -> Result<bool> {
 
 fn what_was_killed_at_any_step_is_detached(s: &mut Scene) -> Result<()> {
     let before = s.ground()?;
-    at_every_step(s, &before, |s, pod| s.detach(pod))
+    at_every_step(s, &before, Scene::detach)
 }
 
 fn what_was_killed_at_any_step_is_collected(s: &mut Scene) -> Result<()> {

@@ -119,7 +119,7 @@ fn garbage_of_other_networks_stays(s: &mut Scene) -> Result<()> {
     let mut other = s.list.clone();
     other.name = "others".to_owned();
     let ranges = json!([[{ "subnet": "10.99.0.0/24" }]]);
-    other.plugins = vec![crate::scene::plugin(s.path, ranges)];
+    other.plugins = vec![crate::scene::plugin(s.path, &ranges)];
     if s.path == Path::Bridge {
         other.plugins[0]["bridge"] = json!("cni1");
     }

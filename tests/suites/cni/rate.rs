@@ -26,7 +26,7 @@ pub(crate) fn measure(from: &Namespace, to: &Namespace, at: IpAddr, rate: u64) -
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let sending = scope.spawn(|| send(&sender, rate * 2, &done));
-        let mut count = |time: Duration| -> Result<usize> {
+        let count = |time: Duration| -> Result<usize> {
             let (mut bytes, end) = (0, Instant::now() + time);
             while Instant::now() < end {
                 match receiver.recv(&mut [0; 2 * PAYLOAD]) {

@@ -79,7 +79,10 @@ pub(crate) fn subnet(family: Family) -> &'static str {
 /// Address number so and so of the pods' range.
 pub(crate) fn pod_address(family: Family, number: u16) -> IpAddr {
     match family {
-        Family::V4 => IpAddr::from([10, 88, (number >> 8) as u8, (number & 0xff) as u8]),
+        Family::V4 => {
+            let [high, low] = number.to_be_bytes();
+            [10, 88, high, low].into()
+        }
         Family::V6 => IpAddr::from([0xfd00, 0x88, 0, 0, 0, 0, 0, number]),
     }
 }
@@ -123,7 +126,7 @@ impl Scene {
             outside.ip(&format!("addr add {theirs}/{length} dev eth0 nodad\nroute add {pods} via {ours}"))?;
         }
         let runtime = Runtime::on(&node)?;
-        let list = List::new("pods", "1.0.0").then(plugin(path, ranges(stack)));
+        let list = List::new("pods", "1.0.0").then(plugin(path, &ranges(stack)));
         Ok(Self { path, stack, node, outside, runtime, list })
     }
 
@@ -268,7 +271,7 @@ pub(crate) fn ranges(stack: Stack) -> Value {
 }
 
 /// A plugin that joins pods so.
-pub(crate) fn plugin(path: Path, ranges: Value) -> Value {
+pub(crate) fn plugin(path: Path, ranges: &Value) -> Value {
     let ours = |mode: &str| {
         json!({
             "type": "pointsman-cni", "mode": mode, "gate": "off",

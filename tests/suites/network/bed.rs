@@ -1,7 +1,7 @@
 //! The cluster itself, by routes and tunnels made by hand: what it says of packets is so.
 
 use anyhow::{Result, ensure};
-use testbed::cluster_bed::{Lan, Sniffer, WORLD_PORT, world};
+use testbed::cluster_bed::{Frame, Lan, Sniffer, WORLD_PORT, world};
 use testbed::{ClusterBed, Family, Outcome, Protocol, Responder, scenarios};
 
 const PORT: u16 = 8080;
@@ -56,10 +56,10 @@ fn what_a_tunnel_carries_is_told_from_what_goes_bare(bed: &mut ClusterBed) -> Re
         ensure!(matches!(outcome, Outcome::Answered { .. }), "{to}: {outcome}");
     }
     let frames = sniffer.stop();
-    let tunnelled: Vec<_> = frames.iter().filter_map(|frame| frame.tunnelled()).collect();
+    let tunnelled: Vec<_> = frames.iter().filter_map(Frame::tunnelled).collect();
     ensure!(!tunnelled.is_empty() && tunnelled.iter().all(|(number, _)| *number == 7), "{tunnelled:?}");
     ensure!(tunnelled.iter().any(|(_, frame)| frame.asks_for_neighbour()), "nobody asked who has {inner}");
-    let between = |frame: &&testbed::cluster_bed::Frame| frame.is_between([10, 9, 0, 1].into(), inner.ip());
+    let between = |frame: &&Frame| frame.is_between([10, 9, 0, 1].into(), inner.ip());
     ensure!(tunnelled.iter().map(|(_, frame)| frame).any(|frame| between(&frame)), "no packet was carried");
     ensure!(!frames.iter().any(|frame| between(&frame)), "a packet went bare");
     Ok(())

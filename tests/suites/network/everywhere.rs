@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use testbed::cluster::{Endpoint, Service, Slice};
-use testbed::cluster_bed::{CONFLIST, Lan, WORLD_PORT, pod_cidr, while_asking, while_echoing, world};
+use testbed::cluster_bed::{CONFLIST, Frame, Lan, WORLD_PORT, pod_cidr, while_asking, while_echoing, world};
 use testbed::cni::{PORT, Pod};
 use testbed::{Family, Outcome, Protocol, scenarios};
 
@@ -35,8 +35,7 @@ pub(crate) mod basic {
             }
         }
         // Nobody had to be asked for, beyond nodes themselves.
-        let asked =
-            frames.iter().filter_map(|frame| frame.tunnelled()).any(|(_, frame)| frame.asks_for_neighbour());
+        let asked = frames.iter().filter_map(Frame::tunnelled).any(|(_, frame)| frame.asks_for_neighbour());
         ensure!(!asked, "somebody asked for a neighbour in the tunnel");
         Ok(())
     }
@@ -186,9 +185,13 @@ fn a_route_that_somebody_removed_is_back(s: &mut Scene) -> Result<()> {
         let (cidr, flag) = (pod_cidr(*family, 2), if *family == Family::V4 { "-4" } else { "-6" });
         s.bed.node(1).namespace.output("ip", &[flag, "route", "del", &cidr])?;
         s.await_reach_within(REPAIRED, &pods[0], &pods[1])?;
-        // So is one that was replaced.
-        let blackhole = [flag, "route", "replace", "blackhole", &cidr, "proto", "112"];
-        s.bed.node(1).namespace.output("ip", &blackhole)?;
+        // So is one that was led elsewhere.
+        let router = Lan::Near.router(*family).to_string();
+        let elsewhere = [flag, "route", "replace", &cidr, "via", &router, "proto", "112"];
+        s.bed.node(1).namespace.output("ip", &elsewhere)?;
+        s.await_reach_within(REPAIRED, &pods[0], &pods[1])?;
+        let nowhere = [flag, "route", "replace", "blackhole", &cidr, "proto", "112"];
+        s.bed.node(1).namespace.output("ip", &nowhere)?;
         s.await_reach_within(REPAIRED, &pods[0], &pods[1])?;
     }
     // And the one to a pod of its own.
@@ -269,7 +272,7 @@ fn runtimes_find_us_once_the_network_is_ready(s: &mut Scene) -> Result<()> {
     object["spec"] = json!({});
     s.bed.server.put(object)?;
     s.launch(1)?;
-    s.bed.node(1).daemon()?.await_line_with("podCIDR")?;
+    s.bed.node(1).daemon()?.await_line_with("pod network programmed")?;
     let exists = |s: &Scene, file: &'static str| s.bed.node(1).namespace.run(|| fs::exists(file));
     ensure!(!exists(s, CONFLIST)??, "runtimes were told too early");
     s.bed.server.put(s.bed.node(1).object(s.families()))?;
@@ -294,8 +297,12 @@ fn cleaning_up_removes_all_of_it(s: &mut Scene) -> Result<()> {
     let exists = s.bed.node(1).namespace.run(|| fs::exists(CONFLIST))??;
     ensure!(exists, "a daemon that only ends takes the network with it");
     s.bed.node(1).ask(&["--cleanup"])?;
+    // What plugins lock files by stays, and so does how far addresses were given out.
     let there = testbed::cni::There::on(&s.bed.node(1).namespace)?;
-    there.without("/var/lib/cni/networks/").must_be_as(&before)
+    let theirs = ["/var/lib/cni/networks/", ".lock"];
+    let without =
+        |there: &testbed::cni::There| theirs.iter().fold(there.clone(), |there, text| there.without(text));
+    without(&there).must_be_as(&without(&before))
 }
 
 fn without_masquerade_pods_are_seen_as_themselves(s: &mut Scene) -> Result<()> {

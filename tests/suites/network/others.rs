@@ -59,7 +59,7 @@ pub(crate) mod switching {
                     for node in 1..=3 {
                         s.bed.node_mut(node).terminate()?;
                         s.launch(node)?;
-                        s.bed.node(node).daemon()?.await_line_with("synced")?;
+                        s.bed.node(node).daemon()?.await_line_with("pod network programmed")?;
                         s.await_reach(&pods[0], &pods[1])?;
                     }
                     Ok(())
@@ -149,13 +149,17 @@ pub(crate) mod bgp {
         for family in s.families() {
             // The router itself finds pods, which nobody but BIRD tells it of.
             let to = (pods[0].ip(*family)?, PORT).into();
-            let outcome = testbed::Place::of(&s.bed.underlay.router).connect(testbed::Protocol::Tcp, to)?;
-            ensure!(matches!(outcome, testbed::Outcome::Answered { .. }), "the router to {to}: {outcome}");
+            let is_there = |outcome: &testbed::Outcome| matches!(outcome, testbed::Outcome::Answered { .. });
+            let router = testbed::Place::of(&s.bed.underlay.router);
+            router.connect_until(testbed::Protocol::Tcp, to, Duration::from_secs(15), is_there)?;
         }
-        let frames = s.heard(|| pods[0].must_reach(&pods[2]))?;
-        s.families()
-            .iter()
-            .try_for_each(|family| must_be_tunnelled(&frames, &pods[0], &pods[2], *family, false))
+        // Until BIRD has learnt of it, what is behind the router is reached by a tunnel.
+        testbed::await_that("packets go by what BIRD learnt", || {
+            let frames = s.heard(|| pods[0].must_reach(&pods[2]))?;
+            let bare =
+                |family: &Family| must_be_tunnelled(&frames, &pods[0], &pods[2], *family, false).is_ok();
+            Ok(s.families().iter().all(bare))
+        })
     }
 
     fn a_bird_that_dies_takes_nothing_with_it(s: &mut Scene) -> Result<()> {

@@ -230,12 +230,7 @@ fn rates_are_kept(s: &mut Scene) -> Result<()> {
             ("sending", &pod.namespace, &s.outside, outside),
             ("receiving", &s.outside, &pod.namespace, inside),
         ] {
-            let rate = crate::rate::measure(from, to, at, RATE)?;
-            let share = rate / RATE as f64;
-            ensure!(
-                (0.75..1.2).contains(&share),
-                "{what}: {rate:.0} bit/s, {share:.2} of what was asked for"
-            );
+            crate::rate::must_be_kept(from, to, at, RATE).with_context(|| format!("{what} by {family:?}"))?;
         }
     }
     s.detach(&pod)?;

@@ -43,7 +43,7 @@ pub(crate) fn must_be_kept(from: &Namespace, to: &Namespace, at: IpAddr, rate: u
             }
             Ok(bytes)
         };
-        let mut is_kept = || {
+        let is_kept = || {
             count(WARM_UP)?;
             let mut shares = Vec::new();
             for _ in 0..TIMES {

@@ -8,7 +8,7 @@ mod vandals;
 
 use std::process::ExitCode;
 
-use testbed::suite::{Scenario, modes, run_everywhere};
+use testbed::suite::{Scenario, everywhere, modes, run_waiting};
 
 use subject::Chaos;
 
@@ -27,5 +27,5 @@ static SCENARIOS: &[Scenario<Chaos>] = &[
 ];
 
 fn main() -> ExitCode {
-    run_everywhere(modes(), &[SCENARIOS], Chaos::prepare, Chaos::explain)
+    run_waiting(everywhere(modes(), &[SCENARIOS], Chaos::prepare, Chaos::explain))
 }

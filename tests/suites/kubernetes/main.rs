@@ -15,7 +15,7 @@ mod subject;
 
 use std::process::ExitCode;
 
-use testbed::suite::{Scenario, everywhere, modes, run};
+use testbed::suite::{Scenario, everywhere, modes, run_waiting};
 
 use subject::Subject;
 
@@ -103,10 +103,6 @@ fn main() -> ExitCode {
     let of = (testbed::Subject::prepare, testbed::Subject::explain);
     let configured = everywhere(configured, &[configuration::SCENARIOS], of.0, of.1);
     let configured = configured.into_iter().filter(|test| test.name.contains("::ipv4::"));
-    run(everywhere(modes(), &[SCENARIOS], Subject::prepare, Subject::explain)
-        .into_iter()
-        .chain(once)
-        .chain(configured)
-        .chain(carrying)
-        .collect())
+    let all = everywhere(modes(), &[SCENARIOS], Subject::prepare, Subject::explain);
+    run_waiting(all.into_iter().chain(once).chain(configured).chain(carrying).collect())
 }

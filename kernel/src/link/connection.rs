@@ -138,7 +138,7 @@ impl Links {
 
     fn create_dummy(&mut self, name: &str, operation: impl Fn() -> String) -> Result<(), Error> {
         let flags = NLM_F_CREATE | NLM_F_EXCL;
-        let made = self.command(NEWLINK, flags, [0; IFINFOMSG], &operation, |w| {
+        let made = self.socket.command(NEWLINK, flags, [0; IFINFOMSG], &operation, |w| {
             w.string(IFLA_IFNAME, name);
             w.nest(IFLA_LINKINFO, |w| w.string(IFLA_INFO_KIND, DUMMY));
         });
@@ -159,7 +159,7 @@ impl Links {
     pub fn remove(&mut self, link: u32) -> Result<(), Error> {
         let mut header = [0; IFINFOMSG];
         header[4..8].copy_from_slice(&link.to_ne_bytes());
-        self.command(DELLINK, 0, header, || format!("remove device {link}"), |_| {})
+        self.socket.command(DELLINK, 0, header, || format!("remove device {link}"), |_| {})
     }
 
     /// The addresses of all devices, of both families.
@@ -227,26 +227,6 @@ impl Links {
             let is_so_already = if edit.add { Errno::EEXIST } else { Errno::EADDRNOTAVAIL };
             (errno != is_so_already).then(|| refused(edit, errno, extended))
         }))
-    }
-
-    /// Sends one message that changes something.
-    pub(super) fn command(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        header: [u8; IFINFOMSG],
-        operation: impl Fn() -> String,
-        body: impl FnOnce(&mut Writer),
-    ) -> Result<(), Error> {
-        let sequence = self.socket.next_sequence(1);
-        let mut writer = Writer::default();
-        writer.message_with(kind, NLM_F_REQUEST | NLM_F_ACK | flags, sequence, header, body);
-        let (acknowledged, refusals) = self.socket.exchange(&writer, &operation)?;
-        match refusals.into_iter().find(|refusal| refusal.sequence == sequence) {
-            Some(Refusal { errno, extended, .. }) => Err(Error::from_errno(operation(), errno, extended)),
-            None if acknowledged == 0 => Err(Error::AnswerLost { operation: operation() }),
-            None => Ok(()),
-        }
     }
 }
 

@@ -33,7 +33,7 @@ impl Links {
         let operation = || format!("make veth pair {} and {}", here.name, there.name);
         check_name(here.name, operation)?;
         check_name(there.name, operation)?;
-        let made = self.command(NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [0; IFINFOMSG], operation, |w| {
+        let made = self.socket.command(NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [0; IFINFOMSG], operation, |w| {
             write_end(w, here);
             write_kind(w, "veth", |w| {
                 w.nest(VETH_INFO_PEER, |w| {
@@ -55,7 +55,7 @@ impl Links {
     pub fn make_bridge(&mut self, new: &NewBridge<'_>) -> Result<(), Error> {
         let operation = || format!("make bridge {}", new.name);
         check_name(new.name, operation)?;
-        let made = self.command(NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [0; IFINFOMSG], operation, |w| {
+        let made = self.socket.command(NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [0; IFINFOMSG], operation, |w| {
             write_end(w, &End { name: new.name, mtu: new.mtu, mac: new.mac });
             write_kind(w, "bridge", |_| {});
         });
@@ -70,7 +70,7 @@ impl Links {
     pub fn make_ifb(&mut self, name: &str) -> Result<(), Error> {
         let operation = || format!("make ifb device {name}");
         check_name(name, operation)?;
-        let made = self.command(NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [0; IFINFOMSG], operation, |w| {
+        let made = self.socket.command(NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [0; IFINFOMSG], operation, |w| {
             w.string(IFLA_IFNAME, name);
             write_kind(w, "ifb", |_| {});
         });
@@ -93,11 +93,11 @@ impl Links {
         let (up, promiscuous) = (flag(change.up, UP), flag(change.promiscuous, PROMISC));
         header[8..12].copy_from_slice(&(up.0 | promiscuous.0).to_ne_bytes());
         header[12..].copy_from_slice(&(up.1 | promiscuous.1).to_ne_bytes());
-        match self.command(SETLINK, 0, header, operation, |w| write_change(w, change)) {
+        match self.socket.command(SETLINK, 0, header, operation, |w| write_change(w, change)) {
             // A device without IPv6, as one is whose packets are too small for it, gets no address in any case.
             Err(Error::Refused { errno: Errno::EAFNOSUPPORT, .. }) if change.no_link_local => {
                 let change = LinkChange { no_link_local: false, ..*change };
-                self.command(SETLINK, 0, header, operation, |w| write_change(w, &change))
+                self.socket.command(SETLINK, 0, header, operation, |w| write_change(w, &change))
             }
             done => done,
         }
@@ -111,7 +111,7 @@ impl Links {
         let mut header = [0; IFINFOMSG];
         header[0] = AF_BRIDGE;
         header[4..8].copy_from_slice(&link.to_ne_bytes());
-        self.command(
+        self.socket.command(
             SETLINK,
             0,
             header,

@@ -41,7 +41,7 @@ impl Links {
     pub fn make_vxlan(&mut self, name: &str, mac: Mac, mtu: u32, how: &Vxlan) -> Result<(), Error> {
         let operation = || format!("make VXLAN device {name}");
         check_name(name, operation)?;
-        let made = self.command(NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [0; IFINFOMSG], operation, |w| {
+        let made = self.socket.command(NEWLINK, NLM_F_CREATE | NLM_F_EXCL, [0; IFINFOMSG], operation, |w| {
             write_end(w, &End { name, mtu: Some(mtu), mac });
             write_kind(w, "vxlan", |w| {
                 w.ne32(VXLAN_ID, how.vni);

@@ -9,8 +9,8 @@ use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 
 use super::read::u32_at;
 use super::{
-    Attributes, HEADER, Message, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
-    NLMSGERR_ATTR_MSG, Writer, align, messages,
+    Attributes, HEADER, Message, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NLM_F_REQUEST,
+    NLMSG_DONE, NLMSG_ERROR, NLMSGERR_ATTR_MSG, Writer, align, messages,
 };
 use crate::Error;
 
@@ -154,6 +154,26 @@ impl Socket {
                 None => Error::io(operation(), source),
             }
         })
+    }
+
+    /// Sends one message that changes something: its type, further flags, the header of its protocol and its attributes.
+    pub(crate) fn command(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        header: impl AsRef<[u8]>,
+        operation: impl Fn() -> String,
+        body: impl FnOnce(&mut Writer),
+    ) -> Result<(), Error> {
+        let sequence = self.next_sequence(1);
+        let mut writer = Writer::default();
+        writer.message_with(kind, NLM_F_REQUEST | NLM_F_ACK | flags, sequence, header, body);
+        let (acknowledged, refusals) = self.exchange(&writer, &operation)?;
+        match refusals.into_iter().find(|refusal| refusal.sequence == sequence) {
+            Some(Refusal { errno, extended, .. }) => Err(Error::from_errno(operation(), errno, extended)),
+            None if acknowledged == 0 => Err(Error::AnswerLost { operation: operation() }),
+            None => Ok(()),
+        }
     }
 
     /// Sends a dump request and collects what `decode` finds in the messages of the answer. Starts over when the

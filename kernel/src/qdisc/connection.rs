@@ -11,12 +11,9 @@ use super::uapi::{
 };
 use crate::Error;
 use crate::netlink::{
-    Attributes, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, Protocol, Refusal,
+    Attributes, Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, Protocol,
     Socket, Writer,
 };
-
-/// `NLM_F_REPLACE`: what is there gives way.
-const REPLACE: u16 = 0x100;
 
 /// A connection to traffic control in the network namespace that the process is in.
 pub struct Qdiscs {
@@ -38,10 +35,16 @@ impl Qdiscs {
     /// [`Error::Unsupported`] when the kernel has no token buckets; when it refuses.
     pub fn limit(&mut self, link: u32, bucket: &Bucket) -> Result<(), Error> {
         let operation = || format!("limit what device {link} sends");
-        let done = self.command(NEWQDISC, NLM_F_CREATE | REPLACE, header(link, 0, ROOT, 0), operation, |w| {
-            w.string(TCA_KIND, "tbf");
-            w.nest(TCA_OPTIONS, |w| write_bucket(w, bucket));
-        });
+        let done = self.socket.command(
+            NEWQDISC,
+            NLM_F_CREATE | NLM_F_REPLACE,
+            header(link, 0, ROOT, 0),
+            operation,
+            |w| {
+                w.string(TCA_KIND, "tbf");
+                w.nest(TCA_OPTIONS, |w| write_bucket(w, bucket));
+            },
+        );
         unsupported(done, "token buckets (module sch_tbf)")
     }
 
@@ -61,15 +64,16 @@ impl Qdiscs {
         let operation = || format!("redirect what device {from} receives to device {to}");
         let flags = NLM_F_CREATE | NLM_F_EXCL;
         let attached =
-            self.command(NEWQDISC, flags, header(from, INGRESS_HANDLE, INGRESS, 0), operation, |w| {
+            self.socket.command(NEWQDISC, flags, header(from, INGRESS_HANDLE, INGRESS, 0), operation, |w| {
                 w.string(TCA_KIND, "ingress");
             });
         unsupported(attached, "classifying what comes in (module sch_ingress)")?;
         let info = FILTER_PRIORITY << 16 | u32::from(ALL_PROTOCOLS.to_be());
-        let led = self.command(NEWTFILTER, flags, header(from, 0, INGRESS_HANDLE, info), operation, |w| {
-            w.string(TCA_KIND, "u32");
-            w.nest(TCA_OPTIONS, |w| write_redirection(w, to));
-        });
+        let led =
+            self.socket.command(NEWTFILTER, flags, header(from, 0, INGRESS_HANDLE, info), operation, |w| {
+                w.string(TCA_KIND, "u32");
+                w.nest(TCA_OPTIONS, |w| write_redirection(w, to));
+            });
         unsupported(led, "redirecting what comes in (modules cls_u32 and act_mirred)")
     }
 
@@ -122,29 +126,10 @@ impl Qdiscs {
     }
 
     fn detach(&mut self, header: [u8; TCMSG], operation: impl Fn() -> String) -> Result<(), Error> {
-        match self.command(DELQDISC, 0, header, operation, |_| {}) {
+        match self.socket.command(DELQDISC, 0, header, operation, |_| {}) {
             // No device, or only what every device has.
             Err(Error::Refused { errno: Errno::ENOENT | Errno::EINVAL | Errno::ENODEV, .. }) => Ok(()),
             done => done,
-        }
-    }
-
-    fn command(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        header: [u8; TCMSG],
-        operation: impl Fn() -> String,
-        body: impl FnOnce(&mut Writer),
-    ) -> Result<(), Error> {
-        let sequence = self.socket.next_sequence(1);
-        let mut writer = Writer::default();
-        writer.message_with(kind, NLM_F_REQUEST | NLM_F_ACK | flags, sequence, header, body);
-        let (acknowledged, refusals) = self.socket.exchange(&writer, &operation)?;
-        match refusals.into_iter().find(|refusal| refusal.sequence == sequence) {
-            Some(Refusal { errno, extended, .. }) => Err(Error::from_errno(operation(), errno, extended)),
-            None if acknowledged == 0 => Err(Error::AnswerLost { operation: operation() }),
-            None => Ok(()),
         }
     }
 }

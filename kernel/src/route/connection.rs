@@ -13,7 +13,7 @@ use super::uapi::{
     RTA_TABLE, RTMSG, SCOPE_HOST, STATIC, TABLE_LOCAL, TO_TABLE,
 };
 use crate::Error;
-use crate::netlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Protocol, Refusal, Socket, Writer};
+use crate::netlink::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Protocol, Socket, Writer};
 
 /// The kernel's own routes of addresses have 0, and those of lower numbers count.
 const AFTER_ADDRESSES: u32 = 1024;
@@ -136,15 +136,9 @@ impl Routes {
     ) -> Result<bool, Error> {
         let operation = || format!("{change} {what}");
         let flags = if change == Change::Add { NLM_F_CREATE | NLM_F_EXCL } else { 0 };
-        let sequence = self.socket.next_sequence(1);
-        let mut writer = Writer::default();
-        writer.message_with(kind, NLM_F_REQUEST | NLM_F_ACK | flags, sequence, header, body);
-        let (acknowledged, refusals) = self.socket.exchange(&writer, operation)?;
-        match refusals.into_iter().find(|refusal| refusal.sequence == sequence) {
-            Some(Refusal { errno, .. }) if errno == so_already => Ok(false),
-            Some(Refusal { errno, extended, .. }) => Err(Error::from_errno(operation(), errno, extended)),
-            None if acknowledged == 0 => Err(Error::AnswerLost { operation: operation() }),
-            None => Ok(true),
+        match self.socket.command(kind, flags, header, operation, body) {
+            Err(Error::Refused { errno, .. }) if errno == so_already => Ok(false),
+            done => done.map(|()| true),
         }
     }
 }

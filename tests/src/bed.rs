@@ -158,6 +158,42 @@ impl Family {
     }
 }
 
+/// Which families pods have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stack {
+    /// IPv4 alone
+    V4,
+    /// IPv6 alone
+    V6,
+    /// Both
+    Dual,
+}
+
+impl Stack {
+    /// Every one there is.
+    pub const ALL: [Self; 3] = [Self::V4, Self::V6, Self::Dual];
+
+    /// As tests are named by it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+            Self::Dual => "dual",
+        }
+    }
+
+    /// The families.
+    #[must_use]
+    pub fn families(self) -> &'static [Family] {
+        match self {
+            Self::V4 => &[Family::V4],
+            Self::V6 => &[Family::V6],
+            Self::Dual => &Family::BOTH,
+        }
+    }
+}
+
 /// How pods are joined to the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Layout {

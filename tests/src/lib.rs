@@ -36,7 +36,7 @@ pub mod vm;
 mod waiting;
 
 pub use api_server::ApiServer;
-pub use bed::{Bed, Family, Layout, OTHER_POD_PORT, POD_PORT, Pod};
+pub use bed::{Bed, Family, Layout, OTHER_POD_PORT, POD_PORT, Pod, Stack};
 pub use cluster::Cluster;
 pub use cluster_bed::ClusterBed;
 pub use iptables::Iptables;

@@ -19,7 +19,8 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow};
 use testbed::suite::{Scenario, Test, run_waiting};
 
-use scene::{Path, Scene, Stack};
+use scene::{Path, Scene};
+use testbed::Stack;
 
 fn main() -> ExitCode {
     let mut tests = Vec::new();

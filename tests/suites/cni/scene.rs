@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::cni::{Attachment, List, Pod, Runtime, There, node};
-use testbed::{Family, Namespace, Outcome, Place, Protocol, await_that};
+use testbed::{Family, Namespace, Outcome, Place, Protocol, Stack, await_that};
 
 /// Where the daemon tells of the node's network.
 const PUBLISHED: &str = "/run/pointsman/network.json";
@@ -36,34 +36,6 @@ impl Path {
             Self::Routed => "routed",
             Self::Bridge => "bridge",
             Self::Reference => "reference",
-        }
-    }
-}
-
-/// Which families pods have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stack {
-    V4,
-    V6,
-    Dual,
-}
-
-impl Stack {
-    pub(crate) const ALL: [Self; 3] = [Self::V4, Self::V6, Self::Dual];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "ipv4",
-            Self::V6 => "ipv6",
-            Self::Dual => "dual",
-        }
-    }
-
-    pub(crate) fn families(self) -> &'static [Family] {
-        match self {
-            Self::V4 => &[Family::V4],
-            Self::V6 => &[Family::V6],
-            Self::Dual => &Family::BOTH,
         }
     }
 }

@@ -13,7 +13,8 @@ use anyhow::{Result, anyhow};
 use testbed::suite::{Scenario, Test, run_waiting};
 use testbed::{ClusterBed, Family};
 
-use scene::{Backend, Scene, Stack};
+use scene::{Backend, Scene};
+use testbed::Stack;
 
 fn main() -> ExitCode {
     let mut tests: Vec<Test> = bed::SCENARIOS.iter().map(bed_test).collect();

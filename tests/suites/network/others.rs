@@ -7,7 +7,7 @@ use testbed::cluster_bed::{Lan, while_asking, while_echoing};
 use testbed::cni::PORT;
 use testbed::{Family, under_traffic};
 
-use crate::scene::{Backend, Scene, must_be_tunnelled};
+use crate::scene::{Backend, Scene, must_be_tunnelled, must_need_a_tunnel_only_off_the_link};
 
 /// A connection may rest so long while the way changes.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
@@ -18,21 +18,7 @@ pub(crate) mod host_gw {
     testbed::scenarios! { Scene: nodes_that_are_not_on_the_link_get_a_tunnel }
 
     fn nodes_that_are_not_on_the_link_get_a_tunnel(s: &mut Scene) -> Result<()> {
-        s.bed.join(1, Lan::Near)?;
-        s.bed.join(2, Lan::Near)?;
-        s.bed.join(3, Lan::Far)?;
-        s.start_all()?;
-        let pods = s.pods()?;
-        s.await_all_reach(&pods)?;
-        let frames = s.heard(|| {
-            pods[0].must_reach(&pods[1])?;
-            pods[0].must_reach(&pods[2])
-        })?;
-        for family in s.families() {
-            must_be_tunnelled(&frames, &pods[0], &pods[1], *family, false)?;
-            must_be_tunnelled(&frames, &pods[0], &pods[2], *family, true)?;
-        }
-        Ok(())
+        must_need_a_tunnel_only_off_the_link(s)
     }
 }
 

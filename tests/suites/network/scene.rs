@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use testbed::cluster_bed::{Frame, Lan, Sniffer};
 use testbed::cni::{PORT, Pod};
-use testbed::{ClusterBed, Family, Outcome, Place, Protocol, await_that};
+use testbed::{ClusterBed, Family, Outcome, Place, Protocol, Stack, await_that};
 
 /// How soon what others broke must work again.
 pub(crate) const REPAIRED: Duration = Duration::from_secs(1);
@@ -30,34 +30,6 @@ impl Backend {
             Self::Vxlan => "vxlan",
             Self::HostGw => "host-gw",
             Self::Bgp => "bgp",
-        }
-    }
-}
-
-/// Which families pods have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stack {
-    V4,
-    V6,
-    Dual,
-}
-
-impl Stack {
-    pub(crate) const ALL: [Self; 3] = [Self::V4, Self::V6, Self::Dual];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "ipv4",
-            Self::V6 => "ipv6",
-            Self::Dual => "dual",
-        }
-    }
-
-    fn families(self) -> &'static [Family] {
-        match self {
-            Self::V4 => &[Family::V4],
-            Self::V6 => &[Family::V6],
-            Self::Dual => &Family::BOTH,
         }
     }
 }
@@ -224,6 +196,25 @@ pub(crate) fn must_be_tunnelled(
             family.name()
         ),
         false => ensure!(carried == 0 && bare > 0, "{carried} in a tunnel, {bare} bare: {}", family.name()),
+    }
+    Ok(())
+}
+
+/// Two nodes on a link reach each other without a tunnel, and one elsewhere by one.
+pub(crate) fn must_need_a_tunnel_only_off_the_link(s: &mut Scene) -> Result<()> {
+    s.bed.join(1, Lan::Near)?;
+    s.bed.join(2, Lan::Near)?;
+    s.bed.join(3, Lan::Far)?;
+    s.start_all()?;
+    let pods = s.pods()?;
+    s.await_all_reach(&pods)?;
+    let frames = s.heard(|| {
+        pods[0].must_reach(&pods[1])?;
+        pods[0].must_reach(&pods[2])
+    })?;
+    for family in s.families() {
+        must_be_tunnelled(&frames, &pods[0], &pods[1], *family, false)?;
+        must_be_tunnelled(&frames, &pods[0], &pods[2], *family, true)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use testbed::cluster_bed::Lan;
 use testbed::cni::{PORT, Pod};
 use testbed::{Family, Outcome, Protocol, Responder, await_that, scenarios};
 
-use crate::scene::{REPAIRED, Scene, must_be_tunnelled};
+use crate::scene::{REPAIRED, Scene, must_be_tunnelled, must_need_a_tunnel_only_off_the_link};
 
 scenarios! { Scene:
     the_device_comes_back_with_all_that_is_behind_it,
@@ -164,21 +164,7 @@ fn nodes_behind_a_router_are_reached(s: &mut Scene) -> Result<()> {
 
 fn nodes_on_the_link_need_no_tunnel_if_so_asked(s: &mut Scene) -> Result<()> {
     s.args.push("--pod-network-direct-routing");
-    s.bed.join(1, Lan::Near)?;
-    s.bed.join(2, Lan::Near)?;
-    s.bed.join(3, Lan::Far)?;
-    s.start_all()?;
-    let pods = s.pods()?;
-    s.await_all_reach(&pods)?;
-    let frames = s.heard(|| {
-        pods[0].must_reach(&pods[1])?;
-        pods[0].must_reach(&pods[2])
-    })?;
-    for family in s.families() {
-        must_be_tunnelled(&frames, &pods[0], &pods[1], *family, false)?;
-        must_be_tunnelled(&frames, &pods[0], &pods[2], *family, true)?;
-    }
-    Ok(())
+    must_need_a_tunnel_only_off_the_link(s)
 }
 
 /// Does on a node by hand what flannel does there, for IPv4.

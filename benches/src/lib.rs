@@ -2,7 +2,7 @@
 //!
 //! The benchmarks themselves are in `benches/`, a file for each thing measured: `cargo bench -p benches`. Those of whole
 //! clusters are programs, a folder for each: `scale/`, `fanout/`, `iptables/`, `ipvs/`, `userspace/`,
-//! `policy/` and `soak/`.
+//! `policy/`, `cni/` and `soak/`.
 
 pub mod cluster;
 pub mod contender;

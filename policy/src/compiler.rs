@@ -14,7 +14,7 @@ use crate::members::{Placed, Sets};
 use crate::object::{Namespace, NetworkPolicy, Pod as WrittenPod};
 use crate::pod::Pod;
 use crate::policy::{Direction, Policy};
-use crate::program::{Change, Clauses, Delta, PolicyKey, Profile, Program, SetKey};
+use crate::program::{Change, Clauses, Delta, PolicyKey, Profile, Program, RangesChange, SetKey};
 use crate::selector::{Labels, Namespaces};
 use crate::snapshot::Snapshot;
 use crate::update::Update;
@@ -128,7 +128,10 @@ impl Compiler {
                 .collect(),
             subjects: changes(before.subjects, |key| program.subjects.get(key)),
             pods: changes(before.pods, |address| program.pods.get(address)),
-            ranges: before.ranges.filter(|ranges| *ranges != program.ranges).map(|_| program.ranges.clone()),
+            ranges: before
+                .ranges
+                .filter(|before| *before != program.ranges)
+                .map(|before| RangesChange { before, after: program.ranges.clone() }),
             problems: std::mem::take(&mut self.news),
         }
     }

@@ -152,6 +152,15 @@ pub struct Change<T> {
     pub after: Option<T>,
 }
 
+/// The ranges of this node's pods' addresses, which changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangesChange {
+    /// What the last delta left.
+    pub before: Vec<IpNet>,
+    /// What they are to be now.
+    pub after: Vec<IpNet>,
+}
+
 /// A set that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetChange {
@@ -182,7 +191,7 @@ pub struct Delta {
     /// This node's pods.
     pub pods: BTreeMap<IpAddr, Change<ObjectName>>,
     /// This node's ranges, if they changed.
-    pub ranges: Option<Vec<IpNet>>,
+    pub ranges: Option<RangesChange>,
     /// News of objects that are not as they should be.
     pub problems: Vec<Problem>,
 }
@@ -280,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_may_deny_tightens() {
-        let ranges = Delta { ranges: Some(Vec::new()), ..Delta::default() };
+        let ranges = Delta { ranges: Some(RangesChange::default()), ..Delta::default() };
         for tightens in [
             set(0, 1),
             set(1, 1),

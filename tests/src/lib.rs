@@ -43,7 +43,7 @@ pub use iptables::Iptables;
 pub use mode::{Backend, Mode};
 pub use namespace::Namespace;
 pub use ordinary::{User, program_as, read_only_sysctls};
-pub use place::{Conversation, Outcome, Place, Protocol};
+pub use place::{Conversation, Flow, Outcome, Place, Protocol};
 pub use proxy::{Environment, Objects, Proxy, Resources, binary, binary_for};
 pub use responder::Responder;
 pub use rules::Rules;

@@ -265,6 +265,17 @@ impl Flow {
         ask(&self.socket, self.to, ANSWER)
     }
 
+    /// Sends a datagram and does not wait. That earlier ones were refused is no matter.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn tell(&self) -> Result<()> {
+        match self.socket.send_to(b"hear!", &SockAddr::from(self.to)) {
+            Err(error) => outcome_of(error, self.to).map(drop),
+            Ok(_) => Ok(()),
+        }
+    }
+
     /// As [`Flow::ask`], for when silence is expected.
     ///
     /// # Errors

@@ -1,5 +1,9 @@
 //! A transaction: what is to change in one table, applied whole or not at all.
 
+use std::collections::HashSet;
+
+use smallvec::SmallVec;
+
 use super::expr::Expr;
 use super::rule::Rule;
 use super::tracer::{self, TraceLimit};
@@ -171,6 +175,18 @@ impl Batch {
         self.elements(msg::DELSETELEM, 0, set, elements);
     }
 
+    /// Removes the elements that a set was to hold `before` and not `after`, and adds those that it is to hold `after` and
+    /// was not `before`; returns how many of each. A range comes and goes whole.
+    pub fn replace_elements(&mut self, set: &str, before: &[Element], after: &[Element]) -> (usize, usize) {
+        let (before, after) = (units(before), units(after));
+        let unwanted: Vec<_> = before.difference(&after).flatten().copied().collect();
+        let missing: Vec<_> = after.difference(&before).flatten().copied().collect();
+        let counts = (unwanted.len(), missing.len());
+        self.delete_elements(set, unwanted);
+        self.add_elements(set, missing);
+        counts
+    }
+
     /// Adds an operation that the kernel refuses whatever the table holds, and with it the whole; returns its sequence
     /// number.
     pub(super) fn spoil(&mut self) -> u32 {
@@ -226,4 +242,12 @@ impl Batch {
         self.bracket(BATCH_END);
         self.writer
     }
+}
+
+/// Elements that come and go together: a range is its beginning and its end, anything else one element.
+fn units(elements: &[Element]) -> HashSet<SmallVec<[&Element; 2]>> {
+    let mut sorted: Vec<&Element> = elements.iter().collect();
+    // Where one range ends, the next may begin.
+    sorted.sort_by(|a, b| (&a.key, !a.interval_end).cmp(&(&b.key, !b.interval_end)));
+    sorted.chunk_by(|_, next| next.interval_end).map(SmallVec::from_slice).collect()
 }

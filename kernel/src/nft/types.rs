@@ -1,7 +1,9 @@
 //! Tables, chains, sets and the data types of their elements.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use smallvec::SmallVec;
 
 /// Bytes of a key, a value or a comparison; in registers' layout, so every field padded to four bytes.
@@ -334,6 +336,46 @@ pub struct Element {
     pub data: Data,
     /// Shown by `nft list`; only what is [`listable`](super::listable) comes back.
     pub comment: Option<String>,
+}
+
+impl Element {
+    /// An element whose key is an address, and that maps to nothing.
+    #[must_use]
+    pub fn of_address(address: IpAddr) -> Self {
+        let key = match address {
+            IpAddr::V4(address) => Bytes::from_slice(&address.octets()),
+            IpAddr::V6(address) => Bytes::from_slice(&address.octets()),
+        };
+        Self { key, ..Self::default() }
+    }
+
+    /// Ranges of one family as an interval set has them: where each begins, and the first address beyond it, unless there
+    /// is none.
+    #[must_use]
+    pub fn of_ranges(ranges: &[IpNet]) -> Vec<Self> {
+        let mut ranges = IpNet::aggregate(&ranges.to_vec());
+        ranges.sort_unstable();
+        let mut elements: Vec<Self> = Vec::new();
+        for range in ranges {
+            let begin = Self::of_address(range.network());
+            // What begins where the one before ends goes on with it.
+            if elements.last().is_some_and(|end| end.interval_end && end.key == begin.key) {
+                elements.pop();
+            } else {
+                elements.push(begin);
+            }
+            let beyond = address_after(range.broadcast());
+            elements.extend(beyond.map(|beyond| Self { interval_end: true, ..Self::of_address(beyond) }));
+        }
+        elements
+    }
+}
+
+fn address_after(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => address.to_bits().checked_add(1).map(|bits| IpAddr::V4(bits.into())),
+        IpAddr::V6(address) => address.to_bits().checked_add(1).map(|bits| IpAddr::V6(bits.into())),
+    }
 }
 
 #[cfg(test)]

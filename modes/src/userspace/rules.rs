@@ -9,7 +9,8 @@ use endpoint_cache::Family;
 use kernel::iptables::{Iptables as Programs, SavedLine, Table as IptablesTable};
 use kernel::nft::expr::{Action, Comparison, CtKey, Expr, Load, Match, MetaKey, Register};
 use kernel::nft::{
-    Batch, Bytes, Chain, ChainType, Hook, HookPoint, Monitor, Nftables as Connection, Rule, Table, Verdict,
+    Batch, Bytes, Chain, ChainType, Content, Hook, HookPoint, Mending, Monitor, Nftables as Connection, Rule,
+    Table, Verdict,
 };
 
 use super::return_path::{BORROWED, LED_BACK};
@@ -83,36 +84,20 @@ fn put_table_right(
     report: &mut Report,
 ) -> Result<(), Error> {
     let table = table(family);
-    let wanted = chains(family, address);
-    let exists = connection.tables()?.contains(&table);
-    if exists && is_so(connection, &table, &wanted)? {
-        return Ok(());
-    }
-    let mut batch = Batch::new(table);
-    if exists {
-        batch.delete_table();
-    }
-    batch.add_table("Answers to the forwarder, programmed by pointsman");
-    for (chain, rule) in &wanted {
-        batch.add_chain(chain);
-        batch.add_rule(&chain.name, rule);
-    }
+    let installed = connection.installed(&table)?;
+    let Mending { batch, .. } = content(family, address).mending(&table, installed.as_ref());
     report.operations += batch.operations();
-    report.bytes += batch.bytes();
+    if !batch.is_empty() {
+        report.bytes += batch.bytes();
+    }
     Ok(connection.commit(batch)?)
 }
 
-/// Whether a table has these chains, with one rule each, and nothing else.
-fn is_so(connection: &mut Connection, table: &Table, wanted: &[(Chain, Rule)]) -> Result<bool, Error> {
-    let chains = connection.chains(table)?;
-    let rules = connection.rules(table)?;
-    let has = |(chain, rule): &(Chain, Rule)| {
-        let fingerprint = Some(rule.fingerprint());
-        chains.contains(chain)
-            && rules.iter().any(|found| found.chain == chain.name && found.fingerprint == fingerprint)
-    };
-    let nothing_else = chains.len() == wanted.len() && rules.len() == wanted.len();
-    Ok(nothing_else && wanted.iter().all(has) && connection.sets(table)?.is_empty())
+/// What the table holds.
+fn content(family: Family, address: IpAddr) -> Content {
+    let chains = chains(family, address).map(|(chain, rule)| (chain, vec![rule]));
+    let comment = "Answers to the forwarder, programmed by pointsman";
+    Content { comment, sets: Vec::new(), chains: chains.to_vec() }
 }
 
 /// Every chain with its rule.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use endpoint_cache::Family;
-use ipnet::IpNet;
 use kernel::conntrack::Conntrack;
 use kernel::ipset::{Edit, Entry, Ipsets};
 use kernel::iptables::{Iptables as Programs, SavedLine, Table};
@@ -37,7 +36,6 @@ pub(super) struct Programmed {
 /// What is in force.
 struct State {
     generations: Generations,
-    ranges: Vec<IpNet>,
     /// Whose chains are whose, to tell what they counted.
     policies: HashMap<String, PolicyKey>,
     profiles: HashMap<String, Arc<Profile>>,
@@ -128,7 +126,7 @@ impl Programmed {
     ) -> Result<(), Error> {
         let mut state = self.state.take().ok_or(Error::NotSynced)?;
         let style = Style { family: self.family, settings: means.settings };
-        let plan = Plan::of(delta, program, &style, &state.ranges)?;
+        let plan = Plan::of(delta, program, &style)?;
         let (mut entrance, mut begun) = (Script::default(), Begun::Not);
         if delta.tightens() {
             begun = advance(&mut state.generations, means.settings, means.now);
@@ -204,7 +202,6 @@ impl State {
     fn new(generations: Generations, program: &Program) -> Self {
         let mut state = Self {
             generations,
-            ranges: program.ranges.clone(),
             policies: HashMap::new(),
             profiles: HashMap::new(),
             leaving: Vec::new(),
@@ -216,7 +213,6 @@ impl State {
     }
 
     fn note(&mut self, delta: &Delta) {
-        self.ranges = delta.ranges.clone().unwrap_or_else(|| std::mem::take(&mut self.ranges));
         for (policy, change) in &delta.policies {
             self.note_policy(policy, change.after.is_some());
         }

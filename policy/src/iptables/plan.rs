@@ -1,7 +1,6 @@
 //! What is to be done, in an order in which nothing is ever allowed that neither was nor will be: what is allowed no
 //! longer goes first, what is allowed newly comes last.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use super::rules::Style;
 use super::script::Script;
 use super::sets::{self, FilledSet, Purpose};
 use crate::enforcer::Error;
-use crate::program::{Delta, Profile, Program, SetChange};
+use crate::program::{Delta, Profile, Program, RangesChange, SetChange};
 
 /// The steps, in their order.
 #[derive(Debug, Default)]
@@ -54,25 +53,20 @@ impl Plan {
         }
     }
 
-    /// What a delta asks of a family, whose ranges were these.
+    /// What a delta asks of a family.
     ///
     /// # Errors
     /// When a set has more members than the kernel takes.
-    pub(super) fn of(
-        delta: &Delta,
-        program: &Program,
-        style: &Style<'_>,
-        ranges: &[IpNet],
-    ) -> Result<Self, Error> {
+    pub(super) fn of(delta: &Delta, program: &Program, style: &Style<'_>) -> Result<Self, Error> {
         let mut plan = Self::default();
         plan.members(delta, program, style.family)?;
         plan.policies(delta, style);
         plan.profiles(delta, style);
         plan.subjects(delta, style.family);
         plan.pods(delta, style.family);
-        if let Some(after) = &delta.ranges {
+        if let Some(RangesChange { before, after }) = &delta.ranges {
             let entries = |ranges: &[IpNet]| sets::range_entries(ranges, style.family);
-            let (before, after): (BTreeSet<_>, _) = (entries(ranges), entries(after));
+            let (before, after) = (entries(before), entries(after));
             let set = names::ranges_set(style.family);
             plan.edit(&set, Purpose::Isolates, true, after.difference(&before).copied());
             plan.edit(&set, Purpose::Isolates, false, before.difference(&after).copied());

@@ -167,12 +167,11 @@ proptest! {
             compiler.take_delta();
             let mut model = Model::of(Whole::new(compiler.program(), &style).unwrap());
             for batch in &batches {
-                let ranges = compiler.program().ranges.clone();
                 for (kind, object) in batch {
                     apply(&mut compiler, kind, object.clone());
                 }
                 let delta = compiler.take_delta();
-                model.carry_out(Plan::of(&delta, compiler.program(), &style, &ranges).unwrap());
+                model.carry_out(Plan::of(&delta, compiler.program(), &style).unwrap());
                 prop_assert_eq!(&model, &Model::of(Whole::new(compiler.program(), &style).unwrap()));
             }
         }

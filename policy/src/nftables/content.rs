@@ -1,91 +1,47 @@
 //! What one family's table holds, written whole or as a change. Pure.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use endpoint_cache::Family;
-use kernel::nft::{Batch, Chain, Element, Rule, Set};
+use kernel::nft::{Batch, Content, Element};
 
 use super::elements;
 use super::layout::{self, Fixed, chain, policy_chain, profile_chain, set_name};
 use super::rules::Style;
 use crate::policy::Direction;
-use crate::program::{Delta, Program, SetChange};
+use crate::program::{Delta, Program, RangesChange, SetChange};
 
 /// What the table is for, as `nft list` shows it.
 const COMMENT: &str = "NetworkPolicies, by pointsman";
 
-/// All that the table of a family holds; what is referred to stands first.
-pub(super) struct Content {
-    pub(super) sets: Vec<(Set, Vec<Element>)>,
-    pub(super) chains: Vec<(Chain, Vec<Rule>)>,
-}
-
-impl Content {
-    /// What a program asks for. `alive` are the marks of connections that need not be judged.
-    pub(super) fn new(program: &Program, style: &Style<'_>, alive: &[u32]) -> Self {
-        let family = style.family;
-        let here = |address: &IpAddr| Family::of(*address) == family;
-        let pods = || program.pods.keys().copied().filter(here);
-        let subjects = |wanted: Direction| {
-            let of = program.subjects.iter().filter(move |((direction, _), _)| *direction == wanted);
-            of.filter(|((_, address), _)| here(address)).map(|((_, address), profile)| (*address, profile))
-        };
-        let elements_of = |fixed| match fixed {
-            Fixed::Generations => alive.iter().map(|mark| elements::generation(*mark)).collect(),
-            Fixed::Pods => pods().map(|pod| elements::plain(elements::address(pod))).collect(),
-            Fixed::Itself => pods().map(elements::itself).collect(),
-            Fixed::Ranges => elements::ranges(&program.ranges, family),
-            Fixed::Isolated => {
-                let all =
-                    Direction::BOTH.into_iter().flat_map(|direction| subjects(direction).map(|(at, _)| at));
-                let all: BTreeSet<IpAddr> = all.collect();
-                all.into_iter().map(|pod| elements::plain(elements::address(pod))).collect()
-            }
-            Fixed::Egress => subjects(Direction::Egress).map(|(at, to)| elements::subject(at, to)).collect(),
-            Fixed::Ingress => {
-                subjects(Direction::Ingress).map(|(at, to)| elements::subject(at, to)).collect()
-            }
-        };
-        let fixed = Fixed::ALL.map(|fixed| (fixed.definition(family), elements_of(fixed)));
-        let shared = program
-            .sets
-            .iter()
-            .map(|(key, members)| (layout::set(key, family), elements::of_set(key, members.keys(), family)));
-        let policies =
-            program.policies.iter().map(|(key, clauses)| (policy_chain(key), style.policy(key, clauses)));
-        let profiles =
-            program.profiles.keys().map(|profile| (profile_chain(profile), style.profile(profile)));
-        let always = style.chains().into_iter().map(|(name, rules)| (name.to_owned(), rules));
-        Self {
-            sets: shared.chain(fixed).collect(),
-            chains: always
-                .chain(policies)
-                .chain(profiles)
-                .map(|(name, rules)| (chain(&name), rules))
-                .collect(),
-        }
-    }
-
-    /// Writes the table anew, in the place of one that `exists`.
-    pub(super) fn write(&self, batch: &mut Batch, exists: bool) {
-        if exists {
-            batch.delete_table();
-        }
-        batch.add_table(COMMENT);
-        for (set, _) in &self.sets {
-            batch.add_set(set);
-        }
-        for (chain, _) in &self.chains {
-            batch.add_chain(chain);
-        }
-        for (chain, rules) in &self.chains {
-            rules.iter().for_each(|rule| batch.add_rule(&chain.name, rule));
-        }
-        for (set, elements) in &self.sets {
-            batch.add_elements(&set.name, elements);
-        }
-    }
+/// What a program asks of the table of a family. `alive` are the marks of connections that need not be judged.
+pub(super) fn whole(program: &Program, style: &Style<'_>, alive: &[u32]) -> Content {
+    let family = style.family;
+    let here = |address: &IpAddr| Family::of(*address) == family;
+    let pods = || program.pods.keys().copied().filter(here);
+    let subjects = |wanted: Direction| {
+        let of = program.subjects.iter().filter(move |((direction, _), _)| *direction == wanted);
+        of.filter(|((_, address), _)| here(address)).map(|((_, address), profile)| (*address, profile))
+    };
+    let elements_of = |fixed| match fixed {
+        Fixed::Generations => alive.iter().map(|mark| elements::generation(*mark)).collect(),
+        Fixed::Pods => pods().map(Element::of_address).collect(),
+        Fixed::Itself => pods().map(elements::itself).collect(),
+        Fixed::Ranges => elements::ranges(&program.ranges, family),
+        Fixed::Isolated(of) => subjects(of).map(|(at, _)| Element::of_address(at)).collect(),
+        Fixed::Subjects(of) => subjects(of).map(|(at, to)| elements::subject(at, to)).collect(),
+    };
+    let fixed = Fixed::ALL.map(|fixed| (fixed.definition(family), elements_of(fixed)));
+    let shared = program
+        .sets
+        .iter()
+        .map(|(key, members)| (layout::set(key, family), elements::of_set(key, members.keys(), family)));
+    let policies =
+        program.policies.iter().map(|(key, clauses)| (policy_chain(key), style.policy(key, clauses)));
+    let profiles = program.profiles.keys().map(|profile| (profile_chain(profile), style.profile(profile)));
+    let always = style.chains().into_iter().map(|(name, rules)| (name.to_owned(), rules));
+    let chains = always.chain(policies).chain(profiles).map(|(name, rules)| (chain(&name), rules));
+    Content { comment: COMMENT, sets: shared.chain(fixed).collect(), chains: chains.collect() }
 }
 
 /// Writes what changed, of a table that holds what the program was before.
@@ -93,7 +49,7 @@ pub(super) fn change(batch: &mut Batch, program: &Program, delta: &Delta, style:
     add_to_sets(batch, program, delta, style.family);
     write_chains(batch, delta, style);
     move_subjects(batch, delta, style.family);
-    move_pods(batch, program, delta, style.family);
+    move_pods(batch, delta, style.family);
     remove_chains_and_sets(batch, delta);
 }
 
@@ -140,7 +96,7 @@ fn move_subjects(batch: &mut Batch, delta: &Delta, family: Family) {
         if Family::of(*address) != family {
             continue;
         }
-        let map = Fixed::subjects(*direction).name();
+        let map = Fixed::Subjects(*direction).name();
         if let Some(before) = &change.before {
             batch.delete_elements(map, &[elements::subject(*address, before)]);
         }
@@ -150,7 +106,7 @@ fn move_subjects(batch: &mut Batch, delta: &Delta, family: Family) {
     }
 }
 
-fn move_pods(batch: &mut Batch, program: &Program, delta: &Delta, family: Family) {
+fn move_pods(batch: &mut Batch, delta: &Delta, family: Family) {
     let put = |batch: &mut Batch, set: Fixed, element: Element, (was, is): (bool, bool)| match (was, is) {
         (true, false) => batch.delete_elements(set.name(), &[element]),
         (false, true) => batch.add_elements(set.name(), &[element]),
@@ -158,23 +114,18 @@ fn move_pods(batch: &mut Batch, program: &Program, delta: &Delta, family: Family
     };
     for (address, change) in delta.pods.iter().filter(|(address, _)| Family::of(**address) == family) {
         let moved = (change.before.is_some(), change.after.is_some());
-        put(batch, Fixed::Pods, elements::plain(elements::address(*address)), moved);
+        put(batch, Fixed::Pods, Element::of_address(*address), moved);
         put(batch, Fixed::Itself, elements::itself(*address), moved);
     }
-    let addresses: BTreeSet<IpAddr> = delta.subjects.keys().map(|(_, address)| *address).collect();
-    for address in addresses.into_iter().filter(|address| Family::of(*address) == family) {
-        let is = |direction| program.subjects.contains_key(&(direction, address));
-        let was = |direction| match delta.subjects.get(&(direction, address)) {
-            Some(change) => change.before.is_some(),
-            None => is(direction),
-        };
-        let [ingress, egress] = Direction::BOTH;
-        let moved = (was(ingress) || was(egress), is(ingress) || is(egress));
-        put(batch, Fixed::Isolated, elements::plain(elements::address(address)), moved);
+    for ((direction, address), change) in &delta.subjects {
+        if Family::of(*address) == family {
+            let moved = (change.before.is_some(), change.after.is_some());
+            put(batch, Fixed::Isolated(*direction), Element::of_address(*address), moved);
+        }
     }
-    if let Some(ranges) = &delta.ranges {
-        batch.flush_set(Fixed::Ranges.name());
-        batch.add_elements(Fixed::Ranges.name(), &elements::ranges(ranges, family));
+    if let Some(RangesChange { before, after }) = &delta.ranges {
+        let [before, after] = [before, after].map(|ranges| elements::ranges(ranges, family));
+        batch.replace_elements(Fixed::Ranges.name(), &before, &after);
     }
 }
 

@@ -43,32 +43,23 @@ pub(super) enum Fixed {
     Itself,
     /// The ranges that this node's pods' addresses are from.
     Ranges,
-    /// Whoever is isolated in some direction.
-    Isolated,
-    /// Who is isolated from whom it sends to, and its profile's chain.
-    Egress,
-    /// Who is isolated from whom it is sent to by, and its profile's chain.
-    Ingress,
+    /// Whoever is isolated in a direction: stays as it is when its profile changes.
+    Isolated(Direction),
+    /// The same, and its profile's chain.
+    Subjects(Direction),
 }
 
 impl Fixed {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Generations,
         Self::Pods,
         Self::Itself,
         Self::Ranges,
-        Self::Isolated,
-        Self::Egress,
-        Self::Ingress,
+        Self::Isolated(Direction::Egress),
+        Self::Isolated(Direction::Ingress),
+        Self::Subjects(Direction::Egress),
+        Self::Subjects(Direction::Ingress),
     ];
-
-    /// The map of a direction.
-    pub(super) fn subjects(direction: Direction) -> Self {
-        match direction {
-            Direction::Ingress => Self::Ingress,
-            Direction::Egress => Self::Egress,
-        }
-    }
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -76,9 +67,10 @@ impl Fixed {
             Self::Pods => "pods",
             Self::Itself => "itself",
             Self::Ranges => "pod-ranges",
-            Self::Isolated => "isolated",
-            Self::Egress => "egress-subjects",
-            Self::Ingress => "ingress-subjects",
+            Self::Isolated(Direction::Egress) => "egress-isolated",
+            Self::Isolated(Direction::Ingress) => "ingress-isolated",
+            Self::Subjects(Direction::Egress) => "egress-subjects",
+            Self::Subjects(Direction::Ingress) => "ingress-subjects",
         }
     }
 
@@ -91,9 +83,11 @@ impl Fixed {
             Self::Pods => (vec![ip], MapTo::Nothing, "every known pod of this node"),
             Self::Itself => (vec![ip, ip], MapTo::Nothing, "a pod that reaches itself"),
             Self::Ranges => (vec![ip], MapTo::Nothing, "addresses of this node's pods, known or not"),
-            Self::Isolated => (vec![ip], MapTo::Nothing, "pods that policies isolate"),
-            Self::Egress => (vec![ip], MapTo::Verdict, "who may not send just anything"),
-            Self::Ingress => (vec![ip], MapTo::Verdict, "who may not be sent just anything"),
+            Self::Isolated(Direction::Egress) => (vec![ip], MapTo::Nothing, "who may not send just anything"),
+            Self::Isolated(Direction::Ingress) => {
+                (vec![ip], MapTo::Nothing, "who may not be sent just anything")
+            }
+            Self::Subjects(_) => (vec![ip], MapTo::Verdict, "by which policies that is"),
         };
         Set {
             name: self.name().to_owned(),

@@ -24,7 +24,8 @@
 //!
 //! No packet falls between two states: the kernel looks sets up as they are, but runs chains as they were when the packet
 //! came in. One that is led by a new element to a chain that is newer than itself finds it empty, comes back, and is
-//! dropped (`forward`); it is sent again.
+//! dropped (`forward`); it is sent again. So is one of whose isolated end no profile is found because it is being replaced
+//! (`egress-isolated`, `ingress-isolated`). And the tables are mended, never made anew.
 //!
 //! # Where things are
 //!
@@ -42,9 +43,8 @@ use std::time::Instant;
 
 use endpoint_cache::Family;
 use kernel::conntrack::Conntrack;
-use kernel::nft::{Batch, Monitor, Nftables as Connection};
+use kernel::nft::{Batch, Installed, Mending, Monitor, Nftables as Connection};
 
-use self::content::Content;
 pub use self::layout::table;
 use self::layout::{chain, policy_chain, profile_chain};
 use self::rules::Style;
@@ -94,32 +94,22 @@ impl Nftables {
         Ok(None)
     }
 
-    /// Replaces the tables that do not hold what they should; all of them, since generations are common to them.
-    fn replace(&mut self, program: &Program, generations: &Generations) -> Result<usize, Error> {
-        let mut operations = 0;
-        for family in self.settings.families.clone() {
-            let content =
-                Content::new(program, &self.style(family, generations.mark()), &generations.alive());
-            let exists = self.connection.tables()?.contains(&table(family));
-            let mut batch = Batch::new(table(family));
-            content.write(&mut batch, exists);
-            operations += batch.operations();
-            self.connection.commit(batch)?;
-        }
-        Ok(operations)
+    /// What every table holds.
+    fn read(&mut self) -> Result<Vec<(Family, Option<Installed>)>, Error> {
+        let families = self.settings.families.clone();
+        let read = |family| Ok((family, self.connection.installed(&table(family))?));
+        families.into_iter().map(read).collect()
     }
 
-    /// The first difference from what the tables should hold.
-    fn difference(&mut self, program: &Program, generations: &Generations) -> Result<Option<String>, Error> {
-        for family in self.settings.families.clone() {
-            let content =
-                Content::new(program, &self.style(family, generations.mark()), &generations.alive());
-            let found = installed::difference(&mut self.connection, &table(family), &content)?;
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
+    /// What makes a table what it should be.
+    fn mending(
+        &self,
+        (family, installed): &(Family, Option<Installed>),
+        program: &Program,
+        generations: &Generations,
+    ) -> Mending {
+        let style = self.style(*family, generations.mark());
+        content::whole(program, &style, &generations.alive()).mending(&table(*family), installed.as_ref())
     }
 
     /// No connection may bear a mark from the last time that its number was used.
@@ -173,12 +163,14 @@ impl Enforcer for Nftables {
             (Some(known), Some(installed)) if known.mark() == installed.mark() => Some(known),
             (_, installed) => installed,
         };
+        let tables = self.read()?;
         if let Some(generations) = &in_force {
-            let Some(difference) = self.difference(program, generations)? else {
+            let different = |table| self.mending(table, program, generations).difference;
+            let Some(difference) = tables.iter().find_map(different) else {
                 self.generations = in_force;
                 return Ok(Report::default());
             };
-            tracing::info!("{difference}: the tables of policies are made anew");
+            tracing::info!("{difference}: the tables of policies are mended");
         }
         let generations = match in_force {
             Some(mut generations) => {
@@ -192,9 +184,14 @@ impl Enforcer for Nftables {
                 Generations::only(self.settings.mark_mask, 1)
             }
         };
-        let operations = self.replace(program, &generations)?;
+        let mut report = Report { operations: 0, judged_anew: true };
+        for table in &tables {
+            let Mending { batch, .. } = self.mending(table, program, &generations);
+            report.operations += batch.operations();
+            self.connection.commit(batch)?;
+        }
         self.generations = Some(generations);
-        Ok(Report { operations, judged_anew: true })
+        Ok(report)
     }
 
     fn apply(&mut self, program: &Program, delta: &Delta) -> Result<Report, Error> {

@@ -22,6 +22,9 @@ const LOGGED_PER_SECOND: u32 = 50;
 /// Bytes of a denied packet that are looked at: its headers.
 const LOGGED_BYTES: u32 = 128;
 
+/// What is said of packets that come while rules change.
+const REPLACED: &str = "met rules that were being replaced";
+
 /// `IPPROTO_TCP`
 const TCP: u8 = 6;
 
@@ -152,7 +155,7 @@ impl Style<'_> {
         let jump = verdict(Verdict::Jump(chain::CONNECTIONS.to_owned()));
         // Every way through the rules ends in a verdict. Only a packet that came while they were replaced, and was led to
         // a chain that is newer than itself, comes here.
-        [rule("", [jump]), rule("met rules that were being replaced", [verdict(Verdict::Drop)])]
+        [rule("", [jump]), rule(REPLACED, [verdict(Verdict::Drop)])]
     }
 
     /// A process of this node, or IPVS, may send under a pod's address.
@@ -189,7 +192,7 @@ impl Style<'_> {
                 rules.push(rule("", [unknown, goto(chain::UNKNOWN)]));
             }
         }
-        rules.push(rule("", [vec![client(self.family, SCRATCH), lookup(Fixed::Egress)]]));
+        rules.extend(self.to_policies(Direction::Egress));
         rules.push(rule("", [goto(chain::INTO_PODS)]));
         rules
     }
@@ -216,10 +219,24 @@ impl Style<'_> {
     }
 
     fn judge_servers(&self) -> Vec<Rule> {
-        vec![
-            rule("", [vec![server(self.family, SCRATCH), lookup(Fixed::Ingress)]]),
-            rule("", [goto(chain::ALLOWED)]),
-        ]
+        let mut rules = self.to_policies(Direction::Ingress);
+        rules.push(rule("", [goto(chain::ALLOWED)]));
+        rules
+    }
+
+    /// Leads on whoever is isolated. The kernel may find neither the old nor the new element of a map for a packet that it
+    /// looks up while it swaps them, so who is isolated stands in a set too, which no swap touches.
+    fn to_policies(&self, direction: Direction) -> Vec<Rule> {
+        let who = || match direction {
+            Direction::Egress => client(self.family, SCRATCH),
+            Direction::Ingress => server(self.family, SCRATCH),
+        };
+        let mut rules = vec![rule("", [vec![who(), lookup(Fixed::Subjects(direction))]])];
+        if !self.settings.audit {
+            let isolated = vec![who(), contains(Fixed::Isolated(direction).name(), false)];
+            rules.push(rule(REPLACED, [isolated, verdict(Verdict::Drop)]));
+        }
+        rules
     }
 
     /// Notes in the connection's mark that it was allowed, and by which rules.
@@ -262,12 +279,14 @@ impl Style<'_> {
             Family::V6 => (8, 24, 16),
         };
         let fate = || if self.settings.audit { verdict(Verdict::Accept) } else { verdict(Verdict::Drop) };
-        let isolated = |offset| {
-            let who =
-                vec![payload(PayloadBase::Network, offset, len), contains(Fixed::Isolated.name(), false)];
+        let isolated = |(offset, direction)| {
+            let address = payload(PayloadBase::Network, offset, len);
+            let who = vec![address, contains(Fixed::Isolated(direction).name(), false)];
             rule("belongs to no connection", [who, counter(), fate()])
         };
-        vec![isolated(source), isolated(destination), rule("", [verdict(Verdict::Accept)])]
+        let ends = [source, destination].into_iter();
+        let ends = ends.flat_map(|offset| Direction::BOTH.map(|direction| (offset, direction)));
+        ends.map(isolated).chain([rule("", [verdict(Verdict::Accept)])]).collect()
     }
 
     /// Asks one policy after the other, and denies what none allows.

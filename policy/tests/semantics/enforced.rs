@@ -51,8 +51,9 @@ impl Enforced {
             }
         }
         if let Some(ranges) = &delta.ranges {
-            assert_ne!(self.ranges, *ranges);
-            self.ranges.clone_from(ranges);
+            assert_eq!(self.ranges, ranges.before);
+            assert_ne!(ranges.before, ranges.after);
+            self.ranges.clone_from(&ranges.after);
         }
     }
 

@@ -316,6 +316,23 @@ impl Scene {
         Ok(())
     }
 
+    /// Has a pod count the packets that it gets from an address.
+    pub(crate) fn count_arrivals(&self, from: &str, at: &str) -> Result<()> {
+        let family = if self.is_v4() { "ip" } else { "ip6" };
+        let rule = format!("{family} saddr {} counter", self.end(from)?.ip);
+        let hook = "type filter hook prerouting priority raw";
+        let table = format!("table inet arrivals {{ chain prerouting {{ {hook}; {rule}; }}; }}\n");
+        self.place(&self.end(at)?).namespace.feed("nft", &["-f", "-"], &table).map(drop)
+    }
+
+    /// How many that were.
+    pub(crate) fn arrivals(&self, at: &str) -> Result<u64> {
+        let listed =
+            self.place(&self.end(at)?).namespace.output("nft", &["list", "table", "inet", "arrivals"])?;
+        let count = listed.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
+        count.and_then(|count| count.parse().ok()).with_context(|| format!("no counter in {listed}"))
+    }
+
     /// Writes the objects for the process to find, and does not wait.
     pub(crate) fn write_without_waiting(&mut self) -> Result<()> {
         self.write();

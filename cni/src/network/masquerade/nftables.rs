@@ -1,14 +1,14 @@
-//! By nftables: one table a family, written whole or by the node.
+//! By nftables: one table a family, mended or changed by the node.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use endpoint_cache::Family;
 use ipnet::IpNet;
 use kernel::nft::expr::{Action, Comparison, Expr, FibFlags, Load, Match, PayloadBase, Register, SetAccess};
 use kernel::nft::{
-    Batch, Bytes, Chain, ChainType, DataType, Element, Fingerprint, Hook, HookPoint, MapTo, Nftables, Rule,
-    Set, Table,
+    Batch, Bytes, Chain, ChainType, Content, DataType, Element, Hook, HookPoint, MapTo, Nftables, Rule, Set,
+    Table,
 };
 
 use crate::network::desired::Masquerade;
@@ -34,71 +34,21 @@ pub(in crate::network) fn table(family: Family) -> Table {
 }
 
 /// What the table of a family holds.
-struct Content {
-    sets: [(Set, Vec<Element>); 3],
-    chain: Chain,
-    rules: Vec<Rule>,
-}
-
-impl Content {
-    fn new(wanted: &Masquerade, family: Family) -> Self {
-        let nodes = wanted.nodes.iter().filter(|address| Family::of(**address) == family);
-        let hook = Hook { kind: ChainType::Nat, point: HookPoint::Postrouting, priority: PRIORITY };
-        Self {
-            sets: [
-                (set(PODS, family, true, "this node's pods"), ranges(&wanted.pods, family)),
-                (set(EXEMPT, family, true, "reached as they are"), ranges(&wanted.exempt, family)),
-                (
-                    set(NODES, family, false, "the nodes, reached so as well"),
-                    nodes.map(|node| plain(*node)).collect(),
-                ),
-            ],
-            chain: Chain { name: CHAIN.to_owned(), hook: Some(hook) },
-            rules: vec![rule(family, wanted.random_fully)],
-        }
-    }
-
-    fn write(&self, batch: &mut Batch, exists: bool) {
-        batch.add_table(COMMENT);
-        if exists {
-            batch.delete_table();
-            batch.add_table(COMMENT);
-        }
-        for (set, elements) in &self.sets {
-            batch.add_set(set);
-            batch.add_elements(&set.name, elements);
-        }
-        batch.add_chain(&self.chain);
-        for rule in &self.rules {
-            batch.add_rule(CHAIN, rule);
-        }
-    }
-
-    /// Whether the kernel has exactly this.
-    fn is_installed(&self, connection: &mut Nftables, table: &Table) -> Result<bool, kernel::Error> {
-        if connection.chains(table)? != std::slice::from_ref(&self.chain) {
-            return Ok(false);
-        }
-        let found: Vec<Option<Fingerprint>> =
-            connection.rules(table)?.into_iter().map(|rule| rule.fingerprint).collect();
-        if !found.into_iter().eq(self.rules.iter().map(|rule| Some(rule.fingerprint()))) {
-            return Ok(false);
-        }
-        let installed: HashMap<_, _> =
-            connection.sets(table)?.into_iter().map(|set| (set.name.clone(), set)).collect();
-        if installed.len() != self.sets.len() {
-            return Ok(false);
-        }
-        for (set, elements) in &self.sets {
-            if !installed.get(&set.name).is_some_and(|found| found.is(set)) {
-                return Ok(false);
-            }
-            let found: HashSet<Element> = connection.elements(table, &set.name)?.into_iter().collect();
-            if found != elements.iter().cloned().collect() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+fn content(wanted: &Masquerade, family: Family) -> Content {
+    let nodes = wanted.nodes.iter().copied().filter(|address| Family::of(*address) == family);
+    let hook = Hook { kind: ChainType::Nat, point: HookPoint::Postrouting, priority: PRIORITY };
+    let chain = Chain { name: CHAIN.to_owned(), hook: Some(hook) };
+    Content {
+        comment: COMMENT,
+        sets: vec![
+            (set(PODS, family, true, "this node's pods"), ranges(&wanted.pods, family)),
+            (set(EXEMPT, family, true, "reached as they are"), ranges(&wanted.exempt, family)),
+            (
+                set(NODES, family, false, "the nodes, reached so as well"),
+                nodes.map(Element::of_address).collect(),
+            ),
+        ],
+        chains: vec![(chain, vec![rule(family, wanted.random_fully)])],
     }
 }
 
@@ -107,20 +57,20 @@ pub(super) fn resync(connection: &mut Nftables, wanted: Option<&Masquerade>) -> 
     let (tables, mut operations) = (connection.tables()?, 0);
     for family in Family::BOTH {
         let table = table(family);
-        let exists = tables.contains(&table);
         let wanted = wanted.filter(|wanted| wanted.pods.iter().any(|pods| Family::of(pods.addr()) == family));
-        let mut batch = Batch::new(table.clone());
-        match wanted {
-            None if exists => batch.delete_table(),
-            None => continue,
-            Some(wanted) => {
-                let content = Content::new(wanted, family);
-                if exists && content.is_installed(connection, &table)? {
-                    continue;
+        let batch = match wanted {
+            None => {
+                let mut batch = Batch::new(table.clone());
+                if tables.contains(&table) {
+                    batch.delete_table();
                 }
-                content.write(&mut batch, exists);
+                batch
             }
-        }
+            Some(wanted) => {
+                let installed = connection.installed(&table)?;
+                content(wanted, family).mending(&table, installed.as_ref()).batch
+            }
+        };
         operations += batch.operations();
         connection.commit(batch)?;
     }
@@ -140,7 +90,7 @@ pub(super) fn change(
         }
         let these = |came: bool| -> Vec<Element> {
             let here = nodes.iter().filter(|(node, is)| *is == came && Family::of(*node) == family);
-            here.map(|(node, _)| plain(*node)).collect()
+            here.map(|(node, _)| Element::of_address(*node)).collect()
         };
         let mut batch = Batch::new(table(family));
         for (elements, came) in [(these(false), false), (these(true), true)] {
@@ -202,34 +152,8 @@ fn set(name: &str, family: Family, interval: bool, comment: &str) -> Set {
     }
 }
 
-fn plain(address: IpAddr) -> Element {
-    let key = match address {
-        IpAddr::V4(address) => Bytes::from_slice(&address.octets()),
-        IpAddr::V6(address) => Bytes::from_slice(&address.octets()),
-    };
-    Element { key, ..Element::default() }
-}
-
-/// Ranges as the kernel has them: where each begins, and the first address beyond it, unless there is none.
 fn ranges(ranges: &BTreeSet<IpNet>, family: Family) -> Vec<Element> {
     let here: Vec<IpNet> =
         ranges.iter().copied().filter(|range| Family::of(range.addr()) == family).collect();
-    let mut here = IpNet::aggregate(&here);
-    here.sort_unstable();
-    let mut elements: Vec<Element> = Vec::new();
-    for range in here {
-        let begin = plain(range.network());
-        // What begins where the one before ends goes on with it.
-        if elements.last().is_some_and(|end| end.interval_end && end.key == begin.key) {
-            elements.pop();
-        } else {
-            elements.push(begin);
-        }
-        let beyond = match range.broadcast() {
-            IpAddr::V4(last) => last.to_bits().checked_add(1).map(|bits| IpAddr::V4(bits.into())),
-            IpAddr::V6(last) => last.to_bits().checked_add(1).map(|bits| IpAddr::V6(bits.into())),
-        };
-        elements.extend(beyond.map(|beyond| Element { interval_end: true, ..plain(beyond) }));
-    }
-    elements
+    Element::of_ranges(&here)
 }

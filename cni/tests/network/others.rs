@@ -150,7 +150,7 @@ fn flannel() -> Result<()> {
     node.host.ip("route del 10.244.2.0/24\nroute add 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink")?;
     node.host.ip("route add 10.244.9.0/24 via 10.244.9.0 dev flannel.1 onlink")?;
     let report = node.resync()?;
-    ensure!(report.operations == 2 && report.refused.is_empty(), "{report:?}");
+    ensure!(report.operations == 3 && report.refused.is_empty(), "{report:?}");
     let routes = node.shows("ip route")?;
     ensure!(routes.contains("10.244.2.0/24 via 10.244.2.0 dev flannel.1 proto 112 onlink"), "{routes}");
     ensure!(!routes.contains("10.244.9.0/24"), "{routes}");

@@ -14,7 +14,9 @@ use super::uapi::{
     UNREACHABLE,
 };
 use crate::Error;
-use crate::netlink::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, Refusal, Writer};
+use crate::netlink::{
+    NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, Refusal, Writer,
+};
 
 /// Changes sent at a time, so that the answers fit the receive buffer even if every one is refused.
 const PIPELINE: usize = 256;
@@ -73,7 +75,7 @@ impl Routes {
 
 fn is_so_already(edit: &RouteEdit, errno: Errno) -> bool {
     match edit {
-        RouteEdit::Add(_) => errno == Errno::EEXIST,
+        RouteEdit::Add(_) | RouteEdit::Append(_) => errno == Errno::EEXIST,
         // A device takes its routes with it.
         RouteEdit::Remove(_) => matches!(errno, Errno::ESRCH | Errno::ENODEV),
         RouteEdit::Create(_) | RouteEdit::Replace(_) => false,
@@ -85,6 +87,7 @@ fn write_edit(writer: &mut Writer, sequence: u32, edit: &RouteEdit) {
     let (kind, flags) = match edit {
         RouteEdit::Add(_) | RouteEdit::Create(_) => (NEWROUTE, NLM_F_CREATE | NLM_F_EXCL),
         RouteEdit::Replace(_) => (NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE),
+        RouteEdit::Append(_) => (NEWROUTE, NLM_F_CREATE | NLM_F_APPEND),
         RouteEdit::Remove(_) => (DELROUTE, 0),
     };
     let route = edit.route();

@@ -67,8 +67,13 @@ pub enum RouteEdit {
     Add(Route),
     /// The same, but if there is one, that is a refusal (`EEXIST`).
     Create(Route),
-    /// It is made, instead of the one to the destination with this metric, whoever made that. No packet finds neither.
+    /// It is made, instead of the one to the destination with this metric, whoever made that. A packet that has just found
+    /// the old one and sees that it is dead looks no further, and finds no route: with IPv4 any packet, with IPv6 only one
+    /// that is the first to use it on its processor.
     Replace(Route),
+    /// It is made beside those to the destination with this metric, and taken when they are gone: [`Self::Remove`] of those
+    /// is to follow, and no packet finds none. For IPv4; IPv6 would share packets out among them.
+    Append(Route),
     /// It is removed if it is there: the one with this destination, metric, protocol, device and router.
     Remove(Route),
 }
@@ -78,7 +83,11 @@ impl RouteEdit {
     #[must_use]
     pub fn route(&self) -> &Route {
         match self {
-            Self::Add(route) | Self::Create(route) | Self::Replace(route) | Self::Remove(route) => route,
+            Self::Add(route)
+            | Self::Create(route)
+            | Self::Replace(route)
+            | Self::Append(route)
+            | Self::Remove(route) => route,
         }
     }
 }
@@ -88,6 +97,7 @@ impl fmt::Display for RouteEdit {
         let verb = match self {
             Self::Add(_) | Self::Create(_) => "add",
             Self::Replace(_) => "replace",
+            Self::Append(_) => "append",
             Self::Remove(_) => "remove",
         };
         write!(f, "{verb} {}", self.route())

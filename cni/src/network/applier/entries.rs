@@ -138,6 +138,8 @@ impl Entries {
 pub(super) struct Steps {
     pub(super) additions: Vec<Edit>,
     pub(super) routes: Vec<RouteEdit>,
+    /// Routes that go.
+    pub(super) sweep: Vec<RouteEdit>,
     pub(super) removals: Vec<Edit>,
 }
 
@@ -156,9 +158,10 @@ pub(super) fn change(delta: &Delta, desired: &Desired, devices: &BTreeMap<Family
         match (before, after) {
             (None, Some(after)) => steps.routes.push(RouteEdit::Create(after.route)),
             (Some(before), Some(after)) if before.route != after.route => {
-                steps.routes.push(RouteEdit::Replace(after.route));
+                steps.routes.push(instead(&before.route, after.route));
+                steps.sweep.extend(leftover(before.route));
             }
-            (Some(before), None) => steps.routes.push(RouteEdit::Remove(before.route)),
+            (Some(before), None) => steps.sweep.push(RouteEdit::Remove(before.route)),
             _ => {}
         }
     }
@@ -170,9 +173,20 @@ pub(super) fn change(delta: &Delta, desired: &Desired, devices: &BTreeMap<Family
             neighbour.map(NeighbourEdit::Forget).into_iter().chain(forwarding.map(NeighbourEdit::Stop));
         steps.removals.extend(edits.map(|edit| Edit { destination: *destination, edit }));
     }
-    // What comes is there before what it may stand in for goes.
-    steps.routes.sort_by_key(|edit| matches!(edit, RouteEdit::Remove(_)));
     steps
+}
+
+/// A route in the place of another of ours, so that no packet finds neither. [`leftover`] tells what has to go afterwards.
+pub(super) fn instead(of: &Route, route: Route) -> RouteEdit {
+    match leftover(*of) {
+        Some(_) => RouteEdit::Append(route),
+        None => RouteEdit::Replace(route),
+    }
+}
+
+/// What is left of a route when [`instead`] of it there is another. What led nowhere is simply replaced.
+pub(super) fn leftover(route: Route) -> Option<RouteEdit> {
+    (route.destination.addr().is_ipv4() && route.link != 0).then_some(RouteEdit::Remove(route))
 }
 
 /// Changes as the kernel takes them, and where among them each is.

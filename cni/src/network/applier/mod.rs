@@ -165,6 +165,7 @@ impl Applier {
         sweep.retain(|edit| !is_wanted(&edit.route().destination));
         self.run_neighbours(&there.additions(&wanted), &mut report)?;
         self.run_routes(&edits, &mut synced, &mut report)?;
+        sweep.retain(|edit| !synced.blocked.contains(&edit.route().destination));
         self.run_routes(&sweep, &mut synced, &mut report)?;
         self.run_neighbours(&there.removals(&wanted), &mut report)?;
         synced.blocked.extend(report.refused.iter().map(|(destination, _)| *destination));
@@ -196,13 +197,20 @@ impl Applier {
         self.run_neighbours(&change.additions, &mut report)?;
         let edits = change.routes.into_iter().map(|edit| match edit {
             // What is somebody else's is not replaced.
-            RouteEdit::Replace(route) if synced.blocked.contains(&route.destination) => {
+            RouteEdit::Replace(route) | RouteEdit::Append(route)
+                if synced.blocked.contains(&route.destination) =>
+            {
                 RouteEdit::Create(route)
             }
             edit => edit,
         });
         let edits: Vec<_> = edits.collect();
         self.run_routes(&edits, &mut synced, &mut report)?;
+        // What goes stays until what stands in for it is there.
+        let refused: BTreeSet<IpNet> = report.refused.iter().map(|(destination, _)| *destination).collect();
+        let mut sweep = change.sweep;
+        sweep.retain(|edit| !refused.contains(&edit.route().destination));
+        self.run_routes(&sweep, &mut synced, &mut report)?;
         self.run_neighbours(&change.removals, &mut report)?;
         if let (Some(masquerade), false) = (&desired.masquerade, delta.nodes.is_empty()) {
             report.operations += self.tool()?.change(masquerade, &delta.nodes)?;
@@ -340,23 +348,27 @@ fn route_edits(
         if there.contains(&route) {
             continue;
         }
-        if there.iter().any(|there| is_ours(there, &synced.devices)) {
-            edits.push(RouteEdit::Replace(*route));
+        if let Some(ours) = there.iter().find(|there| is_ours(there, &synced.devices)) {
+            edits.push(entries::instead(ours, *route));
         } else if let Some(there) = there.first() {
             report.refused.push((route.destination, format!("there is a {there} of somebody else")));
         } else {
             edits.push(RouteEdit::Create(*route));
         }
     }
-    let unwanted = |route: &&Route| {
-        is_ours(route, &synced.devices)
-            && wanted.routes.get(&(route.destination, route.metric)).is_none_or(|wanted| {
-                // Is replaced, or stands beside what is wanted.
-                wanted != *route
-                    && at.get(&(route.destination, route.metric)).is_some_and(|all| all.contains(&wanted))
-            })
+    let sweep = |route: &Route| {
+        let wanted = wanted.routes.get(&(route.destination, route.metric));
+        let is_beside = |wanted: &Route| {
+            at.get(&(route.destination, route.metric)).is_some_and(|all| all.contains(&wanted))
+        };
+        match wanted {
+            _ if !is_ours(route, &synced.devices) => None,
+            Some(wanted) if wanted == route => None,
+            Some(wanted) if !is_beside(wanted) => entries::leftover(*route),
+            _ => Some(RouteEdit::Remove(*route)),
+        }
     };
-    let sweep = found.iter().filter(unwanted).map(|route| RouteEdit::Remove(*route)).collect();
+    let sweep = found.iter().filter_map(sweep).collect();
     (edits, sweep)
 }
 

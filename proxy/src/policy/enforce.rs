@@ -143,6 +143,7 @@ impl PolicyLoop {
                 if let Some(work) = self.after_first_sync.take() {
                     work();
                 }
+                continue;
             }
             let first = match wait {
                 Some(wait) => inputs.recv_timeout(wait),

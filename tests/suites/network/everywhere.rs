@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use testbed::cluster::{Endpoint, Service, Slice};
 use testbed::cluster_bed::{CONFLIST, Frame, Lan, WORLD_PORT, pod_cidr, while_asking, while_echoing, world};
-use testbed::cni::{PORT, Pod};
+use testbed::cni::{PORT, Pod, refused};
 use testbed::{Family, Outcome, Protocol, scenarios};
 
 use crate::scene::{REPAIRED, Scene, must_be_tunnelled};
@@ -67,6 +67,7 @@ scenarios! { Scene:
     a_range_that_two_nodes_claim_belongs_to_one,
     a_range_out_of_the_cluster_is_refused,
     runtimes_find_us_once_the_network_is_ready,
+    status_tells_whether_running_pods_feel_it,
     cleaning_up_removes_all_of_it,
     without_masquerade_pods_are_seen_as_themselves,
     services_lead_to_pods_of_other_nodes,
@@ -283,6 +284,25 @@ fn runtimes_find_us_once_the_network_is_ready(s: &mut Scene) -> Result<()> {
     ensure!(written == 2, "there are {written} files");
     ensure!(exists(s, other)??, "somebody else's file is gone");
     Ok(())
+}
+
+/// The node's range is taken from it, and comes back.
+fn status_tells_whether_running_pods_feel_it(s: &mut Scene) -> Result<()> {
+    s.start(1)?;
+    let node = s.bed.node(1);
+    let list = node.list()?.in_version("1.1.0");
+    let pod = s.bed.pod(1, "pod")?;
+    node.runtime.status(&list)?;
+    s.bed.server.delete("Node", "", node.name())?;
+    let code = || match node.runtime.status(&list) {
+        Ok(()) => Ok(None),
+        status => refused(status).map(|refusal| Some(refusal.code)),
+    };
+    testbed::await_that("pods are said to feel it", || Ok(code()? == Some(51)))?;
+    node.runtime.del(&list, &pod.attachment)?;
+    ensure!(code()? == Some(50), "without pods: {:?}", code()?);
+    s.bed.server.put(node.object(s.families()))?;
+    testbed::await_that("all is well again", || Ok(code()?.is_none()))
 }
 
 fn cleaning_up_removes_all_of_it(s: &mut Scene) -> Result<()> {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use testbed::cluster_bed::{Lan, while_asking, while_echoing};
+use cni::network::bird::TABLE;
+use testbed::cluster_bed::{Lan, pod_cidr, while_asking, while_echoing};
 use testbed::cni::PORT;
 use testbed::{Family, under_traffic};
 
@@ -73,6 +74,7 @@ pub(crate) mod bgp {
     testbed::scenarios! { Scene:
         a_router_at_the_top_of_the_rack_learns_and_tells,
         a_bird_that_dies_takes_nothing_with_it,
+        a_partition_that_outlasts_sessions_heals,
     }
 
     /// The router's own BIRD.
@@ -166,6 +168,29 @@ pub(crate) mod bgp {
                 Ok(())
             })?;
         }
+        s.await_all_reach(&pods)
+    }
+
+    /// Sessions end after the hold time, and with them what they told.
+    fn a_partition_that_outlasts_sessions_heals(s: &mut Scene) -> Result<()> {
+        s.start(3)?;
+        let pods = s.pods()?;
+        s.await_all_reach(&pods)?;
+        let is_learned = |s: &Scene| -> Result<bool> {
+            let table = format!("table {TABLE}");
+            let told = [
+                s.lines(1, "-4 route show table all", &table)?,
+                s.lines(1, "-6 route show table all", &table)?,
+            ];
+            let ranges: Vec<_> = s.families().iter().map(|family| pod_cidr(*family, 3)).collect();
+            Ok(told.iter().flatten().any(|line| ranges.iter().any(|range| line.starts_with(range))))
+        };
+        testbed::await_that("node-3 has told BIRD", || is_learned(s))?;
+        s.bed.underlay.cut_off(s.bed.node(3))?;
+        testbed::await_that("what BIRD was told by node-3 is forgotten", || is_learned(s).map(|is| !is))?;
+        pods[0].must_reach(&pods[1])?;
+        s.bed.underlay.join_again(s.bed.node(3))?;
+        testbed::await_that("node-3 tells BIRD again", || is_learned(s))?;
         s.await_all_reach(&pods)
     }
 

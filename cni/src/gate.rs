@@ -33,6 +33,9 @@ pub struct Question {
     /// The pod, written `NAMESPACE/NAME`.
     #[serde(with = "pod_name")]
     pub pod: ObjectName,
+    /// Its UID, by which it is told from another that had the same name, if the runtime says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
     /// The addresses it has been given, which nobody else knows yet.
     pub addresses: Vec<IpAddr>,
     /// The runtime's name of its container.
@@ -237,6 +240,7 @@ mod tests {
     fn question() -> Question {
         Question {
             pod: ObjectName::new("shop", "web"),
+            uid: None,
             addresses: vec!["10.244.1.7".parse().unwrap(), "fd00::7".parse().unwrap()],
             container: "c1".to_owned(),
         }

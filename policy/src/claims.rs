@@ -59,14 +59,17 @@ impl Claims {
     }
 
     /// These addresses are this pod's, which is known to have others or none. Returns how it is now, and how the pods are
-    /// that had claimed some of them; `None` if it is no pod of this node, or too much has been claimed.
+    /// that had claimed some of them; `None` if it is no pod of this node, or another of the name, or too much has been
+    /// claimed.
     pub(crate) fn claim(
         &mut self,
         name: &ObjectName,
+        uid: Option<&str>,
         addresses: &[IpAddr],
         known: Option<&Pod>,
     ) -> Option<Vec<(ObjectName, Option<Pod>)>> {
-        let pod = self.unaddressed.get(name).or(known.filter(|pod| pod.is_local))?.clone();
+        let pod = self.unaddressed.get(name).or(known.filter(|pod| pod.is_local))?;
+        let pod = Some(pod).filter(|pod| pod.may_be(uid))?.clone();
         let mut addresses = addresses.to_vec();
         addresses.sort_unstable();
         addresses.dedup();
@@ -151,10 +154,10 @@ mod tests {
     #[test]
     fn an_address_is_a_pods_before_the_api_server_says_it() {
         let mut compiler = Compiler::new("node");
-        assert!(!compiler.claim(&name("a"), &[address("10.0.0.1")]), "nobody knows the pod");
+        assert!(!compiler.claim(&name("a"), None, &[address("10.0.0.1")]), "nobody knows the pod");
         compiler.apply(pod("a", "node", &[]));
         assert_eq!((holders(&mut compiler), compiler.pods()), (vec![], 0));
-        assert!(compiler.claim(&name("a"), &[address("10.0.0.1"), address("fd00::1")]));
+        assert!(compiler.claim(&name("a"), None, &[address("10.0.0.1"), address("fd00::1")]));
         let claimed = [pair("10.0.0.1", "a"), pair("fd00::1", "a")];
         assert_eq!(holders(&mut compiler), claimed);
         // Something else of the pod changes.
@@ -173,11 +176,11 @@ mod tests {
     fn a_pod_that_gets_another_address_has_it_until_the_api_server_says_something_new() {
         let mut compiler = Compiler::new("node");
         compiler.apply(pod("a", "node", &["10.0.0.1"]));
-        assert!(compiler.claim(&name("a"), &[address("10.0.0.2")]));
+        assert!(compiler.claim(&name("a"), None, &[address("10.0.0.2")]));
         assert_eq!(holders(&mut compiler), [pair("10.0.0.2", "a")]);
         compiler.apply(pod("a", "node", &["10.0.0.1"]));
         assert_eq!(holders(&mut compiler), [pair("10.0.0.2", "a")], "that was known before");
-        assert!(compiler.claim(&name("a"), &[address("10.0.0.3")]));
+        assert!(compiler.claim(&name("a"), None, &[address("10.0.0.3")]));
         compiler.apply(pod("a", "node", &["10.0.0.3"]));
         compiler.apply(pod("a", "node", &["10.0.0.1"]));
         assert_eq!(holders(&mut compiler), [pair("10.0.0.1", "a")], "the claim is over");
@@ -188,12 +191,12 @@ mod tests {
         let mut compiler = Compiler::new("node");
         compiler.apply(pod("a", "node", &[]));
         compiler.apply(pod("b", "node", &[]));
-        assert!(compiler.claim(&name("a"), &[address("10.0.0.1"), address("fd00::1")]));
-        assert!(compiler.claim(&name("b"), &[address("10.0.0.1")]));
+        assert!(compiler.claim(&name("a"), None, &[address("10.0.0.1"), address("fd00::1")]));
+        assert!(compiler.claim(&name("b"), None, &[address("10.0.0.1")]));
         assert_eq!(holders(&mut compiler), [pair("10.0.0.1", "b"), pair("fd00::1", "a")]);
-        assert!(compiler.claim(&name("b"), &[address("fd00::1")]));
+        assert!(compiler.claim(&name("b"), None, &[address("fd00::1")]));
         assert_eq!(holders(&mut compiler), [pair("fd00::1", "b")]);
-        assert!(compiler.claim(&name("a"), &[address("10.0.0.1")]));
+        assert!(compiler.claim(&name("a"), None, &[address("10.0.0.1")]));
         assert_eq!(holders(&mut compiler), [pair("10.0.0.1", "a"), pair("fd00::1", "b")]);
     }
 
@@ -202,16 +205,36 @@ mod tests {
         let mut compiler = Compiler::new("node");
         compiler.apply(pod("far", "other", &[]));
         compiler.apply(pod("far-addressed", "other", &["10.0.1.1"]));
-        assert!(!compiler.claim(&name("far"), &[address("10.0.0.1")]));
-        assert!(!compiler.claim(&name("far-addressed"), &[address("10.0.0.1")]));
+        assert!(!compiler.claim(&name("far"), None, &[address("10.0.0.1")]));
+        assert!(!compiler.claim(&name("far-addressed"), None, &[address("10.0.0.1")]));
         compiler.apply(pod("a", "node", &[]));
-        assert!(compiler.claim(&name("a"), &[address("10.0.0.1")]));
+        assert!(compiler.claim(&name("a"), None, &[address("10.0.0.1")]));
         compiler.apply(Update::Deleted(ObjectRef { kind: Kind::Pod, name: name("a") }));
         assert_eq!(holders(&mut compiler), []);
-        assert!(!compiler.claim(&name("a"), &[address("10.0.0.1")]));
+        assert!(!compiler.claim(&name("a"), None, &[address("10.0.0.1")]));
         // The next one of its name was given its address before the other was seen to go.
         compiler.apply(pod("a", "node", &[]));
         assert_eq!(holders(&mut compiler), [pair("10.0.0.1", "a")]);
+    }
+
+    #[test]
+    fn another_pod_of_the_name_has_no_claim() {
+        let with_uid = |uid: &str| {
+            let Update::Pod(mut pod) = pod("a", "node", &[]) else { unreachable!() };
+            pod.metadata.uid = Some(uid.to_owned());
+            pod
+        };
+        let mut compiler = Compiler::new("node");
+        compiler.apply(Update::Pod(with_uid("first")));
+        assert!(!compiler.claim(&name("a"), Some("second"), &[address("10.0.0.1")]));
+        compiler.apply(Update::Pod(with_uid("second")));
+        assert!(compiler.claim(&name("a"), Some("second"), &[address("10.0.0.1")]));
+        // What the kubelet has from a file it calls otherwise than the API server does.
+        let mut shown = with_uid("shown");
+        shown.metadata.annotations.insert("kubernetes.io/config.hash".to_owned(), "of-file".to_owned());
+        compiler.apply(Update::Pod(shown));
+        assert!(compiler.claim(&name("a"), Some("of-file"), &[address("10.0.0.2")]));
+        assert!(!compiler.claim(&name("a"), Some("second"), &[address("10.0.0.3")]));
     }
 
     #[test]
@@ -220,6 +243,6 @@ mod tests {
         compiler.apply(pod("a", "node", &[]));
         compiler.apply(Update::ListBegins(Kind::Pod));
         compiler.apply(Update::ListEnds(Kind::Pod));
-        assert!(!compiler.claim(&name("a"), &[address("10.0.0.1")]));
+        assert!(!compiler.claim(&name("a"), None, &[address("10.0.0.1")]));
     }
 }

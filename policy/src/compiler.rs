@@ -92,11 +92,11 @@ impl Compiler {
     }
 
     /// A pod of this node has been given these addresses, which the API server need not know yet. False, and nothing comes
-    /// of it, while it is not known to be one.
+    /// of it, while it is not known to be one; another of the same name does not count, if its UID is said.
     #[must_use]
-    pub fn claim(&mut self, name: &ObjectName, addresses: &[IpAddr]) -> bool {
+    pub fn claim(&mut self, name: &ObjectName, uid: Option<&str>, addresses: &[IpAddr]) -> bool {
         let known = self.pods.get(&name.namespace).and_then(|pods| pods.get(&name.name));
-        let Some(settled) = self.claims.claim(name, addresses, known) else { return false };
+        let Some(settled) = self.claims.claim(name, uid, addresses, known) else { return false };
         for (name, pod) in settled {
             self.set_pod(&name, pod);
         }

@@ -293,6 +293,7 @@ mod tests {
             ports: BTreeSet::new(),
             is_local: true,
             created: String::new(),
+            uids: Vec::new(),
         }
     }
 

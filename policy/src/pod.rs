@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use endpoint_cache::object::Metadata;
 use endpoint_cache::{Protocol, parse_address};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ pub(crate) struct Pod {
     pub(crate) is_local: bool,
     /// When it was created, as written (RFC 3339, which sorts).
     pub(crate) created: String,
+    /// By which UIDs the kubelet may call it; none if that is not known, and of other nodes' pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) uids: Vec<String>,
 }
 
 /// A port by its name.
@@ -44,14 +48,29 @@ impl Pod {
         let written = listed.chain([from.status.pod_ip.as_str()]);
         let addresses: BTreeSet<IpAddr> = written.filter_map(parse_address).collect();
         let containers = from.spec.containers.iter().chain(&from.spec.init_containers);
+        let is_local = node_name.is_none_or(|own| from.spec.node_name.to_lowercase() == own);
+        let metadata = &from.metadata;
         Some(Self {
-            labels: from.metadata.labels.clone(),
+            labels: metadata.labels.clone(),
             addresses: addresses.into_iter().collect(),
             ports: containers.flat_map(|container| &container.ports).filter_map(NamedPort::read).collect(),
-            is_local: node_name.is_none_or(|own| from.spec.node_name.to_lowercase() == own),
-            created: from.metadata.creation_timestamp.clone().unwrap_or_default(),
+            is_local,
+            created: metadata.creation_timestamp.clone().unwrap_or_default(),
+            uids: if is_local { uids(metadata) } else { Vec::new() },
         })
     }
+
+    /// Whether it may be the one with this UID, not another of the same name.
+    pub(crate) fn may_be(&self, uid: Option<&str>) -> bool {
+        uid.is_none_or(|uid| self.uids.is_empty() || self.uids.iter().any(|own| own == uid))
+    }
+}
+
+/// The API server's, and for a pod that the kubelet has from a file, and only shows there, the kubelet's own.
+fn uids(metadata: &Metadata) -> Vec<String> {
+    const OF_FILE: &str = "kubernetes.io/config.hash";
+    let of_file = metadata.annotations.get(OF_FILE);
+    metadata.uid.iter().flat_map(|uid| [Some(uid), of_file]).flatten().cloned().collect()
 }
 
 impl NamedPort {

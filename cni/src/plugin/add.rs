@@ -211,6 +211,7 @@ fn admit(request: &Request, wanted: &Wanted) -> Result<(), Error> {
     }
     let question = gate::Question {
         pod: ObjectName::new(namespace, name),
+        uid: arguments.get("K8S_POD_UID").filter(|uid| !uid.is_empty()).map(str::to_owned),
         addresses: wanted.addresses.iter().map(|assigned| assigned.address.addr()).collect(),
         container: wanted.container.clone(),
     };

@@ -33,6 +33,9 @@ pub struct Metadata {
     /// Namespace; empty means `default` for what has one.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "is_default")]
     pub namespace: String,
+    /// What tells it from another object of the same name, before it or after it; opaque.
+    #[serde(skip_serializing_if = "is_default")]
+    pub uid: Option<String>,
     /// Labels.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "is_default")]
     pub labels: BTreeMap<String, String>,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use cni::gate::{Answer, Question, receive, send};
 
-use crate::policy::Desk;
+use crate::policy::{Desk, Newcomer};
 use crate::telemetry::{Network, Socket};
 
 /// Pods that may wait at once; a node starts a hundred or so.
@@ -92,7 +92,10 @@ impl Keeper {
 
     fn admit(&self, question: &Question, until: Instant) -> Result<(), String> {
         match &self.policies {
-            Some(desk) => desk.admit(question.pod.clone(), question.addresses.clone(), until),
+            Some(desk) => {
+                let Question { pod, uid, addresses, .. } = question.clone();
+                desk.admit(Newcomer { pod, uid, addresses }, until)
+            }
             None => Ok(()),
         }
     }
@@ -120,6 +123,7 @@ mod tests {
     fn question() -> Question {
         Question {
             pod: ObjectName::new("shop", "web"),
+            uid: None,
             addresses: vec!["10.244.1.7".parse().unwrap()],
             container: "c1".to_owned(),
         }

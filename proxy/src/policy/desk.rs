@@ -1,20 +1,18 @@
 //! Asking the policy loop of this process, which alone knows the objects.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use endpoint_cache::object::ObjectName;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::input::{Inbox, Input};
 use super::view::PolicyView;
-use super::waiting::Claim;
+use super::waiting::{Claim, Newcomer};
 
 /// How long the policy loop may take to come to it: it answers between syncs.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -40,23 +38,18 @@ impl Desk {
         drop(self.inbox.set(inbox));
     }
 
-    /// Waits until all is in force that policies ask about a pod with these addresses, at most until then.
+    /// Waits until all is in force that policies ask about a new pod, at most until then.
     ///
     /// # Errors
     /// When it is not. Says why.
-    pub(crate) fn admit(
-        &self,
-        pod: ObjectName,
-        addresses: Vec<IpAddr>,
-        until: Instant,
-    ) -> Result<(), String> {
+    pub(crate) fn admit(&self, newcomer: Newcomer, until: Instant) -> Result<(), String> {
         const ENDING: &str = "the process is ending";
         let Some(inbox) = self.inbox.get() else {
             return Err("the process is only beginning to follow policies".to_owned());
         };
         let is_known = Arc::new(AtomicBool::default());
         let (in_force, answer) = sync_channel(1);
-        let claim = Claim { pod, addresses, until, is_known: Arc::clone(&is_known), in_force };
+        let claim = Claim { newcomer, until, is_known: Arc::clone(&is_known), in_force };
         if !inbox.put(Input::Claimed(claim)) {
             return Err(ENDING.to_owned());
         }

@@ -31,6 +31,7 @@ pub(crate) use self::alone::run as run_alone;
 pub(crate) use self::desk::Desk;
 pub(crate) use self::leftovers::{cleanup, retire};
 pub(crate) use self::view::PolicyView;
+pub(crate) use self::waiting::Newcomer;
 use crate::BadUsage;
 use crate::cli::Cli;
 use crate::mode::ModeName;

@@ -368,8 +368,11 @@ fn claim(bench: &mut Bench, pod: &str, address: &str) -> (Receiver<()>, Arc<Atom
     let (in_force, let_in) = sync_channel(1);
     let is_known = Arc::new(AtomicBool::default());
     bench.policy_loop.claimed(waiting::Claim {
-        pod: ObjectName::new("default", pod),
-        addresses: vec![address.parse().unwrap()],
+        newcomer: Newcomer {
+            pod: ObjectName::new("default", pod),
+            uid: None,
+            addresses: vec![address.parse().unwrap()],
+        },
         until: bench.now + Duration::from_secs(5),
         is_known: Arc::clone(&is_known),
         in_force,

@@ -9,13 +9,22 @@ use std::time::Instant;
 use endpoint_cache::object::ObjectName;
 use policy::Compiler;
 
+/// A pod that has just been given addresses.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    /// The pod.
+    pub(crate) pod: ObjectName,
+    /// Its UID, if that was said: another of the same name may have been there before.
+    pub(crate) uid: Option<String>,
+    /// The addresses that it has been given.
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
 /// A pod that waits.
 #[derive(Debug)]
 pub(super) struct Claim {
     /// The pod.
-    pub(super) pod: ObjectName,
-    /// The addresses that it has been given.
-    pub(super) addresses: Vec<IpAddr>,
+    pub(super) newcomer: Newcomer,
     /// Nobody waits for it any longer then.
     pub(super) until: Instant,
     /// Whether policies know the pod.
@@ -39,7 +48,8 @@ impl Waiting {
         self.0.retain(|claim| now < claim.until);
         let mut any = false;
         for claim in &self.0 {
-            if !claim.is_known.load(Ordering::Relaxed) && compiler.claim(&claim.pod, &claim.addresses) {
+            let Newcomer { pod, uid, addresses } = &claim.newcomer;
+            if !claim.is_known.load(Ordering::Relaxed) && compiler.claim(pod, uid.as_deref(), addresses) {
                 claim.is_known.store(true, Ordering::Relaxed);
                 any = true;
             }

@@ -27,6 +27,8 @@ use crate::cni::Pod;
 const API_PORT: u16 = 6443;
 /// The namespace that pods are in.
 pub const NAMESPACE: &str = "test";
+/// By which the kubelet tells a plugin which pod it is.
+pub const UID: &str = "K8S_POD_UID";
 
 /// The cluster.
 pub struct ClusterBed {
@@ -139,13 +141,26 @@ impl ClusterBed {
     /// # Errors
     /// As [`ClusterBed::pod`].
     pub fn pod_with(&self, node: u8, name: &str, labels: &Value) -> Result<Pod> {
+        let uid = format!("{name}-1");
+        self.announce(node, name, &uid, labels)?;
         let mut pod = Pod::new(name)?;
-        pod.attachment = pod.attachment.pod(NAMESPACE, name);
-        let object = pod_object(self.node(node), name, labels);
-        self.server.put(object)?;
+        pod.attachment = pod.attachment.pod(NAMESPACE, name).arg(UID, &uid);
         self.attach(node, &mut pod)?;
         pod.answer()?;
         Ok(pod)
+    }
+
+    /// Has the API server know a pod that has no addresses yet.
+    ///
+    /// # Errors
+    /// When the API server does not take it.
+    pub fn announce(&self, node: u8, name: &str, uid: &str, labels: &Value) -> Result<()> {
+        self.server.put(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": name, "namespace": NAMESPACE, "uid": uid, "labels": labels },
+            "spec": { "nodeName": self.node(node).name() }, "status": { "phase": "Pending" },
+        }))?;
+        Ok(())
     }
 
     /// Attaches a pod on a node, and tells the API server of its addresses.
@@ -178,13 +193,4 @@ impl ClusterBed {
     pub fn explain(&self) -> String {
         self.nodes.iter().map(Node::explain).collect()
     }
-}
-
-/// A pod as the API server has it before it has addresses.
-fn pod_object(node: &Node, name: &str, labels: &Value) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": name, "namespace": NAMESPACE, "labels": labels },
-        "spec": { "nodeName": node.name() }, "status": { "phase": "Pending" },
-    })
 }

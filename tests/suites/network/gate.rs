@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use testbed::cluster_bed::NAMESPACE;
+use testbed::cluster_bed::{NAMESPACE, UID};
 use testbed::cni::{PORT, Pod, refused};
 use testbed::{Outcome, Protocol, scenarios};
 
@@ -13,6 +13,7 @@ use crate::scene::Scene;
 scenarios! { Scene:
     the_first_packet_of_a_pod_meets_its_policies,
     who_is_allowed_is_allowed_at_once,
+    a_pod_waits_for_its_own_labels_not_for_those_of_another_of_its_name,
     without_the_daemon_no_pod_starts,
     without_the_daemon_pods_may_start,
     without_the_daemon_pods_go,
@@ -76,6 +77,37 @@ fn who_is_allowed_is_allowed_at_once(s: &mut Scene) -> Result<()> {
         let pod = s.bed.pod_with(1, &format!("web-{number}"), &json!({ "role": "web" }))?;
         pod.must_reach(&server)?;
         s.bed.remove(1, &pod)?;
+    }
+    Ok(())
+}
+
+fn a_pod_waits_for_its_own_labels_not_for_those_of_another_of_its_name(s: &mut Scene) -> Result<()> {
+    s.args.extend(POLICED);
+    s.bed.server.put(closed("closed"))?;
+    s.start(1)?;
+    let other = s.bed.pod(1, "other")?;
+    let first = s.bed.pod_with(1, "web-0", &json!({}))?;
+    s.await_reach(&other, &first)?;
+    let list = s.bed.node(1).list()?;
+    let mut hasty = list.clone();
+    for plugin in &mut hasty.plugins {
+        plugin["gateTimeout"] = json!("300ms");
+    }
+    let mut second = Pod::new("second")?;
+    second.attachment = second.attachment.pod(NAMESPACE, "web-0").arg(UID, "web-0-2");
+    let runtime = &s.bed.node(1).runtime;
+    runtime.del(&list, &first.attachment)?;
+    let refusal = refused(runtime.add(&hasty, &second.attachment))?;
+    ensure!(refusal.code == 11 && refusal.details.contains("no answer"), "{refusal}");
+    runtime.del(&hasty, &second.attachment)?;
+    s.bed.server.delete("Pod", NAMESPACE, "web-0")?;
+    s.bed.announce(1, "web-0", "web-0-2", &json!({ "closed": "yes" }))?;
+    second.result = runtime.add(&list, &second.attachment)?;
+    second.answer()?;
+    for family in s.families() {
+        let to = SocketAddr::new(second.ip(*family)?, PORT);
+        let outcome = other.place().connect(Protocol::Tcp, to)?;
+        ensure!(outcome == Outcome::Refused, "{to}: {outcome}");
     }
     Ok(())
 }

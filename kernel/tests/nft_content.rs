@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use kernel::nft::expr::{Action, Expr, Load, PayloadBase, Register, SetAccess};
 use kernel::nft::{
-    Chain, ChainType, Content, Data, DataType, Element, Family, Hook, HookPoint, InstalledRule, MapTo,
-    Nftables, Rule, Set, Table, Verdict,
+    Chain, ChainType, Content, Data, DataType, Element, Family, Hook, HookPoint, MapTo, Nftables, Rule, Set,
+    Table, Verdict,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -142,7 +142,14 @@ fn made() -> Result<()> {
 
 fn handles(nft: &mut Nftables, of: &str) -> Result<Vec<u64>> {
     let rules = nft.rules(&table())?;
-    Ok(rules.iter().filter(|rule| rule.chain == of).map(|rule: &InstalledRule| rule.handle).collect())
+    Ok(rules.iter().filter(|rule| rule.chain == of).map(|rule| rule.handle).collect())
+}
+
+/// Somebody changes the table.
+fn change(script: &str) -> Result<()> {
+    let status = Command::new("nft").arg(script).status().context("apt-get install nftables")?;
+    ensure!(status.success(), "nft {script}");
+    Ok(())
 }
 
 fn mended() -> Result<()> {
@@ -174,8 +181,7 @@ fn mended() -> Result<()> {
             "chain chain-0 is not as it should be",
         ),
     ] {
-        let status = Command::new("nft").arg(damage).status().context("apt-get install nftables")?;
-        ensure!(status.success(), "nft {damage}");
+        change(damage)?;
         let (difference, _) = mend(&mut nft, &content)?;
         ensure!(difference == Some(format!("table ip t: {named}")), "{damage}: {difference:?}");
         expect_right(&mut nft, &content).context(damage)?;
@@ -208,9 +214,7 @@ fn replaced() -> Result<()> {
         ("add chain ip t forward { type filter hook output priority 0; }", "chain forward has another shape"),
         ("add chain ip t forward", "chain forward has another shape"),
     ] {
-        let script = format!("add table ip t; delete table ip t; add table ip t; {other}");
-        let status = Command::new("nft").arg(&script).status().context("apt-get install nftables")?;
-        ensure!(status.success(), "nft {script}");
+        change(&format!("add table ip t; delete table ip t; add table ip t; {other}"))?;
         let (difference, _) = mend(&mut nft, &content)?;
         ensure!(difference == Some(format!("table ip t: {named}")), "{other}: {difference:?}");
         expect_right(&mut nft, &content).context(other)?;

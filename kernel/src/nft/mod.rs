@@ -30,6 +30,6 @@ pub use trace::{Met, TraceStep};
 pub use tracer::{TraceFilter, TraceLimit, Tracer};
 pub use types::{
     Bytes, Chain, ChainType, Data, DataType, Element, Family, Hook, HookPoint, ListedChain, MapTo, Set,
-    Table, Verdict,
+    Table, Verdict, octets,
 };
 pub use userdata::listable;

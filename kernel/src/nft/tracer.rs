@@ -8,7 +8,7 @@ use smallvec::smallvec;
 use super::batch::Batch;
 use super::connection::Nftables;
 use super::expr::{self, Comparison, CtKey, Expr, Load, Match, MetaKey, PayloadBase, Register};
-use super::types::{Bytes, Chain, ChainType, Family, Hook, HookPoint, Table};
+use super::types::{Bytes, Chain, ChainType, Family, Hook, HookPoint, Table, octets};
 use super::uapi::{self, LIST_ELEM, msg, rule, userdata as kind};
 use super::{read, userdata};
 use crate::Error;
@@ -225,11 +225,4 @@ fn masked(mask: &[u8]) -> Expr {
 fn equal(bytes: &[u8]) -> Expr {
     let with = Bytes::from_slice(bytes);
     Expr::Match(Match::Cmp { register: REGISTER, comparison: Comparison::Eq, with })
-}
-
-fn octets(address: IpAddr) -> Bytes {
-    match address {
-        IpAddr::V4(address) => Bytes::from_slice(&address.octets()),
-        IpAddr::V6(address) => Bytes::from_slice(&address.octets()),
-    }
 }

@@ -342,11 +342,7 @@ impl Element {
     /// An element whose key is an address, and that maps to nothing.
     #[must_use]
     pub fn of_address(address: IpAddr) -> Self {
-        let key = match address {
-            IpAddr::V4(address) => Bytes::from_slice(&address.octets()),
-            IpAddr::V6(address) => Bytes::from_slice(&address.octets()),
-        };
-        Self { key, ..Self::default() }
+        Self { key: octets(address), ..Self::default() }
     }
 
     /// Ranges of one family as an interval set has them: where each begins, and the first address beyond it, unless there
@@ -368,6 +364,15 @@ impl Element {
             elements.extend(beyond.map(|beyond| Self { interval_end: true, ..Self::of_address(beyond) }));
         }
         elements
+    }
+}
+
+/// An address as keys and comparisons have it.
+#[must_use]
+pub fn octets(address: IpAddr) -> Bytes {
+    match address {
+        IpAddr::V4(address) => Bytes::from_slice(&address.octets()),
+        IpAddr::V6(address) => Bytes::from_slice(&address.octets()),
     }
 }
 

@@ -1,14 +1,12 @@
 //! Building blocks of rules: runs of expressions that mean one thing.
 
-use std::net::IpAddr;
-
 use endpoint_cache::Family;
 use ipnet::IpNet;
 use kernel::nft::expr::{
     Action, Comparison, CtKey, Expr, FibFlags, Load, Match, MetaKey, NatKind, PayloadBase, Register,
     SetAccess,
 };
-use kernel::nft::{self, Bytes, Rule, Verdict};
+use kernel::nft::{self, Bytes, Rule, Verdict, octets};
 
 use super::layout::{SetName, address_type};
 use crate::context::{Context, Detector};
@@ -221,13 +219,6 @@ pub(crate) fn to_range(family: Family, range: IpNet, when: When) -> Vec<Expr> {
 fn within(load: Expr, range: IpNet, when: When) -> Vec<Expr> {
     let masked = bitwise(&octets(range.netmask()), &vec![0; octets(range.addr()).len()]);
     vec![load, masked, compare(when.comparison(), octets(range.network()))]
-}
-
-fn octets(ip: IpAddr) -> Bytes {
-    match ip {
-        IpAddr::V4(ip) => Bytes::from_slice(&ip.octets()),
-        IpAddr::V6(ip) => Bytes::from_slice(&ip.octets()),
-    }
 }
 
 fn bitwise(mask: &[u8], xor: &[u8]) -> Expr {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use endpoint_cache::{Family, Protocol};
 use ipnet::IpNet;
-use kernel::nft::{Bytes, Data, Element, Verdict};
+use kernel::nft::{Bytes, Data, Element, Verdict, octets};
 
 use super::layout::profile_chain;
 use crate::program::{Member, Profile, SetKey};
 
 fn port(at: IpAddr, protocol: Protocol, port: u16) -> Bytes {
     let [high, low] = port.to_be_bytes();
-    let mut key = Element::of_address(at).key;
+    let mut key = octets(at);
     key.extend_from_slice(&[protocol.number(), 0, 0, 0, high, low, 0, 0]);
     key
 }
@@ -23,8 +23,8 @@ fn plain(key: Bytes) -> Element {
 
 /// A pod that reaches itself.
 pub(super) fn itself(pod: IpAddr) -> Element {
-    let Element { mut key, .. } = Element::of_address(pod);
-    key.extend(key.clone());
+    let mut key = octets(pod);
+    key.extend(octets(pod));
     plain(key)
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use testbed::cluster_bed::{NAMESPACE, UID};
-use testbed::cni::{PORT, Pod, refused};
+use testbed::cni::{List, PORT, Pod, refused};
 use testbed::{Outcome, Protocol, scenarios};
 
 use crate::scene::Scene;
@@ -28,6 +28,14 @@ fn closed(name: &str) -> serde_json::Value {
         "metadata": { "name": name, "namespace": NAMESPACE },
         "spec": { "podSelector": { "matchLabels": { "closed": "yes" } }, "policyTypes": ["Ingress", "Egress"] },
     })
+}
+
+/// Plugins that do not wait for the daemon for long.
+fn hasty(mut list: List) -> List {
+    for plugin in &mut list.plugins {
+        plugin["gateTimeout"] = json!("300ms");
+    }
+    list
 }
 
 fn the_first_packet_of_a_pod_meets_its_policies(s: &mut Scene) -> Result<()> {
@@ -89,10 +97,7 @@ fn a_pod_waits_for_its_own_labels_not_for_those_of_another_of_its_name(s: &mut S
     let first = s.bed.pod_with(1, "web-0", &json!({}))?;
     s.await_reach(&other, &first)?;
     let list = s.bed.node(1).list()?;
-    let mut hasty = list.clone();
-    for plugin in &mut hasty.plugins {
-        plugin["gateTimeout"] = json!("300ms");
-    }
+    let hasty = hasty(list.clone());
     let mut second = Pod::new("second")?;
     second.attachment = second.attachment.pod(NAMESPACE, "web-0").arg(UID, "web-0-2");
     let runtime = &s.bed.node(1).runtime;
@@ -117,10 +122,7 @@ fn without_the_daemon_no_pod_starts(s: &mut Scene) -> Result<()> {
     s.start(1)?;
     let list = s.bed.node(1).list()?;
     s.bed.node_mut(1).kill()?;
-    let mut hasty = list;
-    for plugin in &mut hasty.plugins {
-        plugin["gateTimeout"] = json!("300ms");
-    }
+    let hasty = hasty(list);
     let before = testbed::cni::There::on(&s.bed.node(1).namespace)?;
     let pod = Pod::new("late")?;
     let attachment = pod.attachment.clone().pod(NAMESPACE, "late");
@@ -138,10 +140,7 @@ fn without_the_daemon_pods_may_start(s: &mut Scene) -> Result<()> {
     s.args.extend(POLICED);
     s.args.push("--pod-network-gate=open");
     s.start(1)?;
-    let mut list = s.bed.node(1).list()?;
-    for plugin in &mut list.plugins {
-        plugin["gateTimeout"] = json!("300ms");
-    }
+    let list = hasty(s.bed.node(1).list()?);
     s.bed.node_mut(1).kill()?;
     let mut pod = Pod::new("late")?;
     let attachment = pod.attachment.clone().pod(NAMESPACE, "late");

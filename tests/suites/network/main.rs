@@ -11,10 +11,9 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use testbed::suite::{Scenario, Test, run_waiting};
-use testbed::{ClusterBed, Family};
+use testbed::{ClusterBed, Family, Stack};
 
 use scene::{Backend, Scene};
-use testbed::Stack;
 
 fn main() -> ExitCode {
     let mut tests: Vec<Test> = bed::SCENARIOS.iter().map(bed_test).collect();

@@ -340,11 +340,12 @@ impl Scene {
         self.s.proxy()?.write("cluster.json", &manifest)
     }
 
-    /// Somebody connects without pause while something else is done; what came of each try.
+    /// Somebody connects without pause, in one way, while something else is done; what came of each try.
     pub(crate) fn while_trying(
         &mut self,
         from: &str,
         to: &str,
+        connect: fn(&Place<'_>, Protocol, SocketAddr) -> Result<Outcome>,
         meanwhile: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<Vec<Outcome>> {
         /// Tries after something was done, at least.
@@ -359,7 +360,7 @@ impl Scene {
                 let (mut tried, mut after) = (Vec::new(), 0);
                 while after < AFTER {
                     after += usize::from(done.load(Ordering::Relaxed));
-                    tried.push(place.connect_briefly(Protocol::Tcp, to)?);
+                    tried.push(connect(&place, Protocol::Tcp, to)?);
                 }
                 Ok(tried)
             });

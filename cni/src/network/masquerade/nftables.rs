@@ -54,21 +54,19 @@ fn content(wanted: &Masquerade, family: Family) -> Content {
 
 /// Brings the tables to what is wanted, whatever they hold; returns how much was written.
 pub(super) fn resync(connection: &mut Nftables, wanted: Option<&Masquerade>) -> Result<usize, kernel::Error> {
-    let (tables, mut operations) = (connection.tables()?, 0);
+    let mut operations = 0;
     for family in Family::BOTH {
         let table = table(family);
+        let installed = connection.installed(&table)?;
         let wanted = wanted.filter(|wanted| wanted.pods.iter().any(|pods| Family::of(pods.addr()) == family));
         let batch = match wanted {
+            Some(wanted) => content(wanted, family).mending(&table, installed.as_ref()).batch,
             None => {
-                let mut batch = Batch::new(table.clone());
-                if tables.contains(&table) {
+                let mut batch = Batch::new(table);
+                if installed.is_some() {
                     batch.delete_table();
                 }
                 batch
-            }
-            Some(wanted) => {
-                let installed = connection.installed(&table)?;
-                content(wanted, family).mending(&table, installed.as_ref()).batch
             }
         };
         operations += batch.operations();

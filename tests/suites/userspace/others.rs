@@ -1,5 +1,6 @@
 //! What there is in the kernel besides frontends, what others do to it, and what is theirs.
 
+use std::io;
 use std::net::{TcpListener, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
@@ -50,12 +51,17 @@ fn a_port_that_is_in_use_is_left_to_its_user(s: &mut Subject) -> Result<()> {
     s.serve_web(&PODS)?;
     let usual = listens(s)?;
     s.proxy()?.kill()?;
-    let user = s.bed.node.run(|| TcpListener::bind(usual))??;
-    let udp = s.bed.node.run(|| UdpSocket::bind(usual))??;
+    let take = || io::Result::Ok((TcpListener::bind(usual)?, UdpSocket::bind(usual)?));
+    let mut user = None;
+    // A program that was just being started has the sockets of who started it until it has begun.
+    await_that("the port is free", || {
+        user = s.bed.node.run(take)?.ok();
+        Ok(user.is_some())
+    })?;
     s.restart()?;
     s.proxy()?.await_line_with("in use by another program")?;
     s.reaches(s.pod(3), s.web_address(), &PODS, AsItself)?;
-    drop((user, udp));
+    drop(user);
     Ok(())
 }
 

@@ -157,8 +157,8 @@ impl Expected {
         }
         let is_first = route.metric.is_none_or(|metric| metric == 0);
         match self.ways.get(&route.destination) {
-            // Ours is gone, or what stood in its way.
-            Some(_) if gone => is_first,
+            // It is gone, or what stood in its way; not what was there before it.
+            Some(way) if gone => is_first && (self.is_way(route, *way) || !is_ours(route, &self.devices)),
             Some(way) => is_first && !self.is_way(route, *way),
             None if self.own.contains(&route.destination) => route.link == 0 && gone,
             None => !gone && is_ours(route, &self.devices),

@@ -112,13 +112,20 @@ impl Nodes {
             return None;
         }
         let backend = self.settings.backend;
-        let before = own.backend.clone().filter(|_| backend == Backend::Bgp && !self.settled);
+        let said = match backend == Backend::Bgp && !self.settled {
+            // Others keep their devices for it until then.
+            true if !self.desired.tunnels.is_empty() => {
+                own.backend.clone().or_else(|| Some(Backend::Vxlan.as_str().to_owned()))
+            }
+            true => own.backend.clone(),
+            false => None,
+        };
         let addresses = self.desired.own.keys().filter_map(|family| {
             let uplink = self.desired.uplinks.get(family)?;
             Some((*family, own.overwritten.get(family).copied().unwrap_or(uplink.address)))
         });
         Some(Announcement {
-            backend: before.unwrap_or_else(|| backend.as_str().to_owned()),
+            backend: said.unwrap_or_else(|| backend.as_str().to_owned()),
             vni: self.settings.vni,
             tunnels: self.desired.tunnels.iter().map(|(family, tunnel)| (*family, tunnel.mac)).collect(),
             addresses: addresses.collect(),

@@ -305,6 +305,24 @@ fn bgp_goes_by_what_is_learned_once_all_is() {
     assert_eq!(nodes.take_delta().ways.len(), 2);
 }
 
+/// Another may send by the tunnel until it has learned as well.
+#[test]
+fn bgp_keeps_its_device_until_the_other_has_learned() {
+    let mut far = node("b", 2, Some("vxlan"));
+    far.status.addresses[0].address = "198.51.100.2".into();
+    let (mut nodes, _) = nodes(settings(Backend::Bgp), vec![far.clone()]);
+    let said = |nodes: &Nodes| nodes.desired().announcement.clone().unwrap();
+    assert!(matches!(nodes.desired().ways[&range("10.244.2.0/24")], Way::Tunnel { .. }));
+    assert_eq!((&*said(&nodes).backend, said(&nodes).tunnels.len()), ("vxlan", 2));
+    let routes = BTreeMap::from([(range("10.244.2.0/24"), gateway("192.0.2.254"))]);
+    nodes.apply(Update::Learned { routes, settled: true });
+    assert_eq!(nodes.desired().ways[&range("10.244.2.0/24")], gateway("192.0.2.254"));
+    assert_eq!((&*said(&nodes).backend, said(&nodes).tunnels.len()), ("bgp", 2));
+    annotate(&mut far, "backend-type", "bgp");
+    nodes.apply(Update::Node(Box::new(far)));
+    assert!(nodes.desired().tunnels.is_empty() && said(&nodes).tunnels.is_empty());
+}
+
 #[test]
 fn one_nodes_change_is_one_change_among_five_thousand() {
     let mut nodes =

@@ -208,6 +208,13 @@ fn own() -> Result<()> {
     cluster.nodes[0].shows("ip neigh del 10.244.3.0 dev flannel.1")?;
     let what = await_damage(&heard)?;
     ensure!(what.contains("neighbour 10.244.3.0"), "{what}");
+    cluster.nodes[0].resync()?;
+    while heard.recv_timeout(Duration::from_millis(100)).is_ok() {}
+    // All routes are made anew.
+    cluster.set(0, &settings(Backend::HostGw))?;
+    cluster.nodes[0].shows("ip route del 10.244.3.0/24")?;
+    let what = await_damage(&heard)?;
+    ensure!(what.contains("10.244.3.0/24 via 192.0.2.3"), "{what}");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::Context;
 use modes::Mode;
 
-use crate::sync_loop::{Inbox, Input};
+use crate::sync_loop::{Inbox, Message};
 
 /// Listens from now on.
 ///
@@ -19,7 +19,7 @@ pub(crate) fn watch(mode: &mut dyn Mode, inbox: Inbox) -> anyhow::Result<()> {
         "disturbances",
         missed,
         move || watch.next_disturbance(),
-        move |why| inbox.put(Input::Disturbed(why)),
+        move |why| inbox.tell(Message::Disturbed(why)),
     )
 }
 

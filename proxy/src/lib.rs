@@ -11,6 +11,7 @@ pub mod config;
 pub mod conntrack;
 mod diff;
 mod disturbances;
+mod event_loop;
 mod fanout;
 mod http;
 mod links;

@@ -14,13 +14,14 @@ use tracing::level_filters::LevelFilter;
 use super::Diff;
 use crate::cli::Cli;
 use crate::config;
+use crate::event_loop;
 use crate::mode::{self, Asked};
 use crate::options::Origin;
 use crate::run;
 use crate::source::kubernetes::Kubernetes;
 use crate::source::manifests::Manifests;
 use crate::source::{self, Event, Source};
-use crate::sync_loop::{self, Input, NodeWait, Waiting};
+use crate::sync_loop::{Input, NodeWait, Waiting};
 use crate::telemetry::Telemetry;
 
 /// How long it may take until everything is loaded.
@@ -64,7 +65,7 @@ pub(super) fn compare(cli: &Cli) -> anyhow::Result<Diff> {
     }
     let node_wait = run::await_node(&origin, &settings, &node_name).filter(|_| chosen.programs_kernel);
     let cache = Cache::new(&node_name).with_loopback_endpoints(!chosen.programs_kernel && is_of_files);
-    let (inbox, inputs) = sync_loop::channel();
+    let (inbox, inputs) = event_loop::channel();
     source::start("source", source, inbox).with_context(|| format!("cannot read {origin}"))?;
     let mut loading = Loading { cache, telemetry, node_wait, origin };
     loading.run(&inputs)?;

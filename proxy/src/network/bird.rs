@@ -18,8 +18,9 @@ use cni::network::bird::arguments;
 
 use super::control::Control;
 use super::files;
-use super::input::{Inbox, Input};
+use super::input::{Inbox, Message};
 use crate::backoff::Backoff;
+use crate::event_loop::Offered;
 use crate::telemetry::{ESTABLISHED, Network, Session};
 
 /// How often it is looked after: while it starts, and later.
@@ -155,7 +156,7 @@ impl Keeper {
     /// Tells the loop what is new, if it has room for it.
     fn tell(&mut self) {
         let settled = self.running.as_ref().is_some_and(|running| running.settled);
-        if self.told != settled && self.inbox.offer(Input::Bird { settled }) {
+        if self.told != settled && self.inbox.offer(Message::Bird { settled }) == Offered::Taken {
             self.told = settled;
         }
     }

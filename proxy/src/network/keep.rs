@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use cni::network::{Bgp, Delta, Desired, Error, News, Nodes, Published, Report, Update, Way, bird};
@@ -15,38 +15,22 @@ use endpoint_cache::object::Node;
 use ipnet::IpNet;
 
 use super::bird::Bird;
-use super::input::{Inbox, Input, PENDING};
+use super::input::{Inbox, Message};
 use super::kernel::Kernel;
 use super::offer::Offer;
 use crate::backoff::Backoff;
 use crate::disturbances;
+use crate::event_loop::{self, BETWEEN_REPAIRS, EventLoop, UNSEEN};
 use crate::source::Event;
 use crate::source::kubernetes::Annotator;
 use crate::telemetry::{Extent, NetworkKnown, Telemetry};
 
-/// How long after a repair the next one may follow: whoever keeps changing what is ours must not keep us busy.
-const BETWEEN_REPAIRS: Duration = Duration::from_millis(500);
-/// Waits after failures in a row, from the first to the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long after a look for the devices that lead to other nodes the next one may follow.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// How often they are looked for while there are none.
 const BETWEEN_SEARCHES: Duration = Duration::from_secs(2);
 /// How often it is seen to that the files say what they should, and that what the kernel refused is tried again.
 const BETWEEN_CHECKUPS: Duration = Duration::from_secs(10);
-
-/// What is told of a difference that was found without news of it.
-const UNSEEN: &str = "somebody changed something, which was found when all was compared";
-
-/// Why the loop ended.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// It was told to. What is in force stays.
-    Stopped,
-    /// The source could not go on.
-    SourceFailed(anyhow::Error),
-}
 
 /// Takes Nodes in and joins this one to the others.
 pub(super) struct NetworkLoop {
@@ -156,7 +140,7 @@ impl NetworkLoop {
             tunnelled: 0,
             direct: 0,
             check_at: None,
-            backoff: Backoff::steady(FIRST_WAIT, LONGEST_WAIT),
+            backoff: event_loop::backoff(),
             serial: 0,
             telemetry,
         }
@@ -172,47 +156,10 @@ impl NetworkLoop {
         Self { bird, ..self }
     }
 
-    /// Runs until told to stop, or the source cannot go on. After the first sync, changes that others make are put into
-    /// the inbox too.
-    pub(super) fn run(mut self, inbox: Inbox, inputs: &Receiver<Input>) -> Outcome {
-        let outcome = self.go_on(inbox, inputs);
-        if let Some(bird) = self.bird.take() {
+    /// Ends what has to end with it. What is in force stays.
+    pub(super) fn end(self) {
+        if let Some(bird) = self.bird {
             bird.stop();
-        }
-        outcome
-    }
-
-    fn go_on(&mut self, inbox: Inbox, inputs: &Receiver<Input>) -> Outcome {
-        let mut inbox = Some(inbox);
-        loop {
-            let wait = self.turn(Instant::now());
-            if self.serial > 0
-                && let Some(inbox) = inbox.take()
-            {
-                self.watch(&inbox);
-                // What others did before anybody listened was not heard.
-                self.look_again(Instant::now());
-                continue;
-            }
-            let first = match wait {
-                Some(wait) => inputs.recv_timeout(wait),
-                None => inputs.recv().map_err(RecvTimeoutError::from),
-            };
-            let first = match first {
-                Ok(input) => input,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return Outcome::Stopped,
-            };
-            // Everything that is pending is programmed together, up to a bound so that it is at all.
-            for input in std::iter::once(first).chain(inputs.try_iter().take(PENDING)) {
-                match input {
-                    Input::Event(event) => self.take(event, Instant::now()),
-                    Input::Failed(error) => return Outcome::SourceFailed(error),
-                    Input::News(news) => self.hear(news, Instant::now()),
-                    Input::Bird { settled } => self.bird_settled(settled),
-                    Input::Stop => return Outcome::Stopped,
-                }
-            }
         }
     }
 
@@ -222,37 +169,12 @@ impl NetworkLoop {
         let heard = self.kernel.watch().map_err(anyhow::Error::from).and_then(|watches| {
             watches.into_iter().try_for_each(|next| {
                 let inbox = inbox.clone();
-                let hand_on = move |news| inbox.put(Input::News(news));
+                let hand_on = move |news| inbox.tell(Message::News(news));
                 disturbances::listen("network-news", missed, next, hand_on)
             })
         });
         if let Err(error) = heard {
             tracing::error!("{missed}: {error:#}");
-        }
-    }
-
-    /// Takes an event in; programs nothing.
-    pub(super) fn take(&mut self, event: Event<Update>, now: Instant) {
-        match event {
-            Event::Updates(updates) => {
-                for update in updates {
-                    if let Update::Node(node) = &update {
-                        self.take_own(node);
-                    }
-                    self.tell_nodes(update);
-                }
-                self.change_waits(now);
-                if self.nodes.own_addresses() != self.own.addresses {
-                    self.look_at = Some(now);
-                }
-            }
-            Event::Synced => {
-                if matches!(self.phase, Phase::Gated) {
-                    self.look_at = Some(now);
-                    self.phase = Phase::Resync { due: now };
-                    self.change_waits(now);
-                }
-            }
         }
     }
 
@@ -278,7 +200,7 @@ impl NetworkLoop {
     }
 
     /// Hears of what others changed.
-    pub(super) fn hear(&mut self, news: News, now: Instant) {
+    fn take_news(&mut self, news: News, now: Instant) {
         match news {
             News::Damage(what) => self.damaged(what, now),
             News::Uplink => {
@@ -290,7 +212,7 @@ impl NetworkLoop {
     }
 
     /// BIRD has learned all there is, or begins to.
-    pub(super) fn bird_settled(&mut self, settled: bool) {
+    fn bird_settled(&mut self, settled: bool) {
         self.learned =
             Learned { is_due: settled || self.learned.is_due, settled, ever: self.learned.ever || settled };
     }
@@ -309,36 +231,6 @@ impl NetworkLoop {
         self.repaired_at = Some(soonest);
         self.damage = Some(what);
         self.phase = Phase::Resync { due: soonest };
-    }
-
-    /// Does what is due at `now`; returns how long until something else is, if nothing arrives before.
-    pub(super) fn turn(&mut self, now: Instant) -> Option<Duration> {
-        if matches!(self.phase, Phase::Gated) {
-            return None;
-        }
-        if self.look_at.is_some_and(|due| due <= now) {
-            self.look_for_uplinks(now);
-        }
-        if std::mem::take(&mut self.learned.is_due) {
-            self.learn(now);
-        }
-        if matches!(self.phase, Phase::InForce) && self.check_at.is_some_and(|due| due <= now) {
-            self.check(now);
-        }
-        match self.phase {
-            Phase::Gated => {}
-            Phase::Resync { due } if now < due => {}
-            Phase::Resync { .. } => self.resync(now),
-            Phase::InForce if self.changed => self.apply(now),
-            Phase::InForce => {}
-        }
-        let due = match self.phase {
-            Phase::Gated => None,
-            Phase::Resync { due } => Some(due),
-            Phase::InForce => self.check_at,
-        };
-        let next = [due, self.look_at].into_iter().flatten().min();
-        next.map(|due| due.saturating_duration_since(now))
     }
 
     /// Compares everything, though nobody is known to have changed anything.
@@ -594,5 +486,81 @@ impl NetworkLoop {
             0 => "it is not programmed yet".to_owned(),
             _ => "not every family has a device that leads to the other nodes".to_owned(),
         }
+    }
+}
+
+impl EventLoop for NetworkLoop {
+    type Update = Update;
+    type Message = Message;
+
+    fn turn(&mut self, now: Instant) -> Option<Duration> {
+        if matches!(self.phase, Phase::Gated) {
+            return None;
+        }
+        if self.look_at.is_some_and(|due| due <= now) {
+            self.look_for_uplinks(now);
+        }
+        if std::mem::take(&mut self.learned.is_due) {
+            self.learn(now);
+        }
+        if matches!(self.phase, Phase::InForce) && self.check_at.is_some_and(|due| due <= now) {
+            self.check(now);
+        }
+        match self.phase {
+            Phase::Gated => {}
+            Phase::Resync { due } if now < due => {}
+            Phase::Resync { .. } => self.resync(now),
+            Phase::InForce if self.changed => self.apply(now),
+            Phase::InForce => {}
+        }
+        let due = match self.phase {
+            Phase::Gated => None,
+            Phase::Resync { due } => Some(due),
+            Phase::InForce => self.check_at,
+        };
+        let next = [due, self.look_at].into_iter().flatten().min();
+        next.map(|due| due.saturating_duration_since(now))
+    }
+
+    fn take(&mut self, event: Event<Update>, now: Instant) {
+        match event {
+            Event::Updates(updates) => {
+                for update in updates {
+                    if let Update::Node(node) = &update {
+                        self.take_own(node);
+                    }
+                    self.tell_nodes(update);
+                }
+                self.change_waits(now);
+                if self.nodes.own_addresses() != self.own.addresses {
+                    self.look_at = Some(now);
+                }
+            }
+            Event::Synced => {
+                if matches!(self.phase, Phase::Gated) {
+                    self.look_at = Some(now);
+                    self.phase = Phase::Resync { due: now };
+                    self.change_waits(now);
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message, now: Instant) -> ControlFlow<()> {
+        match message {
+            Message::News(news) => self.take_news(news, now),
+            Message::Bird { settled } => self.bird_settled(settled),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn has_synced(&self) -> bool {
+        self.serial > 0
+    }
+
+    fn after_first_sync(&mut self, inbox: Inbox) {
+        self.watch(&inbox);
+        // What others did before anybody listened was not heard.
+        self.look_again(Instant::now());
     }
 }

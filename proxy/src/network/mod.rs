@@ -20,7 +20,6 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -33,6 +32,7 @@ pub(crate) use self::leftovers::cleanup;
 pub(crate) use self::prepare::initialise;
 use crate::cli::{Cli, NetworkFlags};
 use crate::config::Loaded;
+use crate::event_loop::{self, channel};
 use crate::options::Origin;
 use crate::policy::Desk;
 use crate::source::kubernetes::{Annotator, Kubernetes};
@@ -40,8 +40,8 @@ use crate::source::manifests::Manifests;
 use crate::source::{self, Source};
 use crate::telemetry::{Joined, Socket, Telemetry};
 use bird::{Bird, Place};
-use input::{Inbox, Input, channel};
-use keep::{NetworkLoop, Outcome, Own};
+use input::{Inbox, Input, Message};
+use keep::{NetworkLoop, Own};
 use offer::Offer;
 
 /// Where Nodes come from, and how they are joined.
@@ -166,22 +166,17 @@ impl Prepared {
     /// # Errors
     /// When it cannot be begun, or the source cannot go on.
     fn run(self) -> anyhow::Result<()> {
-        let Self { network_loop, source, inbox, inputs, gate } = self;
+        let Self { mut network_loop, source, inbox, inputs, gate } = self;
         source::start("network-source", source, inbox.clone()).context("cannot start following Nodes")?;
-        let outcome = network_loop.run(inbox, &inputs);
+        let outcome = event_loop::run(&mut network_loop, inbox, &inputs);
+        network_loop.end();
         drop(gate);
-        match outcome {
-            Outcome::Stopped => Ok(()),
-            Outcome::SourceFailed(error) => Err(error),
-        }
+        outcome
     }
 }
 
 /// The pod network is being kept, on a thread of its own.
-pub(crate) struct Running {
-    inbox: Inbox,
-    thread: JoinHandle<()>,
-}
+pub(crate) type Running = event_loop::Running<Update, Message>;
 
 /// Begins to. If that cannot go on, `failed` is told why.
 ///
@@ -193,21 +188,6 @@ pub(crate) fn start(
 ) -> anyhow::Result<Running> {
     let prepared = asked.prepare()?;
     let inbox = prepared.inbox.clone();
-    let work = move || {
-        if let Err(error) = prepared.run() {
-            failed(error.context("Nodes cannot be followed"));
-        }
-    };
-    let thread = thread::Builder::new().name("network".to_owned()).spawn(work);
-    Ok(Running { inbox, thread: thread.context("cannot start a thread")? })
-}
-
-impl Running {
-    /// Ends the work. What is in force stays, and what container runtimes are told of it.
-    pub(crate) fn stop(self) {
-        self.inbox.put(Input::Stop);
-        if self.thread.join().is_err() {
-            tracing::error!("the network loop panicked");
-        }
-    }
+    let work = move || prepared.run().context("Nodes cannot be followed");
+    Running::start("network", inbox, work, failed)
 }

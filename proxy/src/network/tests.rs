@@ -5,6 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::mpsc::Sender;
+use std::thread;
 use std::time::Instant;
 
 use cni::network::{Delta, Desired, Error, News, Published, Report, Uplink, Way};
@@ -14,6 +15,7 @@ use endpoint_cache::object::{
 
 use super::kernel::{Kernel, Watch};
 use super::*;
+use crate::event_loop::EventLoop;
 use crate::source::Event;
 use crate::telemetry::NetworkKnown;
 
@@ -140,6 +142,10 @@ impl Bench {
         self.network_loop.take(Event::Updates(updates.into_iter().collect()), self.now);
     }
 
+    fn hear(&mut self, news: News) {
+        assert!(self.network_loop.hear(Message::News(news), self.now).is_continue());
+    }
+
     fn turn(&mut self) -> Option<Duration> {
         self.network_loop.turn(self.now)
     }
@@ -196,7 +202,7 @@ fn gone(name: &str) -> Update {
 fn nothing_is_programmed_before_all_nodes_are_known() {
     let mut bench = Bench::new();
     bench.take([node("node-a", 1), node("node-b", 2)]);
-    bench.network_loop.hear(News::Damage("somebody".to_owned()), bench.now);
+    bench.hear(News::Damage("somebody".to_owned()));
     assert_eq!(bench.turn(), None);
     assert_eq!((bench.calls(), bench.published()), (vec![], None));
     bench.network_loop.take(Event::Synced, bench.now);
@@ -255,9 +261,7 @@ fn a_failure_is_followed_by_a_resync_with_backoff() {
 fn damage_is_repaired_at_once_but_not_over_and_over() {
     let mut bench = Bench::synced();
     bench.record.lock().unwrap().operations = 1;
-    let damage = |bench: &mut Bench| {
-        bench.network_loop.hear(News::Damage("ip removed a route".to_owned()), bench.now);
-    };
+    let damage = |bench: &mut Bench| bench.hear(News::Damage("ip removed a route".to_owned()));
     damage(&mut bench);
     bench.turn();
     assert_eq!(bench.calls(), ["resync 0"]);
@@ -303,9 +307,9 @@ fn without_a_device_or_a_range_it_is_not_ready_and_says_why() {
 #[test]
 fn devices_are_looked_for_when_something_of_them_changes() {
     let mut bench = Bench::synced();
-    bench.network_loop.hear(News::Uplink, bench.now);
+    bench.hear(News::Uplink);
     let wait = bench.turn().expect("a look, not at once");
-    bench.network_loop.hear(News::Uplink, bench.now);
+    bench.hear(News::Uplink);
     bench.pass(wait);
     bench.turn();
     assert_eq!(bench.calls(), ["uplinks of [192.0.2.1]"]);
@@ -337,19 +341,19 @@ fn what_the_kernel_refused_and_files_that_others_damage_are_seen_to_now_and_then
 
 #[test]
 fn a_thread_runs_until_it_is_told_to_stop_and_hears_of_damage() {
-    let Bench { network_loop, record, telemetry, folder, .. } = Bench::new();
+    let Bench { mut network_loop, record, telemetry, folder, .. } = Bench::new();
     let (told, calls) = std::sync::mpsc::channel();
     *record.lock().unwrap() = Record { operations: 1, told: Some(told), ..Record::default() };
     let (inbox, inputs) = channel();
     let outside = inbox.clone();
-    let running = thread::spawn(move || network_loop.run(inbox, &inputs));
+    let running = thread::spawn(move || event_loop::run(&mut network_loop, inbox, &inputs));
     assert!(outside.put(Input::Event(Event::Updates(vec![node("node-a", 1)]))));
     assert!(outside.put(Input::Event(Event::Synced)));
     for call in ["resync 0", "watch", "resync 0", "resync 0"] {
         assert_eq!(calls.recv_timeout(Duration::from_secs(20)).as_deref(), Ok(call));
     }
-    outside.put(Input::Stop);
-    assert!(matches!(running.join().unwrap(), Outcome::Stopped));
+    outside.stop();
+    running.join().unwrap().unwrap();
     assert!(telemetry.network.drift.get().last.iter().any(|repair| repair.cause.contains("process 7")));
     assert!(folder.path().join("network.json").exists(), "what is in force stays, and so what is told of it");
 }
@@ -357,8 +361,7 @@ fn a_thread_runs_until_it_is_told_to_stop_and_hears_of_damage() {
 #[test]
 fn a_source_that_fails_ends_the_loop() {
     let (inbox, inputs) = channel();
-    let failed = inbox.clone();
-    assert!(failed.put(Input::Failed(anyhow::anyhow!("gone"))));
-    let outcome = Bench::new().network_loop.run(inbox, &inputs);
-    assert!(matches!(outcome, Outcome::SourceFailed(error) if error.to_string() == "gone"));
+    inbox.fail(anyhow::anyhow!("gone"));
+    let error = event_loop::run(&mut Bench::new().network_loop, inbox, &inputs).unwrap_err();
+    assert_eq!(error.to_string(), "gone");
 }

@@ -7,7 +7,6 @@ use endpoint_cache::Family;
 use jiff::Timestamp;
 
 use super::Asked;
-use super::input::Input;
 use crate::cli::Cli;
 use crate::config::Loaded;
 use crate::options::Origin;
@@ -39,10 +38,7 @@ pub(crate) fn run(cli: &Cli, loaded: &Loaded) -> anyhow::Result<()> {
     let policies = Arc::clone(&asked.desk);
     let prepared = asked.prepare()?;
     let inbox = prepared.inbox.clone();
-    signals::watch(move || {
-        inbox.put(Input::Stop);
-    })
-    .context("cannot watch for signals")?;
+    signals::watch(move || inbox.stop()).context("cannot watch for signals")?;
     let (_socket, status) = run::status_socket(cli).unzip();
     let endpoints = Endpoints {
         health: options.healthz,

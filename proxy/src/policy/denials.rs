@@ -11,7 +11,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use policy::{Compiler, LOG_GROUP, Profile};
 
-use super::input::{Inbox, Input, Offered};
+use super::input::{Inbox, Message};
+use crate::event_loop::Offered;
 
 /// Denials that are told in a second at most; of the others, how many there were.
 const IN_A_SECOND: u32 = 50;
@@ -20,7 +21,7 @@ const RANGE: u16 = 128;
 
 /// A packet that was denied, or would have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Denial {
+pub(crate) struct Denial {
     /// What the rule says of it.
     pub(super) prefix: String,
     /// From whom to whom it is.
@@ -62,7 +63,7 @@ fn hand_on(mut listener: Listener, inbox: &Inbox) -> anyhow::Result<()> {
             if !allowance.take() {
                 continue;
             }
-            match inbox.offer(Input::Denied(Denial { prefix: packet.prefix, headers })) {
+            match inbox.offer(Message::Denied(Denial { prefix: packet.prefix, headers })) {
                 Offered::Taken => {}
                 Offered::Full => allowance.untold += 1,
                 Offered::Gone => return Ok(()),

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::input::{Inbox, Input};
+use super::input::{Inbox, Message};
 use super::view::PolicyView;
 use super::waiting::{Claim, Newcomer};
 
@@ -50,7 +50,7 @@ impl Desk {
         let is_known = Arc::new(AtomicBool::default());
         let (in_force, answer) = sync_channel(1);
         let claim = Claim { newcomer, until, is_known: Arc::clone(&is_known), in_force };
-        if !inbox.put(Input::Claimed(claim)) {
+        if !inbox.tell(Message::Claimed(claim)) {
             return Err(ENDING.to_owned());
         }
         let known = || match is_known.load(Ordering::Relaxed) {
@@ -78,7 +78,7 @@ impl Desk {
         let (answer, heard) = oneshot::channel();
         let exchange = async {
             // Waits while too much is pending.
-            if !spawn_blocking(move || inbox.put(Input::Ask(answer))).await? {
+            if !spawn_blocking(move || inbox.tell(Message::Ask(answer))).await? {
                 bail!("the process is ending");
             }
             heard.await.context("the process is ending")?.map_err(anyhow::Error::msg)

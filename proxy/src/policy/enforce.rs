@@ -4,8 +4,8 @@
 //! source has; then everything is compared with the kernel, and from there on changes are programmed as they come. A
 //! failed transaction is followed by a comparison with everything, with backoff.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use endpoint_cache::Problem;
@@ -13,39 +13,21 @@ use endpoint_cache::object::Kind;
 use policy::{Compiler, Delta, Enforcer, Error, Program, Report, Settings, UnknownPods, Update};
 
 use super::denials;
-use super::input::{Inbox, Input, PENDING};
+use super::input::{Inbox, Message};
 use super::view::PolicyView;
-use super::waiting::{Claim, Waiting};
+use super::waiting::Waiting;
 use crate::backoff::Backoff;
 use crate::disturbances;
+use crate::event_loop::{self, BETWEEN_REPAIRS, EventLoop, UNSEEN};
 use crate::source::Event;
 use crate::source::kubernetes::{About, News, Outlet};
 use crate::telemetry::{Extent, Known, Telemetry};
-
-/// How long after a repair the next one may follow: whoever keeps changing our rules must not keep us busy.
-const BETWEEN_REPAIRS: Duration = Duration::from_millis(500);
-
-/// Waits after failures in a row, from the first to the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How often the kernel is asked what it has counted.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(10);
 
 /// How often all is compared where the kernel does not tell who changes what.
 const BETWEEN_CHECKUPS: Duration = Duration::from_secs(30);
-
-/// What is told of a difference that was found without news of it.
-const UNSEEN: &str = "somebody changed something, which was found when all was compared";
-
-/// Why the loop ended.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// It was told to. What is in force stays.
-    Stopped,
-    /// The source could not go on.
-    SourceFailed(anyhow::Error),
-}
 
 /// Takes objects in and enforces what policies ask of the node.
 pub(super) struct PolicyLoop {
@@ -98,7 +80,7 @@ impl PolicyLoop {
             changed: false,
             damage: None,
             repaired_at: None,
-            backoff: Backoff::steady(FIRST_WAIT, LONGEST_WAIT),
+            backoff: event_loop::backoff(),
             serial: 0,
             count_at: None,
             check_at: None,
@@ -124,50 +106,8 @@ impl PolicyLoop {
     }
 
     /// Has something done once, when the first sync has succeeded.
-    pub(super) fn after_first_sync(self, work: impl FnOnce() + Send + 'static) -> Self {
+    pub(super) fn with_work_after_first_sync(self, work: impl FnOnce() + Send + 'static) -> Self {
         Self { after_first_sync: Some(Box::new(work)), ..self }
-    }
-
-    /// Runs until told to stop, or the source cannot go on. After the first sync, changes that others make are put into
-    /// the inbox too.
-    pub(super) fn run(mut self, inbox: Inbox, inputs: &Receiver<Input>) -> Outcome {
-        let mut inbox = Some(inbox);
-        loop {
-            let wait = self.turn(Instant::now());
-            if self.serial > 0
-                && let Some(inbox) = inbox.take()
-            {
-                self.watch(inbox);
-                // What others did before anybody listened was not heard.
-                self.look_again(Instant::now());
-                if let Some(work) = self.after_first_sync.take() {
-                    work();
-                }
-                continue;
-            }
-            let first = match wait {
-                Some(wait) => inputs.recv_timeout(wait),
-                None => inputs.recv().map_err(RecvTimeoutError::from),
-            };
-            let first = match first {
-                Ok(input) => input,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return Outcome::Stopped,
-            };
-            // Everything that is pending goes into the same transaction, up to a bound so that one comes at all.
-            for input in std::iter::once(first).chain(inputs.try_iter().take(PENDING)) {
-                match input {
-                    Input::Event(event) => self.take(event, Instant::now()),
-                    Input::Failed(error) => return Outcome::SourceFailed(error),
-                    Input::Damaged(what) => self.damaged(what, Instant::now()),
-                    Input::Denied(denial) => denials::tell(&denial, &self.compiler, self.audit),
-                    // Whoever asked may have gone.
-                    Input::Ask(answer) => drop(answer.send(self.view())),
-                    Input::Claimed(claim) => self.claimed(claim),
-                    Input::Stop => return Outcome::Stopped,
-                }
-            }
-        }
     }
 
     /// All that is known, once it is all that the source has.
@@ -190,7 +130,7 @@ impl PolicyLoop {
             Some(mut watch) => {
                 let missed = "changes that others make to policies' rules are not noticed any longer";
                 let next = move || watch.next_damage();
-                let hand_on = move |what| inbox.put(Input::Damaged(what));
+                let hand_on = move |what| inbox.tell(Message::Damaged(what));
                 disturbances::listen("policy-damage", missed, next, hand_on).map(|()| true)
             }
             None => Ok(false),
@@ -200,33 +140,6 @@ impl PolicyLoop {
             false
         });
         self.check_at = (!watched).then(|| Instant::now() + BETWEEN_CHECKUPS);
-    }
-
-    /// Takes an event in; programs nothing.
-    pub(super) fn take(&mut self, event: Event<Update>, now: Instant) {
-        match event {
-            Event::Updates(updates) => {
-                self.changed = true;
-                if !matches!(self.phase, Phase::Gated) {
-                    self.telemetry.health.policy_change_waits(now);
-                }
-                for update in updates {
-                    self.forget(&update);
-                    self.compiler.apply(update);
-                }
-            }
-            Event::Synced => {
-                if matches!(self.phase, Phase::Gated) {
-                    self.telemetry.health.policy_change_waits(now);
-                    self.phase = Phase::Resync { due: now };
-                }
-            }
-        }
-    }
-
-    /// A new pod waits for its policies.
-    pub(super) fn claimed(&mut self, claim: Claim) {
-        self.waiting.add(claim);
     }
 
     /// What is in the kernel must be read, and put right.
@@ -243,36 +156,6 @@ impl PolicyLoop {
         self.repaired_at = Some(soonest);
         self.damage = Some(what);
         self.phase = Phase::Resync { due: soonest };
-    }
-
-    /// Does what is due at `now`; returns how long until something else is, if nothing arrives before.
-    pub(super) fn turn(&mut self, now: Instant) -> Option<Duration> {
-        if matches!(self.phase, Phase::InForce) && self.check_at.is_some_and(|due| due <= now) {
-            self.check_at = Some(now + BETWEEN_CHECKUPS);
-            self.look_again(now);
-        }
-        if !matches!(self.phase, Phase::Gated) && self.waiting.claim(&mut self.compiler, now) {
-            self.changed = true;
-            self.telemetry.health.policy_change_waits(now);
-        }
-        match self.phase {
-            Phase::Gated => {
-                self.close_until_known();
-                return None;
-            }
-            Phase::Resync { due } if now < due => return Some(due - now),
-            Phase::Resync { .. } => self.resync(now),
-            Phase::InForce if self.changed => self.apply(now),
-            Phase::InForce if self.enforcer.due().is_some_and(|due| due <= now) => self.tidy(now),
-            Phase::InForce if self.count_at.is_some_and(|due| due <= now) => self.count(now),
-            Phase::InForce => {}
-        }
-        let due = match self.phase {
-            Phase::Gated => None,
-            Phase::Resync { due } => Some(due),
-            Phase::InForce => [self.enforcer.due(), self.count_at, self.check_at].into_iter().flatten().min(),
-        };
-        due.map(|due| due.saturating_duration_since(now))
     }
 
     /// Compares everything, though nobody is known to have changed anything.
@@ -449,6 +332,85 @@ impl PolicyLoop {
         match self.enforcer.counts() {
             Ok(counts) => self.telemetry.policies.counted(counts),
             Err(error) => tracing::debug!("cannot read what policies have counted: {error}"),
+        }
+    }
+}
+
+impl EventLoop for PolicyLoop {
+    type Update = Update;
+    type Message = Message;
+
+    fn turn(&mut self, now: Instant) -> Option<Duration> {
+        if matches!(self.phase, Phase::InForce) && self.check_at.is_some_and(|due| due <= now) {
+            self.check_at = Some(now + BETWEEN_CHECKUPS);
+            self.look_again(now);
+        }
+        if !matches!(self.phase, Phase::Gated) && self.waiting.claim(&mut self.compiler, now) {
+            self.changed = true;
+            self.telemetry.health.policy_change_waits(now);
+        }
+        match self.phase {
+            Phase::Gated => {
+                self.close_until_known();
+                return None;
+            }
+            Phase::Resync { due } if now < due => return Some(due - now),
+            Phase::Resync { .. } => self.resync(now),
+            Phase::InForce if self.changed => self.apply(now),
+            Phase::InForce if self.enforcer.due().is_some_and(|due| due <= now) => self.tidy(now),
+            Phase::InForce if self.count_at.is_some_and(|due| due <= now) => self.count(now),
+            Phase::InForce => {}
+        }
+        let due = match self.phase {
+            Phase::Gated => None,
+            Phase::Resync { due } => Some(due),
+            Phase::InForce => [self.enforcer.due(), self.count_at, self.check_at].into_iter().flatten().min(),
+        };
+        due.map(|due| due.saturating_duration_since(now))
+    }
+
+    fn take(&mut self, event: Event<Update>, now: Instant) {
+        match event {
+            Event::Updates(updates) => {
+                self.changed = true;
+                if !matches!(self.phase, Phase::Gated) {
+                    self.telemetry.health.policy_change_waits(now);
+                }
+                for update in updates {
+                    self.forget(&update);
+                    self.compiler.apply(update);
+                }
+            }
+            Event::Synced => {
+                if matches!(self.phase, Phase::Gated) {
+                    self.telemetry.health.policy_change_waits(now);
+                    self.phase = Phase::Resync { due: now };
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message, now: Instant) -> ControlFlow<()> {
+        match message {
+            Message::Damaged(what) => self.damaged(what, now),
+            Message::Denied(denial) => denials::tell(&denial, &self.compiler, self.audit),
+            // Whoever asked may have gone.
+            Message::Ask(answer) => drop(answer.send(self.view())),
+            Message::Claimed(claim) => self.waiting.add(claim),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn has_synced(&self) -> bool {
+        self.serial > 0
+    }
+
+    fn after_first_sync(&mut self, inbox: Inbox) {
+        self.watch(inbox);
+        // What others did before anybody listened was not heard.
+        self.look_again(Instant::now());
+        if let Some(work) = self.after_first_sync.take() {
+            work();
         }
     }
 }

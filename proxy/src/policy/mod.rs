@@ -19,7 +19,6 @@ mod waiting;
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -34,6 +33,7 @@ pub(crate) use self::view::PolicyView;
 pub(crate) use self::waiting::Newcomer;
 use crate::BadUsage;
 use crate::cli::Cli;
+use crate::event_loop::{self, channel};
 use crate::mode::ModeName;
 use crate::options::{Options, Origin};
 use crate::source::kubernetes::{Kubernetes, Outlet};
@@ -41,8 +41,8 @@ use crate::source::manifests::Manifests;
 use crate::source::{self, Source};
 use crate::telemetry::{Enforced, Telemetry};
 use backend::Backend;
-use enforce::{Outcome, PolicyLoop};
-use input::{Inbox, Input, channel};
+use enforce::PolicyLoop;
+use input::{Inbox, Input, Message};
 
 /// Where policies come from, and how they are enforced.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Asked {
         let policy_loop = PolicyLoop::new(Compiler::new(&node_name), enforcer, telemetry)
             .with_notices(notices)
             .with_settings(&settings)
-            .after_first_sync(move || leftovers::retire_other(backend));
+            .with_work_after_first_sync(move || leftovers::retire_other(backend));
         let (inbox, inputs) = channel();
         desk.open(inbox.clone());
         if (settings.log_denied || audit)
@@ -130,20 +130,14 @@ impl Prepared {
     /// # Errors
     /// When it cannot be begun, or the source cannot go on.
     fn run(self) -> anyhow::Result<()> {
-        let Self { policy_loop, source, inbox, inputs } = self;
+        let Self { mut policy_loop, source, inbox, inputs } = self;
         source::start("policy-source", source, inbox.clone()).context("cannot start following policies")?;
-        match policy_loop.run(inbox, &inputs) {
-            Outcome::Stopped => Ok(()),
-            Outcome::SourceFailed(error) => Err(error),
-        }
+        event_loop::run(&mut policy_loop, inbox, &inputs)
     }
 }
 
 /// Policies are being enforced, on a thread of their own.
-pub(crate) struct Running {
-    inbox: Inbox,
-    thread: JoinHandle<()>,
-}
+pub(crate) type Running = event_loop::Running<Update, Message>;
 
 /// Begins to enforce. If that cannot go on, `failed` is told why.
 ///
@@ -155,23 +149,8 @@ pub(crate) fn start(
 ) -> anyhow::Result<Running> {
     let prepared = asked.prepare()?;
     let inbox = prepared.inbox.clone();
-    let work = move || {
-        if let Err(error) = prepared.run() {
-            failed(error.context("NetworkPolicies cannot be followed"));
-        }
-    };
-    let thread = thread::Builder::new().name("policy".to_owned()).spawn(work);
-    Ok(Running { inbox, thread: thread.context("cannot start a thread")? })
-}
-
-impl Running {
-    /// Ends the work, after a transaction that is under way. What is in force stays.
-    pub(crate) fn stop(self) {
-        self.inbox.put(Input::Stop);
-        if self.thread.join().is_err() {
-            tracing::error!("the policy loop panicked");
-        }
-    }
+    let work = move || prepared.run().context("NetworkPolicies cannot be followed");
+    Running::start("policy", inbox, work, failed)
 }
 
 /// Nobody else may use the bits that tell what was allowed.

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, sync_channel};
+use std::thread;
 use std::time::Instant;
 
 use endpoint_cache::object::{Kind, ObjectName, ObjectRef};
@@ -10,6 +11,7 @@ use policy::object::{NetworkPolicy, Pod};
 use policy::{Counts, Delta, Enforcer, Error, Program, Report, Watch};
 
 use super::*;
+use crate::event_loop::EventLoop;
 use crate::source::Event;
 use crate::telemetry::Known;
 
@@ -272,28 +274,27 @@ fn what_is_wrong_with_a_policy_is_counted_and_kept_in_mind() {
 
 #[test]
 fn a_thread_runs_until_it_is_told_to_stop_and_hears_of_damage() {
-    let Bench { policy_loop, record, telemetry, .. } = Bench::new();
+    let Bench { mut policy_loop, record, telemetry, .. } = Bench::new();
     let (told, calls) = std::sync::mpsc::channel();
     *record.lock().unwrap() = Record { hears: true, told: Some(told), ..Record::default() };
     let (inbox, inputs) = channel();
     let outside = inbox.clone();
-    let running = thread::spawn(move || policy_loop.run(inbox, &inputs));
+    let running = thread::spawn(move || event_loop::run(&mut policy_loop, inbox, &inputs));
     assert!(outside.put(Input::Event(Event::Synced)));
     for call in ["resync 0", "watch", "resync 0", "resync 0"] {
         assert_eq!(calls.recv_timeout(Duration::from_secs(20)).as_deref(), Ok(call));
     }
-    outside.put(Input::Stop);
-    assert!(matches!(running.join().unwrap(), Outcome::Stopped));
+    outside.stop();
+    running.join().unwrap().unwrap();
     assert!(telemetry.policies.drift.get().last.iter().any(|repair| repair.cause.contains("process 7")));
 }
 
 #[test]
 fn a_source_that_fails_ends_the_loop() {
     let (inbox, inputs) = channel();
-    let failed = inbox.clone();
-    assert!(failed.put(Input::Failed(anyhow::anyhow!("gone"))));
-    let outcome = Bench::new().policy_loop.run(inbox, &inputs);
-    assert!(matches!(outcome, Outcome::SourceFailed(error) if error.to_string() == "gone"));
+    inbox.fail(anyhow::anyhow!("gone"));
+    let error = event_loop::run(&mut Bench::new().policy_loop, inbox, &inputs).unwrap_err();
+    assert_eq!(error.to_string(), "gone");
 }
 
 #[test]
@@ -367,7 +368,7 @@ fn what_an_earlier_process_left_is_in_force_until_all_is_known() {
 fn claim(bench: &mut Bench, pod: &str, address: &str) -> (Receiver<()>, Arc<AtomicBool>) {
     let (in_force, let_in) = sync_channel(1);
     let is_known = Arc::new(AtomicBool::default());
-    bench.policy_loop.claimed(waiting::Claim {
+    let claim = waiting::Claim {
         newcomer: Newcomer {
             pod: ObjectName::new("default", pod),
             uid: None,
@@ -376,7 +377,8 @@ fn claim(bench: &mut Bench, pod: &str, address: &str) -> (Receiver<()>, Arc<Atom
         until: bench.now + Duration::from_secs(5),
         is_known: Arc::clone(&is_known),
         in_force,
-    });
+    };
+    assert!(bench.policy_loop.hear(Message::Claimed(claim), bench.now).is_continue());
     (let_in, is_known)
 }
 

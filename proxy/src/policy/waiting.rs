@@ -22,7 +22,7 @@ pub(crate) struct Newcomer {
 
 /// A pod that waits.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     /// The pod.
     pub(super) newcomer: Newcomer,
     /// Nobody waits for it any longer then.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cli::Cli;
 use crate::config::{self, Change, Loaded};
 use crate::status::InForce;
-use crate::sync_loop::{Inbox, Input, Reconfiguration};
+use crate::sync_loop::{Inbox, Message, Reconfiguration};
 use crate::telemetry::Telemetry;
 use crate::{conntrack, logging};
 
@@ -45,7 +45,7 @@ impl Follower {
             }
             Change::Restart => {
                 tracing::info!(fields, "the configuration changed: ending, to be started again with it");
-                self.inbox.put(Input::Stop);
+                self.inbox.stop();
                 return false;
             }
         }
@@ -67,7 +67,7 @@ impl Follower {
         let settings = Some(after.settings.clone()).filter(|settings| *settings != before.settings);
         let wanted = Reconfiguration { settings, min_sync_period: after.min_sync_period };
         if wanted.settings.is_some() || before.min_sync_period != after.min_sync_period {
-            self.inbox.put(Input::Reconfigured(Box::new(wanted)));
+            self.inbox.tell(Message::Reconfigured(Box::new(wanted)));
         }
     }
 }

@@ -21,10 +21,10 @@ use crate::source::kubernetes::{Kubernetes, News, Outlet};
 use crate::source::manifests::Manifests;
 use crate::source::{self, Source};
 use crate::status::{self, InForce, Reporter};
-use crate::sync_loop::{self, Input, NodeWait, Outcome, SyncLoop};
+use crate::sync_loop::{NodeWait, SyncLoop};
 use crate::telemetry::{self, Socket, Telemetry};
 use crate::view::Desk;
-use crate::{conntrack, network, policy, retirement, signals};
+use crate::{conntrack, event_loop, network, policy, retirement, signals};
 use follow::Follower;
 
 /// Follows Services until told to stop.
@@ -81,12 +81,9 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
             .context("cannot answer load balancers")?;
     warn_of_gaps(&cli, options, programs_kernel);
 
-    let (inbox, inputs) = sync_loop::channel();
+    let (inbox, inputs) = event_loop::channel();
     let stopped = inbox.clone();
-    signals::watch(move || {
-        stopped.put(Input::Stop);
-    })
-    .context("cannot watch for signals")?;
+    signals::watch(move || stopped.stop()).context("cannot watch for signals")?;
     let (_socket, status) = status_socket(&cli).unzip();
     let in_force = Arc::new(InForce::new(loaded.configuration.clone()));
     let policy_desk = Arc::new(policy::Desk::default());
@@ -120,20 +117,14 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
             asked.notices.clone_from(&events);
             asked.desk = policy_desk;
             let inbox = inbox.clone();
-            let failed = move |error| {
-                inbox.put(Input::Failed(error));
-            };
-            Some(policy::start(asked, failed)?)
+            Some(policy::start(asked, move |error| inbox.fail(error))?)
         }
         Switch::Off => None,
     };
     let network = match network::Asked::of(&cli, &loaded, families, &telemetry)? {
         Some(asked) => {
             let inbox = inbox.clone();
-            let failed = move |error| {
-                inbox.put(Input::Failed(error));
-            };
-            Some(network::start(asked.with_policies(admits), failed)?)
+            Some(network::start(asked.with_policies(admits), move |error| inbox.fail(error))?)
         }
         None => None,
     };
@@ -161,7 +152,7 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
             policy::retire();
         }
     };
-    let outcome = sync_loop.after_first_sync(after_first_sync).run(inbox, &inputs);
+    let outcome = sync_loop.with_work_after_first_sync(after_first_sync).run(inbox, &inputs);
     // Nobody may wait for a place in it any more.
     drop(inputs);
     if let Some(network) = network {
@@ -170,16 +161,12 @@ pub(crate) fn run(cli: Cli, loaded: Loaded, log: logging::Handle) -> anyhow::Res
     if let Some(policies) = policies {
         policies.stop();
     }
-    match outcome {
-        Outcome::Stopped => {
-            match programs_kernel {
-                true => tracing::info!("stopped; the rules stay in force"),
-                false => tracing::info!("stopped; nothing stays behind"),
-            }
-            Ok(())
-        }
-        Outcome::SourceFailed(error) => Err(error),
+    outcome?;
+    match programs_kernel {
+        true => tracing::info!("stopped; the rules stay in force"),
+        false => tracing::info!("stopped; nothing stays behind"),
     }
+    Ok(())
 }
 
 /// What is to be known of the Node before the first sync. Manifests need not have one.

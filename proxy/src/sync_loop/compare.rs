@@ -4,9 +4,7 @@ use modes::{Comparison, Report};
 use tokio::sync::oneshot;
 
 use super::{Phase, SyncLoop};
-
-/// What is told of a difference that was found without news of it.
-pub(super) const UNSEEN: &str = "somebody changed something, which was found when all was compared";
+use crate::event_loop::UNSEEN;
 
 impl SyncLoop {
     /// Compares for somebody who asked.

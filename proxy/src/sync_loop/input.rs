@@ -1,25 +1,17 @@
-//! What the sync loop is told, and the way there.
+//! What the sync loop is told besides objects.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use endpoint_cache::Update;
 use modes::{Comparison, Disturbance, Settings};
 use tokio::sync::oneshot;
 
-use crate::source::{Event, Listener};
+use crate::event_loop;
 use crate::view::View;
 
-/// Inputs that may wait while a transaction is in flight. A source that is further ahead waits itself.
-pub(super) const PENDING: usize = 256;
-
-/// What the sync loop is told.
+/// What the sync loop is told besides objects.
 #[derive(Debug)]
-pub(crate) enum Input {
-    /// Something from the source.
-    Event(Event<Update>),
-    /// The source cannot go on.
-    Failed(anyhow::Error),
+pub(crate) enum Message {
     /// Something may be otherwise than it was left.
     Disturbed(Disturbance),
     /// The user wants something else of the mode.
@@ -28,9 +20,13 @@ pub(crate) enum Input {
     Ask(oneshot::Sender<View>),
     /// Somebody wants to know how the kernel differs from what should be there, or why that cannot be told.
     Compare(oneshot::Sender<Result<Comparison, String>>),
-    /// The process is to end.
-    Stop,
 }
+
+/// All that the sync loop is told.
+pub(crate) type Input = event_loop::Input<Update, Message>;
+
+/// Where the sync loop is told.
+pub(crate) type Inbox = event_loop::Inbox<Update, Message>;
 
 /// What the user wants otherwise.
 #[derive(Clone, Debug)]
@@ -39,31 +35,4 @@ pub(crate) struct Reconfiguration {
     pub(crate) settings: Option<Settings>,
     /// Changes are programmed no sooner than this after the last ones.
     pub(crate) min_sync_period: Duration,
-}
-
-/// Where inputs are put.
-#[derive(Clone, Debug)]
-pub(crate) struct Inbox(SyncSender<Input>);
-
-impl Inbox {
-    /// Hands on an input, waiting while too many are pending. False when the sync loop is gone.
-    pub(crate) fn put(&self, input: Input) -> bool {
-        self.0.send(input).is_ok()
-    }
-}
-
-impl Listener<Update> for Inbox {
-    fn take(&self, event: Event<Update>) -> bool {
-        self.put(Input::Event(event))
-    }
-
-    fn source_failed(&self, error: anyhow::Error) {
-        self.put(Input::Failed(error));
-    }
-}
-
-/// Makes the bounded channel that feeds a sync loop.
-pub(crate) fn channel() -> (Inbox, Receiver<Input>) {
-    let (sender, receiver) = sync_channel(PENDING);
-    (Inbox(sender), receiver)
 }

@@ -3,7 +3,7 @@
 //! One thread owns the cache and the mode. It programs as soon as there is something to program; what arrives while a
 //! transaction is in flight waits in the channel and makes the next one. A failed transaction is followed by a resync
 //! from a fresh read of the kernel, with backoff. `SyncLoop::take` and `SyncLoop::turn` are the whole of it, and
-//! tests drive them with a clock of their own; `SyncLoop::run` only waits.
+//! tests drive them with a clock of their own; `event_loop::run` only waits.
 
 mod accounts;
 mod compare;
@@ -15,8 +15,9 @@ mod tell;
 mod tests;
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use endpoint_cache::{Cache, Delta, Desired, Update};
@@ -24,14 +25,13 @@ use modes::{Disturbance, Error, Mode, Report};
 
 use crate::backoff::Backoff;
 use crate::disturbances;
+use crate::event_loop::{self, BETWEEN_REPAIRS, EventLoop, UNSEEN};
 use crate::service_health::ServiceHealth;
 use crate::source::Event;
 use crate::source::kubernetes::Outlet;
 use crate::telemetry::{Extent, Telemetry};
 use accounts::Accounts;
-use compare::UNSEEN;
-use input::PENDING;
-pub(crate) use input::{Inbox, Input, Reconfiguration, channel};
+pub(crate) use input::{Inbox, Input, Message, Reconfiguration};
 use isolate::Key;
 pub(crate) use node_wait::{NodeWait, Waiting};
 use tell::Untold;
@@ -41,22 +41,6 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// How long after tidying it is done again, if that could not do all.
 const BETWEEN_TIDYING: Duration = Duration::from_secs(5);
-
-/// How long after a repair the next one may follow: whoever keeps changing our rules must not keep us busy.
-const BETWEEN_REPAIRS: Duration = Duration::from_millis(500);
-
-/// Waits after failures in a row, from the first to the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// Why the sync loop ended.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// It was told to. What is programmed stays.
-    Stopped,
-    /// The source could not go on.
-    SourceFailed(anyhow::Error),
-}
 
 /// Takes objects in and programs the node.
 pub(crate) struct SyncLoop {
@@ -121,7 +105,7 @@ impl SyncLoop {
             repaired_at: None,
             min_sync_period: Duration::ZERO,
             synced_at: None,
-            backoff: Backoff::steady(FIRST_WAIT, LONGEST_WAIT),
+            backoff: event_loop::backoff(),
             accounts: Accounts::new(Arc::clone(&telemetry)),
             unproven: HashSet::new(),
             left_out: HashSet::new(),
@@ -137,7 +121,7 @@ impl SyncLoop {
     }
 
     /// Has something done once, when the first sync has succeeded.
-    pub(crate) fn after_first_sync(self, work: impl FnOnce() + 'static) -> Self {
+    pub(crate) fn with_work_after_first_sync(self, work: impl FnOnce() + 'static) -> Self {
         Self { after_first_sync: Some(Box::new(work)), ..self }
     }
 
@@ -162,85 +146,23 @@ impl SyncLoop {
         Self { node_wait, ..self }
     }
 
-    /// Runs until told to stop, or the source cannot go on. After the first sync, changes that others make are put into
-    /// the inbox too.
-    pub(crate) fn run(mut self, inbox: Inbox, inputs: &Receiver<Input>) -> Outcome {
-        let mut inbox = Some(inbox);
-        loop {
-            let wait = self.turn(Instant::now());
-            if self.serial > 0
-                && let Some(work) = self.after_first_sync.take()
-            {
-                work();
-            }
-            if self.serial > 0
-                && let Some(inbox) = inbox.take()
-                && let Err(error) = disturbances::watch(self.mode.as_mut(), inbox)
-            {
-                tracing::error!("changes that others make will not be noticed: {error:#}");
-            }
-            let first = match wait {
-                Some(wait) => inputs.recv_timeout(wait),
-                None => inputs.recv().map_err(RecvTimeoutError::from),
-            };
-            let first = match first {
-                Ok(input) => input,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return self.end(Outcome::Stopped),
-            };
-            // Everything that is pending goes into the same transaction, up to a bound so that one comes at all.
-            for input in std::iter::once(first).chain(inputs.try_iter().take(PENDING)) {
-                match input {
-                    Input::Event(event) => self.take(event, Instant::now()),
-                    Input::Failed(error) => return self.end(Outcome::SourceFailed(error)),
-                    Input::Ask(answer) => self.answer(answer),
-                    Input::Compare(answer) => self.compare(answer),
-                    Input::Disturbed(why) => self.disturbed(&why, Instant::now()),
-                    Input::Reconfigured(wanted) => {
-                        if !self.reconfigure(&wanted, Instant::now()) {
-                            tracing::info!(
-                                "following the configuration takes another process: ending for it"
-                            );
-                            return self.end(Outcome::Stopped);
-                        }
-                    }
-                    Input::Stop => return self.end(Outcome::Stopped),
-                }
-            }
-        }
+    /// Runs until told to stop. What is programmed stays.
+    ///
+    /// # Errors
+    /// When the source cannot go on.
+    pub(crate) fn run(mut self, inbox: Inbox, inputs: &Receiver<Input>) -> anyhow::Result<()> {
+        let outcome = event_loop::run(&mut self, inbox, inputs);
+        self.hand_over();
+        outcome
     }
 
     /// Leaves the node to itself, if anything was programmed: whatever is still to be put right, what leads to this
     /// process would lead nowhere.
-    fn end(mut self, outcome: Outcome) -> Outcome {
+    fn hand_over(&mut self) {
         if !matches!(self.phase, Phase::Gated | Phase::AwaitingNode(_))
             && let Err(error) = self.mode.hand_over(&self.desired())
         {
             tracing::warn!("the node may not serve everything without this process: {error}");
-        }
-        outcome
-    }
-
-    /// Takes an event in; programs nothing.
-    fn take(&mut self, event: Event<Update>, now: Instant) {
-        match event {
-            Event::Updates(updates) => {
-                self.batches += 1;
-                if !matches!(self.phase, Phase::Gated | Phase::AwaitingNode(_)) {
-                    self.change_waits(now);
-                }
-                for update in updates {
-                    self.cache.apply(update);
-                }
-                self.accounts.take(self.cache.tally());
-                self.telemetry.inventory.counted(self.cache.census());
-                self.telemetry.health.node_is(self.cache.eligibility());
-            }
-            Event::Synced => {
-                if matches!(self.phase, Phase::Gated) {
-                    self.phase = Phase::AwaitingNode(Waiting::since(now));
-                }
-            }
         }
     }
 
@@ -298,32 +220,6 @@ impl SyncLoop {
             }
         }
         self.phase = Phase::Resync { due: soonest };
-    }
-
-    /// Does what is due at `now`; returns how long until something else is, if nothing arrives before.
-    fn turn(&mut self, now: Instant) -> Option<Duration> {
-        if let Phase::AwaitingNode(waiting) = self.phase
-            && let Some(wait) = self.await_node(waiting, now)
-        {
-            return Some(wait);
-        }
-        match self.phase {
-            Phase::Gated | Phase::AwaitingNode(_) => return None,
-            Phase::Resync { due } if now < due => return Some(due - now),
-            Phase::Resync { .. } => self.resync(now),
-            Phase::InForce if self.batches > 0 => match self.soonest().filter(|soonest| now < *soonest) {
-                Some(soonest) => return Some(soonest - now),
-                None => self.apply(now),
-            },
-            Phase::InForce if self.tidy_at.is_some_and(|due| due <= now) => self.tidy(now),
-            Phase::InForce => {}
-        }
-        let due = match self.phase {
-            Phase::Gated | Phase::AwaitingNode(_) => None,
-            Phase::Resync { due } => Some(due),
-            Phase::InForce => self.tidy_at,
-        };
-        due.map(|due| due.saturating_duration_since(now))
     }
 
     /// When changes may be programmed, if not at once.
@@ -496,5 +392,85 @@ impl SyncLoop {
         self.telemetry.health.sync_failed(&error.to_string(), now);
         self.phase = Phase::Resync { due: now + wait };
         tracing::error!(failures = self.backoff.failures(), retry_in = ?wait, "cannot program the node: {error}");
+    }
+}
+
+impl EventLoop for SyncLoop {
+    type Update = Update;
+    type Message = Message;
+
+    fn turn(&mut self, now: Instant) -> Option<Duration> {
+        if let Phase::AwaitingNode(waiting) = self.phase
+            && let Some(wait) = self.await_node(waiting, now)
+        {
+            return Some(wait);
+        }
+        match self.phase {
+            Phase::Gated | Phase::AwaitingNode(_) => return None,
+            Phase::Resync { due } if now < due => return Some(due - now),
+            Phase::Resync { .. } => self.resync(now),
+            Phase::InForce if self.batches > 0 => match self.soonest().filter(|soonest| now < *soonest) {
+                Some(soonest) => return Some(soonest - now),
+                None => self.apply(now),
+            },
+            Phase::InForce if self.tidy_at.is_some_and(|due| due <= now) => self.tidy(now),
+            Phase::InForce => {}
+        }
+        let due = match self.phase {
+            Phase::Gated | Phase::AwaitingNode(_) => None,
+            Phase::Resync { due } => Some(due),
+            Phase::InForce => self.tidy_at,
+        };
+        due.map(|due| due.saturating_duration_since(now))
+    }
+
+    fn take(&mut self, event: Event<Update>, now: Instant) {
+        match event {
+            Event::Updates(updates) => {
+                self.batches += 1;
+                if !matches!(self.phase, Phase::Gated | Phase::AwaitingNode(_)) {
+                    self.change_waits(now);
+                }
+                for update in updates {
+                    self.cache.apply(update);
+                }
+                self.accounts.take(self.cache.tally());
+                self.telemetry.inventory.counted(self.cache.census());
+                self.telemetry.health.node_is(self.cache.eligibility());
+            }
+            Event::Synced => {
+                if matches!(self.phase, Phase::Gated) {
+                    self.phase = Phase::AwaitingNode(Waiting::since(now));
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message, now: Instant) -> ControlFlow<()> {
+        match message {
+            Message::Ask(answer) => self.answer(answer),
+            Message::Compare(answer) => self.compare(answer),
+            Message::Disturbed(why) => self.disturbed(&why, now),
+            Message::Reconfigured(wanted) => {
+                if !self.reconfigure(&wanted, now) {
+                    tracing::info!("following the configuration takes another process: ending for it");
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn has_synced(&self) -> bool {
+        self.serial > 0
+    }
+
+    fn after_first_sync(&mut self, inbox: Inbox) {
+        if let Some(work) = self.after_first_sync.take() {
+            work();
+        }
+        if let Err(error) = disturbances::watch(self.mode.as_mut(), inbox) {
+            tracing::error!("changes that others make will not be noticed: {error:#}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use endpoint_cache::object::{Kind, Node, NodeAddress, ObjectName, ObjectRef, Ser
 use endpoint_cache::{Desired, ServicePort, Update};
 
 use super::*;
+use crate::event_loop::channel;
 
 /// What the mode was told, and how many of the next calls it is to fail.
 #[derive(Debug, Default)]
@@ -275,9 +276,9 @@ fn it_runs_until_it_is_told_to_stop() {
         while record.lock().unwrap().calls.len() < 2 {
             std::thread::yield_now();
         }
-        assert!(inbox.put(Input::Stop));
+        inbox.stop();
     });
-    assert!(matches!(bench.sync_loop.run(listening, &inputs), Outcome::Stopped));
+    bench.sync_loop.run(listening, &inputs).unwrap();
     test.join().unwrap();
     let calls = bench.record.lock().unwrap().calls.clone();
     assert_eq!(calls, ["resync 1", "watch"], "nobody listens before the first sync");
@@ -286,9 +287,9 @@ fn it_runs_until_it_is_told_to_stop() {
 #[test]
 fn a_source_that_gives_up_ends_it() {
     let (inbox, inputs) = channel();
-    inbox.put(Input::Failed(anyhow::anyhow!("gone")));
-    let outcome = Bench::new().sync_loop.run(inbox, &inputs);
-    assert!(matches!(outcome, Outcome::SourceFailed(error) if error.to_string() == "gone"));
+    inbox.fail(anyhow::anyhow!("gone"));
+    let error = Bench::new().sync_loop.run(inbox, &inputs).unwrap_err();
+    assert_eq!(error.to_string(), "gone");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::View;
-use crate::sync_loop::{Inbox, Input};
+use crate::sync_loop::{Inbox, Message};
 
 /// How long the sync loop may take to come to it: it answers between syncs.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -41,7 +41,7 @@ impl Desk {
     /// # Errors
     /// When it does not answer in time, or ends.
     pub(crate) async fn ask(&self) -> anyhow::Result<View> {
-        self.within(WITHIN, Input::Ask).await
+        self.within(WITHIN, Message::Ask).await
     }
 
     /// How the kernel differs from what the sync loop would have there.
@@ -49,13 +49,13 @@ impl Desk {
     /// # Errors
     /// When it does not answer in time, or ends, or the kernel cannot be read.
     pub(crate) async fn compare(&self) -> anyhow::Result<Comparison> {
-        self.within(COMPARED_WITHIN, Input::Compare).await?.map_err(anyhow::Error::msg)
+        self.within(COMPARED_WITHIN, Message::Compare).await?.map_err(anyhow::Error::msg)
     }
 
     async fn within<T: Send + 'static>(
         &self,
         patience: Duration,
-        question: impl FnOnce(oneshot::Sender<T>) -> Input + Send + 'static,
+        question: impl FnOnce(oneshot::Sender<T>) -> Message + Send + 'static,
     ) -> anyhow::Result<T> {
         let answer = timeout(patience, self.await_answer(question)).await;
         answer.map_err(|_| {
@@ -65,7 +65,7 @@ impl Desk {
 
     async fn await_answer<T: Send + 'static>(
         &self,
-        question: impl FnOnce(oneshot::Sender<T>) -> Input + Send + 'static,
+        question: impl FnOnce(oneshot::Sender<T>) -> Message + Send + 'static,
     ) -> anyhow::Result<T> {
         let _turn = self.turn.acquire().await?;
         let (answer, heard) = oneshot::channel();
@@ -73,7 +73,7 @@ impl Desk {
             bail!("this process enforces NetworkPolicies alone: Services are known to this node's proxy");
         };
         // Waits while too much is pending.
-        if !spawn_blocking(move || inbox.put(question(answer))).await? {
+        if !spawn_blocking(move || inbox.tell(question(answer))).await? {
             bail!("the process is ending");
         }
         heard.await.context("the process is ending")

@@ -259,13 +259,14 @@ mod tests {
     use endpoint_cache::object::Kind;
 
     use super::*;
+    use crate::event_loop;
     use crate::source::{Event, Events};
-    use crate::sync_loop::{self, Input};
+    use crate::sync_loop::Input;
     use crate::telemetry::Telemetry;
 
     #[test]
     fn what_comes_before_an_object_that_makes_no_sense_is_handed_on() {
-        let (inbox, inputs) = sync_loop::channel();
+        let (inbox, inputs) = event_loop::channel();
         let (events, telemetry) = (Events::new(inbox), Telemetry::new(Duration::from_secs(60)));
         let resources = Update::resources("node");
         let feed = Feed::new(&events, &telemetry, &resources);

@@ -5,7 +5,8 @@ use std::os::unix::fs::symlink;
 use std::sync::mpsc::Receiver;
 
 use super::*;
-use crate::sync_loop::{Input, channel};
+use crate::event_loop::channel;
+use crate::sync_loop::Input;
 
 /// As long as a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);

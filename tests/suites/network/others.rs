@@ -199,11 +199,12 @@ pub(crate) mod bgp {
         let own = std::fs::read_link(format!("/proc/{}/ns/net", s.bed.node(1).daemon()?.id()))?;
         for entry in std::fs::read_dir("/proc")? {
             let path = entry?.path();
-            let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
             let is_its = std::fs::read_link(path.join("ns/net")).is_ok_and(|net| net == own);
-            // One that has ended, and has not been waited for, has no command line.
-            let runs = std::fs::read(path.join("cmdline")).is_ok_and(|line| !line.is_empty());
-            if name.trim() == "bird" && is_its && runs {
+            // One that has ended, and has not been waited for, has no command line; one that is just being started has
+            // that of who starts it, and for a moment none.
+            let line = std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
+            let runs = line.split('\0').next().is_some_and(|program| program.ends_with("bird"));
+            if is_its && runs {
                 let id = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
                 return Ok(id);
             }

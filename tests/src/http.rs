@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::Namespace;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

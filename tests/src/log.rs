@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::vm;
 
 /// How long anything that the proxy is waited for may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What a line of its log says after every sync.
 const SYNCED: &str = "synced";
 

@@ -37,7 +37,7 @@ fn new(of: SocketAddr) -> io::Result<Socket> {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT) => io::Error::new(
                 io::ErrorKind::Unsupported,
-                "this kernel has no SCTP; the virtual machine's has: cargo test -p testbed --test vm -- tests-sctp",
+                "this kernel has no SCTP; the virtual machine's has: cargo test --workspace --test vm -- tests-sctp",
             ),
             _ => error,
         }

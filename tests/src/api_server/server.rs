@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -176,12 +176,17 @@ async fn serve(socket: Socket, acceptors: Arc<Acceptors>, shared: Arc<Shared>) {
     let _ = http1::Builder::new().serve_connection(stream, service).await;
 }
 
-/// The beginning of an answer, which has no end.
-async fn send_headers(stream: &mut (impl AsyncWrite + Unpin), every: Duration) -> io::Result<()> {
+/// Hears a request, and begins an answer, which has no end.
+async fn send_headers(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), every: Duration) -> io::Result<()> {
+    let mut request = BufReader::new(&mut *stream).lines();
+    while request.next_line().await?.is_some_and(|line| !line.is_empty()) {}
     stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
+    let headers = "X-Header: and another one\r\n".repeat(if every.is_zero() { 1000 } else { 1 });
     loop {
-        stream.write_all(b"X-Header: and another one\r\n").await?;
+        stream.write_all(headers.as_bytes()).await?;
         stream.flush().await?;
-        time::sleep(every).await;
+        if !every.is_zero() {
+            time::sleep(every).await;
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::namespace::Namespace;
 /// The device that has the addresses of services.
 const DEVICE: &str = "kube-ipvs0";
 /// How long the kernel may take to let go of a set whose rules are gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Words<'a> {
     pub(super) node: &'a Namespace,

@@ -18,8 +18,8 @@ pub(crate) fn executables(only_here: &[&str]) -> Result<BTreeMap<String, PathBuf
 fn build(targets: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
-    command.args(["test", "--quiet", "--no-run", "--message-format=json"]);
-    command.args(["--package", "kernel", "--package", "testbed"]).args(targets);
+    // As all tests are built: for some packages by themselves, dependencies would have other features, and be built again.
+    command.args(["test", "--quiet", "--no-run", "--message-format=json", "--workspace"]).args(targets);
     // Build scripts run again when these change, and those that take long to build depend on it.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

@@ -1,6 +1,6 @@
 //! Suites once more, on another kernel: they run in a virtual machine, and each of their tests is a test here.
 //!
-//! Nothing asked for, the usual parts of the usual suites run. `cargo test -p testbed --test vm -- affinity` runs what has
+//! Nothing asked for, the usual parts of the usual suites run. `cargo test --workspace --test vm -- affinity` runs what has
 //! that in its name in all the usual suites, and `-- tests-chaos::nftables` what has it in that suite's names, usual or
 //! not.
 

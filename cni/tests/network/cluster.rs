@@ -216,6 +216,11 @@ impl Node {
 
     /// Brings the kernel to what the model says by now; true if that is something else.
     pub(crate) fn apply(&mut self) -> Result<bool> {
+        Ok(self.apply_counted()?.0)
+    }
+
+    /// The same; how much was written, too.
+    pub(crate) fn apply_counted(&mut self) -> Result<(bool, usize)> {
         let delta = self.model.take_delta();
         let (applier, desired) = (&mut self.applier, self.model.desired());
         let report = self.host.run(|| applier.apply(&delta, desired))??;
@@ -228,7 +233,7 @@ impl Node {
                 };
             }
         }
-        Ok(!delta.is_empty())
+        Ok((!delta.is_empty(), report.operations))
     }
 
     /// Hears of Nodes; true if something follows from them.

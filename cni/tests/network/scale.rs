@@ -1,6 +1,4 @@
-//! Five thousand nodes.
-
-use std::time::{Duration, Instant};
+//! Five thousand nodes. How long they take is measured by the bench `cni`.
 
 use anyhow::{Result, ensure};
 use cni::network::{Backend, Update};
@@ -9,6 +7,9 @@ use testbed::suite::Test;
 
 use crate::cluster::Cluster;
 use crate::settings;
+
+/// What another hardware address takes: a neighbour, and a forwarding entry that comes and one that goes.
+const FOR_ONE: usize = 3;
 
 pub(crate) fn tests() -> Vec<Test> {
     [Backend::Vxlan, Backend::HostGw]
@@ -38,28 +39,19 @@ fn many(backend: Backend) -> Result<()> {
     node.host.ip("addr add 192.0.2.1/19 dev eth0")?;
     node.look_for_uplinks()?;
     node.apply()?;
-    let start = Instant::now();
     for number in 256..5256 {
         let problems = node.model.apply(Update::Node(Box::new(object(number, 0))));
         ensure!(problems.is_empty(), "{problems:?}");
     }
     node.apply()?;
-    let all = start.elapsed();
     let routes = node.entries()?["route"];
     ensure!(routes == 5000, "{routes} routes");
-    let mut slowest = Duration::ZERO;
     for number in 300..310 {
-        let start = Instant::now();
         node.model.apply(Update::Node(Box::new(object(number, 1))));
-        node.apply()?;
-        slowest = slowest.max(start.elapsed());
+        let (_, operations) = node.apply_counted()?;
+        ensure!(operations <= FOR_ONE, "{operations} operations for one node");
     }
-    let start = Instant::now();
     let report = node.resync()?;
-    let right = start.elapsed();
-    println!("{backend}: 5000 nodes in {all:?}, one in at most {slowest:?}, compared in {right:?}");
     ensure!(report.operations == 0 && report.refused.is_empty(), "{report:?}");
-    // The aims are a second and 5 ms; the machine may be busy, and this is no optimised build.
-    ensure!(all < Duration::from_secs(4) && slowest < Duration::from_millis(100), "{all:?}, {slowest:?}");
     Ok(())
 }

@@ -22,7 +22,7 @@ testbed::scenarios![
 ];
 
 /// How long the kernel may take to make an address usable.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn masquerade_all_masquerades_pods(s: &mut Subject) -> Result<()> {
     s.args(&["--masquerade-all"]);

@@ -12,7 +12,7 @@ use testbed::{Conversation, Family, Subject, await_that};
 /// Where metrics are, and the page.
 pub(crate) const AT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 10249);
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Serves `web` on two pods, `shaky` on one that is ready and one that is not, `down` on one that is not, and `lonely`,
 /// which has no endpoints; `ghost` is headless.

@@ -1,13 +1,14 @@
 //! Asking a page, as a probe would.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::Namespace;
 
+/// How long anything that is asked for may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An answer.
@@ -46,13 +47,24 @@ pub fn ask(from: &Namespace, to: SocketAddr, path: &str) -> Result<Answer> {
     ask_for(from, to, path, "*/*")
 }
 
+/// Connects, in the end: rules are not kept waiting for whoever asks about them, so pages may be answered a moment later.
+fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpStream::connect_timeout(&to, PATIENCE) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused && Instant::now() < deadline => {}
+            connected => return connected,
+        }
+    }
+}
+
 /// Asks for a page in a format, as a header `Accept` names it.
 ///
 /// # Errors
 /// As [`get`].
 pub fn ask_for(from: &Namespace, to: SocketAddr, path: &str, accept: &str) -> Result<Answer> {
     let exchange = || -> Result<String> {
-        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        let mut stream = connect(to)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         write!(stream, "GET {path} HTTP/1.0\r\naccept: {accept}\r\n\r\n")?;
         let mut answer = String::new();

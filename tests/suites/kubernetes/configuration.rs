@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 use testbed::subject::Seen::{AsItself, Masqueraded};
-use testbed::{Family, Subject, await_that, http, under_traffic};
+use testbed::{Family, Subject, http, under_traffic};
 
 testbed::scenarios![
     Subject:
@@ -199,14 +199,8 @@ fn logs_are_for_machines_on_request(s: &mut Subject) -> Result<()> {
 
 fn page(s: &Subject, port: u16, path: &str) -> Result<String> {
     let address = (std::net::Ipv4Addr::LOCALHOST, port).into();
-    let mut answer = None;
-    // Rules are not kept waiting for whoever asks about them.
-    await_that("pages are answered", || {
-        answer = http::get(&s.bed.node, address, path).ok();
-        Ok(answer.is_some())
-    })?;
-    match answer {
-        Some((200, body)) => Ok(body),
+    match http::get(&s.bed.node, address, path)? {
+        (200, body) => Ok(body),
         other => bail!("{path}: {other:?}"),
     }
 }

@@ -22,7 +22,6 @@ pub(crate) const CARRIED: &[testbed::suite::Scenario<Subject>] = &[testbed::suit
 
 fn it_is_off_by_default(s: &mut Subject) -> Result<()> {
     s.serve_web(&["pod-1"])?;
-    testbed::await_that("metrics are answered", || Ok(http::get(&s.bed.node, AT, "/metrics").is_ok()))?;
     for path in ["/status-page", "/status-page/overview", "/status-page/services"] {
         let (status, body) = http::get(&s.bed.node, AT, path)?;
         ensure!(status == 404, "{path}: {status} {body}");

@@ -13,7 +13,8 @@ pub(super) const PREFIX: &str = "flannel.alpha.coreos.com/";
 /// What a node tells the others about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
-    /// [`Backend::as_str`](super::Backend::as_str), or what the annotation said before while a change is under way.
+    /// [`Backend::as_str`](super::Backend::as_str). While BIRD learns, what the annotation said before; if nothing,
+    /// `vxlan` where there is a tunnel to send by.
     pub backend: String,
     /// VXLAN's number of the network.
     pub vni: u32,

@@ -33,7 +33,7 @@ pub enum Update {
         /// Routes, each by a gateway ([`Way::Gateway`]).
         routes: BTreeMap<IpNet, Way>,
         /// Whether BIRD has been up for long enough to have learned all there is: until then nodes are reached as
-        /// without it, and the own Node goes on to announce the backend that it had.
+        /// without it, and the own Node does not announce yet that it has gone over (see [`Announcement::backend`](super::Announcement::backend)).
         settled: bool,
     },
 }

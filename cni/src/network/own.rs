@@ -111,21 +111,19 @@ impl Nodes {
         if self.desired.own.is_empty() {
             return None;
         }
-        let backend = self.settings.backend;
-        let said = match backend == Backend::Bgp && !self.settled {
-            // Others keep their devices for it until then.
-            true if !self.desired.tunnels.is_empty() => {
-                own.backend.clone().or_else(|| Some(Backend::Vxlan.as_str().to_owned()))
-            }
-            true => own.backend.clone(),
-            false => None,
+        let learns = self.settings.backend == Backend::Bgp && !self.settled;
+        let backend = match &own.backend {
+            Some(before) if learns => before,
+            // Others keep their devices for it until it has learned.
+            None if learns && !self.desired.tunnels.is_empty() => Backend::Vxlan.as_str(),
+            _ => self.settings.backend.as_str(),
         };
         let addresses = self.desired.own.keys().filter_map(|family| {
             let uplink = self.desired.uplinks.get(family)?;
             Some((*family, own.overwritten.get(family).copied().unwrap_or(uplink.address)))
         });
         Some(Announcement {
-            backend: said.unwrap_or_else(|| backend.as_str().to_owned()),
+            backend: backend.to_owned(),
             vni: self.settings.vni,
             tunnels: self.desired.tunnels.iter().map(|(family, tunnel)| (*family, tunnel.mac)).collect(),
             addresses: addresses.collect(),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use endpoint_cache::{Endpoint, Family, Protocol, ServicePort};
-use kernel::nft::Bytes;
+use kernel::nft::{Bytes, octets};
 
 /// Appends fields one after the other.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -11,10 +11,7 @@ pub(crate) struct Key(Bytes);
 
 impl Key {
     pub(crate) fn address(mut self, ip: IpAddr) -> Self {
-        match ip {
-            IpAddr::V4(ip) => self.0.extend_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => self.0.extend_from_slice(&ip.octets()),
-        }
+        self.0.extend_from_slice(&octets(ip));
         self
     }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use kernel::conntrack::Flow;
-use kernel::nft::{Bytes, Data, Element};
+use kernel::nft::{Bytes, Data, Element, octets};
 use kernel::route::Family;
 
 use super::layout::{self, Kind};
@@ -101,7 +101,7 @@ impl Entry {
     pub(super) fn key(&self) -> Bytes {
         let mut key = Bytes::new();
         if let Some(address) = self.host_ip {
-            push_address(&mut key, address);
+            key.extend(octets(address));
         }
         self.push_port(&mut key);
         key
@@ -109,7 +109,7 @@ impl Entry {
 
     pub(super) fn data(&self) -> Data {
         let mut value = Bytes::new();
-        push_address(&mut value, self.pod);
+        value.extend(octets(self.pod));
         push_number(&mut value, &self.pod_port.to_be_bytes());
         Data::Value(value)
     }
@@ -137,8 +137,8 @@ impl Entry {
     fn hairpin(&self, source: IpAddr) -> Bytes {
         let mut key = Bytes::new();
         self.push_port(&mut key);
-        push_address(&mut key, self.pod);
-        push_address(&mut key, source);
+        key.extend(octets(self.pod));
+        key.extend(octets(source));
         key
     }
 
@@ -191,13 +191,6 @@ fn protocol(mapping: &PortMapping) -> Result<u8, Error> {
             let port = mapping.host_port;
             Err(Error::Bad(format!("port {port} of the node: {other:?} is none of tcp, udp and sctp")))
         }
-    }
-}
-
-fn push_address(bytes: &mut Bytes, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => bytes.extend_from_slice(&address.octets()),
-        IpAddr::V6(address) => bytes.extend_from_slice(&address.octets()),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use endpoint_cache::Protocol;
-use kernel::nft::Bytes;
 use kernel::nft::expr::{CtKey, PayloadBase, TupleDirection, TupleKey};
+use kernel::nft::{Bytes, octets};
 
 use super::super::model::{End, Origin, Packet, Step};
 
@@ -162,11 +162,4 @@ pub(super) fn merge(travellers: Vec<Traveller>) -> Vec<Traveller> {
 
 fn known(end: SocketAddr) -> (IpAddr, Option<u16>) {
     (end.ip(), Some(end.port()))
-}
-
-pub(super) fn octets(address: IpAddr) -> Bytes {
-    match address {
-        IpAddr::V4(address) => Bytes::from_slice(&address.octets()),
-        IpAddr::V6(address) => Bytes::from_slice(&address.octets()),
-    }
 }
